@@ -1,0 +1,27 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def evaluate(
+    pulled: dsl.Input[dsl.Dataset],
+    towers: dsl.Input[dsl.Model],
+    repo: dsl.Input[dsl.Artifact],
+    config: str,
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """The ONNX towers on the test window, beside the baselines and, in a simulated world, its oracle."""
+    from pathlib import Path
+
+    from two_tower.config import EvaluationConfig
+    from two_tower.evaluate import evaluate
+    from two_tower.pulled import Pulled
+
+    oracle = Path(repo.path) / "oracle"
+    settings = EvaluationConfig.from_json(config)
+    result = evaluate(Pulled.read(Path(pulled.path)), Path(towers.path), oracle if oracle.exists() else None, settings)
+    result.write(Path(evaluation.path))
+    for name, value in result.metrics["two_tower"].items():
+        metrics.log_metric(name, value)

@@ -1,0 +1,22 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def export(
+    model: dsl.Input[dsl.Model],
+    pulled: dsl.Input[dsl.Dataset],
+    towers: dsl.Output[dsl.Model],
+    verdict: dsl.Output[dsl.Artifact],
+) -> None:
+    """One ONNX file a tower, and the parity gate's verdict on them."""
+    from pathlib import Path
+
+    from two_tower import export, parity
+    from two_tower.model import load
+    from two_tower.pulled import Pulled
+
+    trained = load(Path(model.path))
+    export.export(trained, Path(towers.path))
+    parity.check(trained, Path(towers.path), Pulled.read(Path(pulled.path))).write(Path(verdict.path))

@@ -1,0 +1,18 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def index(
+    towers: dsl.Input[dsl.Model],
+    pulled: dsl.Input[dsl.Dataset],
+    index: dsl.Output[dsl.Model],
+) -> None:
+    """The newest catalogue, embedded, as a retrieval graph."""
+    from pathlib import Path
+
+    from two_tower.embed import build_index
+    from two_tower.pulled import Pulled
+
+    build_index(Path(towers.path), Pulled.read(Path(pulled.path)), Path(index.path))

@@ -1,0 +1,14 @@
+from kfp import dsl
+
+from components import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def materialise(repo: dsl.Input[dsl.Artifact], pulled: dsl.Input[dsl.Dataset]) -> None:
+    """The newest feature values into the online store, for the service to read."""
+    from pathlib import Path
+
+    from two_tower.features import materialize
+    from two_tower.pulled import Pulled
+
+    materialize(Path(repo.path), Pulled.read(Path(pulled.path)).bounds.as_of)

@@ -1,0 +1,27 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def promote(
+    evaluation: dsl.Input[dsl.Artifact],
+    pulled: dsl.Input[dsl.Dataset],
+    releases: str,
+    config: str,
+    verdict: dsl.Output[dsl.Artifact],
+) -> None:
+    """The promotion gate's verdict: against popularity, and against the release that serves now."""
+    from pathlib import Path
+
+    from two_tower.config import EvaluationConfig
+    from two_tower.evaluate import Report
+    from two_tower.promotion import judge_release
+    from two_tower.pulled import Pulled
+
+    judge_release(
+        Report.read(Path(evaluation.path)),
+        Pulled.read(Path(pulled.path)),
+        releases,
+        EvaluationConfig.from_json(config),
+    ).write(Path(verdict.path))

@@ -1,0 +1,23 @@
+from kfp import dsl
+
+from components import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def pull(
+    repo: dsl.Input[dsl.Artifact],
+    as_of: str,
+    fingerprint: str,
+    config: str,
+    pulled: dsl.Output[dsl.Dataset],
+) -> None:
+    """Interactions and the towers' features as of each, from Feast; new data or a later `as_of` miss the cache."""
+    from datetime import datetime
+    from pathlib import Path
+
+    from two_tower.config import PullConfig
+    from two_tower.features import pull
+
+    until = datetime.fromisoformat(as_of) if as_of else None
+    pull(Path(repo.path), PullConfig.from_json(config), until, Path(pulled.path))
+    pulled.metadata["fingerprint"] = fingerprint

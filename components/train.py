@@ -1,0 +1,15 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def train(pulled: dsl.Input[dsl.Dataset], config: str, model: dsl.Output[dsl.Model]) -> None:
+    """Both towers, trained jointly."""
+    from pathlib import Path
+
+    from two_tower.config import TrainConfig
+    from two_tower.pulled import Pulled
+    from two_tower.train import train
+
+    train(Pulled.read(Path(pulled.path)), TrainConfig.from_json(config), Path(model.path))

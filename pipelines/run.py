@@ -1,0 +1,194 @@
+"""`two-tower run`: one local run of the training pipeline, and what it leaves for people and scripts."""
+
+import json
+import platform
+import shutil
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.local import LocalRun, Step, artifact
+from pipelines.local import run as run_locally
+from pipelines.training import training, training_on_dataset
+from two_tower.config import Settings, parse_assignments
+from two_tower.datasets import fingerprint as dataset_fingerprint
+from two_tower.datasets import repository
+from two_tower.errors import InputError
+
+SETTINGS_FILE = "two_tower.toml"
+PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expectations", "kfp")
+HELD, INPUT = "GateHeldError", "InputError"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for, checked."""
+
+    name: str
+    feature_repo: Path | None
+    data_dir: Path | None
+    out: Path
+    as_of: str
+    settings: Settings
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str | None,
+        feature_repo: Path | None,
+        data_dir: Path | None,
+        out: Path | None,
+        as_of: str,
+        assignments: list[str],
+    ) -> Self:
+        if (dataset is None) == (feature_repo is None):
+            raise InputError("name either --dataset NAME or --feature-repo DIR.")
+        if feature_repo is not None and not (feature_repo / "feature_store.yaml").is_file():
+            raise InputError(f"--feature-repo {feature_repo}: no feature_store.yaml there.")
+        if as_of:
+            _check_instant(as_of)
+        name = dataset or feature_repo.resolve().name  # type: ignore[union-attr]
+        folder = feature_repo or repository(name)
+        out = (out or Path("runs") / name).resolve()
+        return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments))
+
+
+def settings_from(folder: Path | None, assignments: list[str]) -> Settings:
+    """The defaults, then those of the feature repository's two_tower.toml, then the command line's."""
+    settings = Settings()
+    file = folder / SETTINGS_FILE if folder else None
+    if file and file.is_file():
+        settings = settings.with_values(tomllib.loads(file.read_text()))
+    return settings.with_values(parse_assignments(assignments))
+
+
+def config_arguments(settings: Settings) -> dict[str, str]:
+    """The pipeline's parameters that hold settings, a section each."""
+    return {
+        "pull_config": settings.pull.to_json(),
+        "train_config": settings.train.to_json(),
+        "evaluation_config": settings.evaluation.to_json(),
+    }
+
+
+def run_training(request: Request, out: Console, err: Console) -> int:
+    """Run the line, write run.json and report.html under `request.out`, and return the exit status."""
+    request.out.mkdir(parents=True, exist_ok=True)
+    common = {
+        "releases": str(request.out / "releases"),
+        "as_of": request.as_of,
+        **config_arguments(request.settings),
+    }
+    if request.feature_repo:
+        from two_tower.features import fingerprint
+
+        repo = request.feature_repo.resolve()
+        pipeline, source = training, {"feature_repo": str(repo), "fingerprint": fingerprint(repo)}
+    else:
+        data_dir = request.data_dir.resolve() if request.data_dir else None
+        pipeline, source = (
+            training_on_dataset,
+            {
+                "dataset": request.name,
+                "data_dir": str(data_dir or ""),
+                "fingerprint": dataset_fingerprint(request.name, data_dir),
+            },
+        )
+    done = run_locally(pipeline, {**common, **source}, request.out, _teller(out))
+    return _conclude(request, done, out, err)
+
+
+def _teller(out: Console):
+    """Prints a step's own lines as they come and a summary line when it ends."""
+
+    def tell(step: Step, line: str | None) -> None:
+        if line is not None:
+            out.print(f"    [dim]{escape(line)}[/]", soft_wrap=True)
+        elif step.cached:
+            out.print(f"[cyan]=[/] {step.name:<15} reused")
+        else:
+            mark = "[red]✗[/]" if step.failed else "[green]✓[/]"
+            out.print(f"{mark} {step.name:<15} {step.seconds:.1f} s")
+
+    return tell
+
+
+def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> int:
+    reported = artifact(done, "report", "summary")
+    summary = json.loads(reported.read_text()) if reported.exists() else {"metrics": {}, "gates": {}}
+    status, error = _outcome(done)
+    if status == 3:
+        held = json.loads(error)
+        summary["gates"].setdefault(held["gate"], {"passed": False, "reasons": held["reasons"]})
+    _write_run(request, done, summary)
+    pages = [artifact(done, "report", "page"), artifact(done, "validate", "report")]
+    for page in [p for p in pages if p.exists()][:1]:
+        shutil.copyfile(page, request.out / "report.html")
+    if summary["metrics"]:
+        out.print(_quality(summary["metrics"]))
+    _explain(request, done, status, error, out, err)
+    return status
+
+
+def _outcome(done: LocalRun) -> tuple[int, str]:
+    """The exit status and the text behind it."""
+    failed = done.failed
+    if failed is None:
+        return 0, ""
+    kind, message = failed.error() or ("", "\n".join(failed.lines[-15:]))
+    return {HELD: 3, "": 1}.get(kind, 2), message
+
+
+def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> None:
+    record = {
+        "dataset": request.name,
+        "release": done.output,
+        "metrics": summary["metrics"],
+        "gates": summary["gates"],
+        "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in done.steps],
+        "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
+    }
+    (request.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _quality(metrics: dict[str, dict[str, float]]) -> Table:
+    columns = ["recall@10", "recall@20", "recall@100", "ndcg@20", "mrr@20", "coverage@20"]
+    table = Table("model", *columns, title="test window")
+    for model, figures in metrics.items():
+        table.add_row(model, *(f"{figures[c]:.4f}" for c in columns))
+    return table
+
+
+def _explain(request: Request, done: LocalRun, status: int, error: str, out: Console, err: Console) -> None:
+    report = request.out / "report.html"
+    if status == 0:
+        out.print(f"promoted: release [bold]{done.output}[/]\nreport:   {report}")
+        out.print(f"serve it: two-tower serve --releases {request.out / 'releases'}")
+        return
+    failed = done.failed
+    assert failed is not None
+    if status == 3:
+        held = json.loads(error)
+        err.print(f"[bold yellow]held:[/] the {held['gate']} gate holds this release back")
+        for reason in held["reasons"]:
+            err.print(f"  - {escape(reason)}", soft_wrap=True)
+        err.print(f"report: {report}" if report.exists() else "")
+    else:
+        err.print(f"[bold red]error:[/] step {failed.name} failed: {escape(error)}", soft_wrap=True)
+    err.print(f"whole log: {request.out / 'run.log'}")
+
+
+def _check_instant(text: str) -> None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"--as-of {text!r} is not an ISO 8601 instant, such as 2026-01-31T00:00:00+00:00.") from error
+    if instant.tzinfo is None:
+        raise InputError(f"--as-of {text!r} has no time zone; add one, for example {text}+00:00.")

@@ -1,0 +1,120 @@
+"""The training line, read from top to bottom.
+
+    prepare ─> pull ─> validate ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─> materialise ─> publish
+                          │                   │                               │
+                      data gate           parity gate                  promotion gate
+
+A step that judges keeps its artifacts and succeeds; the gate after it fails the run when the verdict is no, so that a
+person finds the reasons and the page that shows them. Steps whose inputs are unchanged are reused from the cache,
+except those that look at, or change, the world outside the pipeline: promote, report, materialise, publish.
+"""
+
+from kfp import dsl
+
+from components.evaluate import evaluate
+from components.export import export
+from components.gate import gate
+from components.index import index
+from components.materialise import materialise
+from components.prepare import prepare
+from components.promote import promote
+from components.publish import publish
+from components.pull import pull
+from components.report import report
+from components.train import train
+from components.validate import validate
+from two_tower.config import Settings
+
+DEFAULTS = Settings()
+ACCELERATOR = "nvidia.com/gpu"
+
+
+def line(repo, title, releases, as_of, fingerprint, pull_config, train_config, evaluation_config) -> str:
+    """The whole line behind a feature repository. Both pipelines below are this, on another source."""
+    pulled = pull(repo=repo, as_of=as_of, fingerprint=fingerprint, config=pull_config).outputs["pulled"]
+
+    judged_data = validate(pulled=pulled)
+    data_gate = gate(verdict=judged_data.outputs["verdict"]).set_display_name("data-gate")
+
+    trained = train(pulled=pulled, config=train_config).after(data_gate)
+    trained.set_accelerator_type(ACCELERATOR).set_accelerator_limit(1)
+    model = trained.outputs["model"]
+
+    exported = export(model=model, pulled=pulled)
+    parity_gate = gate(verdict=exported.outputs["verdict"]).set_display_name("parity-gate")
+    towers = exported.outputs["towers"]
+
+    indexed = index(towers=towers, pulled=pulled).after(parity_gate).outputs["index"]
+    evaluated = evaluate(pulled=pulled, towers=towers, repo=repo, config=evaluation_config).after(parity_gate)
+    evaluation = evaluated.outputs["evaluation"]
+
+    judged = promote(evaluation=evaluation, pulled=pulled, releases=releases, config=evaluation_config)
+    told = report(
+        title=title,
+        evaluation=evaluation,
+        model=model,
+        data_verdict=judged_data.outputs["verdict"],
+        parity_verdict=exported.outputs["verdict"],
+        promotion_verdict=judged.outputs["verdict"],
+    )
+    promotion_gate = gate(verdict=judged.outputs["verdict"]).set_display_name("promotion-gate").after(told)
+
+    online = materialise(repo=repo, pulled=pulled).after(promotion_gate)
+    published = publish(
+        repo=repo,
+        pulled=pulled,
+        towers=towers,
+        index=indexed,
+        evaluation=evaluation,
+        dataset=title,
+        releases=releases,
+    ).after(online)
+
+    for step in (judged, told, promotion_gate, online, published):
+        step.set_caching_options(enable_caching=False)
+    return published.output
+
+
+@dsl.pipeline(name="two-tower-training", description="From a Feast feature repository to a promoted release.")
+def training(
+    feature_repo: str,
+    releases: str,
+    as_of: str = "",
+    fingerprint: str = "",
+    pull_config: str = DEFAULTS.pull.to_json(),
+    train_config: str = DEFAULTS.train.to_json(),
+    evaluation_config: str = DEFAULTS.evaluation.to_json(),
+) -> str:
+    """Train on a feature repository: a folder, or its address in object storage.
+
+    as_of: instant in ISO 8601 up to which interactions are read; empty for the newest.
+    fingerprint: any text that changes when the data do; with `as_of` it decides whether the pull is reused.
+    releases: folder or s3:// or gs:// address of the releases. Returns the id of the release.
+    """
+    repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
+    return line(repo.output, feature_repo, releases, as_of, fingerprint, pull_config, train_config, evaluation_config)
+
+
+@dsl.pipeline(name="two-tower-dataset", description="From a public data set to a promoted release.")
+def training_on_dataset(
+    dataset: str,
+    releases: str,
+    data_dir: str = "",
+    as_of: str = "",
+    fingerprint: str = "",
+    pull_config: str = DEFAULTS.pull.to_json(),
+    train_config: str = DEFAULTS.train.to_json(),
+    evaluation_config: str = DEFAULTS.evaluation.to_json(),
+) -> str:
+    """Train on one of the public data sets, or on the simulated `sample`; `data_dir` holds its raw files."""
+    prepared = prepare(dataset=dataset, data_dir=data_dir, fingerprint=fingerprint)
+    return line(
+        prepared.outputs["repo"],
+        dataset,
+        releases,
+        as_of,
+        fingerprint,
+        pull_config,
+        train_config,
+        evaluation_config,
+    )

@@ -1,0 +1,151 @@
+"""Settings, each validated once. A step gets its own section as JSON, so that it alone reruns when one changes.
+
+Every field's name is unique over all sections, so `--set KEY=VALUE` needs no section's name.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, get_args, get_origin
+
+from two_tower.errors import InputError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One step's settings."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            allowed = get_args(f.type) if get_origin(f.type) is Literal else ()
+            if allowed and getattr(self, f.name) not in allowed:
+                raise unknown(f.name, str(getattr(self, f.name)), map(str, allowed))
+        self.check()
+
+    def check(self) -> None:
+        """Raise InputError where values are out of range."""
+
+    def require(self, condition: bool, name: str, allowed: str) -> None:
+        if not condition:
+            raise InputError(f"{name}={getattr(self, name)!r} is out of range. Allowed: {allowed}.")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullConfig(Section):
+    """How the feature store is read and the time line split.
+
+    train_fraction, validation_fraction: shares of the interactions, in order of time; the rest is the test window.
+    index_refreshes: how often the index is refreshed in the test window, as a nightly job would.
+    """
+
+    train_fraction: float = 0.8
+    validation_fraction: float = 0.1
+    index_refreshes: int = 8
+
+    def check(self) -> None:
+        self.require(0 < self.train_fraction < 1, "train_fraction", "between 0 and 1")
+        room = 1 - self.train_fraction
+        self.require(0 < self.validation_fraction < room, "validation_fraction", f"between 0 and {room:.3g}")
+        self.require(1 <= self.index_refreshes <= 1000, "index_refreshes", "1 to 1000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Section):
+    """The towers, the loss and the loop. Widths count numbers, learning_rate is per step, patience counts epochs."""
+
+    dim: int = 64
+    feature_dim: int = 32
+    hidden: int = 128
+    dropout: float = 0.1
+    id_dropout: float = 0.05
+    loss: Literal["sampled_softmax", "contrastive", "triplet"] = "sampled_softmax"
+    similarity: Literal["cosine", "dot", "euclidean"] = "cosine"
+    temperature: float = 0.07
+    margin: float = 0.5
+    batch_size: int = 1024
+    epochs: int = 30
+    patience: int = 3
+    learning_rate: float = 0.002
+    weight_decay: float = 1e-5
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+
+    def check(self) -> None:
+        for name in ("dim", "feature_dim", "hidden", "batch_size", "epochs", "patience"):
+            self.require(getattr(self, name) >= 1, name, "a whole number of at least 1")
+        self.require(self.batch_size >= 2, "batch_size", "at least 2, for a batch holds its own negatives")
+        for name in ("dropout", "id_dropout"):
+            self.require(0 <= getattr(self, name) < 1, name, "0 up to, not including, 1")
+        for name in ("temperature", "learning_rate", "margin"):
+            self.require(getattr(self, name) > 0, name, "a number above 0")
+        self.require(self.weight_decay >= 0, "weight_decay", "a number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(Section):
+    """What the promotion gate asks.
+
+    bootstrap_samples: resamples of the users behind each interval.
+    min_lift: the least allowed ratio of recall@20 to popularity's.
+    tolerance: the share by which recall@20 may lie below the current release's, beyond the interval of noise.
+    """
+
+    bootstrap_samples: int = 500
+    min_lift: float = 1.0
+    tolerance: float = 0.0
+
+    def check(self) -> None:
+        self.require(self.bootstrap_samples >= 10, "bootstrap_samples", "at least 10")
+        self.require(self.min_lift >= 0, "min_lift", "a number of at least 0")
+        self.require(0 <= self.tolerance < 1, "tolerance", "0 up to, not including, 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All sections of a training run."""
+
+    pull: PullConfig = PullConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def with_values(self, values: dict[str, Any]) -> "Settings":
+        """These settings with some fields replaced, each given as text or as a value of its type.
+
+        Raises InputError for an unknown name (with the nearest one) and for a value that is not of the field's type.
+        """
+        sections = {name: getattr(self, name) for name in ("pull", "train", "evaluation")}
+        owner = {f.name: (name, f.type) for name, s in sections.items() for f in fields(s)}
+        changes: dict[str, dict[str, Any]] = {name: {} for name in sections}
+        for key, value in values.items():
+            if key not in owner:
+                raise unknown("setting", key, owner)
+            section, kind = owner[key]
+            changes[section][key] = _parse(key, value, kind)
+        return Settings(**{name: replace(s, **changes[name]) for name, s in sections.items()})
+
+
+def _parse(key: str, value: Any, kind: Any) -> Any:
+    if kind not in (int, float):
+        return str(value)
+    try:
+        return kind(value)
+    except ValueError as error:
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{key}={value!r} is not {what}.") from error
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, str]:
+    """KEY=VALUE texts, as `--set` takes them, as a dictionary; of one key given twice the last counts."""
+    pairs = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set takes KEY=VALUE; got {text!r}.")
+        pairs[key.strip()] = value.strip()
+    return pairs
