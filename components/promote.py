@@ -16,10 +16,10 @@ def promote(
 
     from two_tower.config import EvaluationConfig
     from two_tower.evaluate import Report
-    from two_tower.promotion import judge_release
+    from two_tower.promotion import decide
     from two_tower.pulled import Pulled
 
-    judge_release(
+    decide(
         Report.read(Path(evaluation.path)),
         Pulled.read(Path(pulled.path)),
         releases,

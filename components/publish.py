@@ -9,7 +9,7 @@ def publish(
     pulled: dsl.Input[dsl.Dataset],
     towers: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Model],
-    evaluation: dsl.Input[dsl.Artifact],
+    summary: dsl.Input[dsl.Artifact],
     dataset: str,
     releases: str,
 ) -> str:
@@ -18,5 +18,5 @@ def publish(
 
     from two_tower.publish import publish
 
-    folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, evaluation))
+    folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, summary))
     return publish(*folders, dataset=dataset, releases=releases)

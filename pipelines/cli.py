@@ -98,24 +98,29 @@ def recommend(
 
 @releases_app.command("list")
 def list_(releases: Releases) -> None:
-    """List the releases, oldest first; the current one is marked."""
+    """List the releases, the newest first; the current one is marked."""
     from two_tower import release
 
-    current = release.current(releases)
     table = Table("", "release", "data set", "recall@20", "created")
-    for manifest in release.list_releases(releases):
-        figure = manifest["metrics"]["two_tower"]["recall@20"]
-        mark = "→" if manifest["id"] == current else ""
-        table.add_row(mark, manifest["id"], manifest["dataset"], f"{figure:.4f}", manifest["created"])
+    for one in release.list_releases(releases):
+        mark = "→" if one.current else ""
+        if one.problem:
+            table.add_row(mark, one.id, f"[red]{one.problem}[/]", "", "")
+        else:
+            recall = one.manifest["metrics"]["two_tower"]["recall@20"]
+            table.add_row(mark, one.id, one.manifest["dataset"], f"{recall:.4f}", one.manifest["created"])
     out.print(table)
 
 
 @releases_app.command()
 def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()] = None) -> None:
-    """Print a release's manifest; the current one's without an id."""
+    """Verify a release and print its manifest; the current one's without an id."""
     from two_tower import release
 
-    out.print_json(data=release.manifest(releases, release_id))
+    wanted = release_id or release.current(releases)
+    if wanted is None:
+        raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
+    out.print_json(data=release.verify(releases, wanted))
 
 
 @releases_app.command()

@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -64,7 +65,8 @@ class StepLog(io.TextIOBase):
     """Stands in for stdout while kfp runs: keeps the whole log in a file and tells `tell` about steps and lines."""
 
     def __init__(self, file: io.TextIOBase, names: dict[str, str], tell: Callable[[Step, str | None], None]) -> None:
-        self.file, self.names, self.tell = file, names, tell
+        self.file, self.names, self._tell = file, names, tell
+        self._stdout = sys.stdout  # the real one, for what is told
         self.steps: list[Step] = []
         self._pending = ""
         self._started = 0.0
@@ -95,6 +97,10 @@ class StepLog(io.TextIOBase):
             step.seconds = time.monotonic() - self._started
             step.failed = match[2] != "SUCCESS"
             self.tell(step, None)
+
+    def tell(self, step: Step, line: str | None) -> None:
+        with contextlib.redirect_stdout(self._stdout):
+            self._tell(step, line)
 
     def _own_line(self, line: str) -> None:
         if self._speaking and line.strip() and not _EXECUTOR.match(line):

@@ -18,9 +18,10 @@ from pipelines.local import LocalRun, Step, artifact
 from pipelines.local import run as run_locally
 from pipelines.training import training, training_on_dataset
 from two_tower.config import Settings, parse_assignments
+from two_tower.datasets import DATASETS
 from two_tower.datasets import fingerprint as dataset_fingerprint
-from two_tower.datasets import repository
-from two_tower.errors import InputError
+from two_tower.datasets.prepare import REPOSITORIES
+from two_tower.errors import InputError, unknown
 
 SETTINGS_FILE = "two_tower.toml"
 PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expectations", "kfp")
@@ -54,8 +55,10 @@ class Request:
             raise InputError(f"--feature-repo {feature_repo}: no feature_store.yaml there.")
         if as_of:
             _check_instant(as_of)
+        if dataset is not None and dataset not in DATASETS:
+            raise unknown("data set", dataset, DATASETS)
         name = dataset or feature_repo.resolve().name  # type: ignore[union-attr]
-        folder = feature_repo or repository(name)
+        folder = feature_repo or REPOSITORIES / name.replace("-", "_")
         out = (out or Path("runs") / name).resolve()
         return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments))
 
@@ -87,7 +90,7 @@ def run_training(request: Request, out: Console, err: Console) -> int:
         **config_arguments(request.settings),
     }
     if request.feature_repo:
-        from two_tower.features import fingerprint
+        from two_tower.fingerprint import fingerprint
 
         repo = request.feature_repo.resolve()
         pipeline, source = training, {"feature_repo": str(repo), "fingerprint": fingerprint(repo)}

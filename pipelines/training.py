@@ -65,7 +65,7 @@ def line(repo, title, releases, as_of, fingerprint, pull_config, train_config, e
         pulled=pulled,
         towers=towers,
         index=indexed,
-        evaluation=evaluation,
+        summary=told.outputs["summary"],
         dataset=title,
         releases=releases,
     ).after(online)

@@ -57,7 +57,13 @@ class PullConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Section):
-    """The towers, the loss and the loop. Widths count numbers, learning_rate is per step, patience counts epochs."""
+    """The towers, the loss and the loop. Widths count numbers, learning_rate is per step, patience counts epochs.
+
+    id_dropout: share of the categorical values that read as unknown in training, for the sake of new users and items.
+    temperature: of the sampled softmax; margin: of the other losses.
+    shuffle_window: how far apart in time, counted in positives, those of a batch may lie. Its in-batch negatives then
+        are items as they were at about that time, which is how a catalogue is ranked.
+    """
 
     dim: int = 64
     feature_dim: int = 32
@@ -66,9 +72,10 @@ class TrainConfig(Section):
     id_dropout: float = 0.05
     loss: Literal["sampled_softmax", "contrastive", "triplet"] = "sampled_softmax"
     similarity: Literal["cosine", "dot", "euclidean"] = "cosine"
-    temperature: float = 0.07
+    temperature: float = 0.1
     margin: float = 0.5
-    batch_size: int = 1024
+    batch_size: int = 512
+    shuffle_window: int = 8192
     epochs: int = 30
     patience: int = 3
     learning_rate: float = 0.002
@@ -77,7 +84,7 @@ class TrainConfig(Section):
     seed: int = 0
 
     def check(self) -> None:
-        for name in ("dim", "feature_dim", "hidden", "batch_size", "epochs", "patience"):
+        for name in ("dim", "feature_dim", "hidden", "epochs", "patience", "shuffle_window"):
             self.require(getattr(self, name) >= 1, name, "a whole number of at least 1")
         self.require(self.batch_size >= 2, "batch_size", "at least 2, for a batch holds its own negatives")
         for name in ("dropout", "id_dropout"):

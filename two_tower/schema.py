@@ -19,6 +19,9 @@ ITEM_SERVICE = "item_tower"
 SEEN_SERVICE = "user_seen"  # optional: one array feature, every item that the user has seen
 INTERACTIONS_VIEW = "interactions"
 EVENT_TIME = "event_time"  # extra input of a tower that has an age feature: int64 seconds, [batch]
+EMBEDDING = "embedding"  # output of a tower: float32 [batch, dim]
+POPULARITY = "popularity"  # column of items.parquet beside the item features
+RESERVED = (EVENT_TIME, EMBEDDING, POPULARITY)
 
 MISSING_STRING = ""
 MISSING_INT = -(2**63)
@@ -132,9 +135,10 @@ class Contract:
             if not names:
                 raise InputError(f"feature service {service!r} has no features. Add at least one.")
             twice = sorted({n for n in names if names.count(n) > 1})
-            if twice or EVENT_TIME in names:
+            reserved = [n for n in names if n in RESERVED]
+            if twice or reserved:
                 raise InputError(
-                    f"feature service {service!r}: {', '.join(twice) or EVENT_TIME} is "
+                    f"feature service {service!r}: {', '.join(twice or reserved)} is "
                     f"{'named twice' if twice else 'a reserved name'}. Rename the field."
                 )
 

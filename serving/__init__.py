@@ -1,0 +1,1 @@
+"""The onnxruntime service: recommendations from a release and a Feast online store."""

@@ -1,0 +1,59 @@
+"""Run the service, or ask a release once, from the command line."""
+
+import asyncio
+import logging
+import socket
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from serving import ask
+from serving.online import Pool
+from serving.recommender import Answer
+from serving.served import Served
+from serving.web import create_app
+from two_tower.errors import InputError
+from two_tower.release import ReleaseError, current, local_copy
+from two_tower.storage import open_storage
+
+GRACE = 10  # seconds that requests have to finish after SIGTERM
+
+
+def serve(releases: str, host: str, port: int, feature_repo: Path | None = None) -> None:
+    """Serve the current release of a folder until SIGTERM or SIGINT, and each one that is activated meanwhile.
+
+    Without a release it starts, is not ready, and serves the first one that is activated. Raises InputError where the
+    releases cannot be read, where feature_repo is no Feast repository and where the port cannot be had.
+    """
+    open_storage(releases)
+    if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
+        raise InputError(f"no feature_store.yaml in {feature_repo}. Point --feature-repo to a Feast repository.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with _listen(host, port) as listening:
+        config = uvicorn.Config(
+            create_app(releases, feature_repo), access_log=False, log_config=None, timeout_graceful_shutdown=GRACE
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def recommend_once(releases: str, user_id: str, k: int) -> Answer:
+    """What the service would answer for one user.
+
+    Raises InputError where no release is active, where it cannot be opened and where the user id or k is not allowed.
+    """
+    release = current(releases)
+    if release is None:
+        raise ReleaseError(f"no release of {releases} is active. See `two-tower releases list` and `activate`.")
+    with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
+        served = Served.open(local_copy(releases, release, Path(cache)), None, Pool(threads=1))
+        asked = ask.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.items)
+        return asyncio.run(served.answer(asked))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error}. Choose another --host or --port.") from error

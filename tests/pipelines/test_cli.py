@@ -1,0 +1,56 @@
+"""The command line as a user meets it: what it refuses, and how it says so."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+def two_tower(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pipelines", *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "either --dataset NAME or --feature-repo DIR"),
+        (["run", "--dataset", "movielens-10k"], "Did you mean 'movielens-100k'"),
+        (["run", "--dataset", "sample", "--set", "epoch=3"], "Did you mean 'epochs'"),
+        (["run", "--dataset", "sample", "--set", "epochs"], "KEY=VALUE"),
+        (["run", "--dataset", "sample", "--set", "epochs=many"], "not a whole number"),
+        (["run", "--dataset", "sample", "--as-of", "yesterday"], "ISO 8601"),
+        (["run", "--dataset", "sample", "--as-of", "2024-01-01"], "no time zone"),
+        (["run", "--dataset", "movielens-100k", "--data-dir", "/no/such/folder"], "/no/such/folder"),
+        (["run", "--feature-repo", "/no/such/repo"], "feature_store.yaml"),
+        (["recommend", "--releases", "/no/such/releases", "--user", "u1"], "/no/such/releases"),
+        (["releases", "show", "--releases", "/no/such/releases"], "no release"),
+        (["releases", "activate", "20240101T000000-00000000", "--releases", "/no/such"], "20240101T000000-00000000"),
+        (["serve", "--releases", __file__], "is a file"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_exit_status_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    out = ["--out", str(tmp_path / "out")] if arguments[0] == "run" else []
+    done = two_tower(*arguments, *out)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_help_names_every_command() -> None:
+    done = two_tower("--help")
+    assert done.returncode == 0
+    for command in ("run", "compile", "serve", "recommend", "releases"):
+        assert command in done.stdout
+
+
+def test_compile_writes_the_settings_as_defaults(tmp_path: Path) -> None:
+    done = two_tower("compile", "--out", str(tmp_path / "p.yaml"), "--set", "loss=triplet", "--set", "epochs=2")
+    assert done.returncode == 0, done.stderr
+    spec = next(iter(yaml.safe_load_all((tmp_path / "p.yaml").read_text())))
+    default = spec["root"]["inputDefinitions"]["parameters"]["train_config"]["defaultValue"]
+    assert '"loss": "triplet"' in default
+    assert '"epochs": 2' in default

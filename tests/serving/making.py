@@ -1,0 +1,24 @@
+"""A current release, made by hand, and users of an online store."""
+
+import parts
+
+from two_tower.online_config import online_config
+from two_tower.release import activate, publish
+
+# What the online store knows. Of `nobody` it has no row.
+USERS = {
+    "ann": {"group": "a", "age": 0.0, "recent": ["i1"], "seen_items": ["i0", "i1", "gone"], "taste": [1.0, 0.0]},
+    "bob": {"group": "b", "age": None, "recent": [], "seen_items": None, "taste": None},
+    "inf": {"group": "a", "age": 3e38, "recent": ["i9"], "seen_items": ["i8"], "taste": [1.0, 0.0]},
+    "odd": {"group": "a", "age": 0.0, "recent": [], "seen_items": [], "taste": [1.0, 2.0, 3.0]},
+}
+
+
+def made(releases, folder, feature_repo=None, items=10, prefix="i"):
+    """Publish and activate a release; its id."""
+    parts.write(folder, items=items, prefix=prefix)
+    if feature_repo:
+        (folder / "feature_store.yaml").write_text(online_config(feature_repo))
+    one = publish(releases, [folder], parts.manifest())
+    activate(releases, one)
+    return one

@@ -1,0 +1,44 @@
+"""An exported model over every encoding: exporting takes seconds, so that one serves all tests that only read it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from worlds import every_encoding
+
+from two_tower.config import TrainConfig
+from two_tower.encoders import fit
+from two_tower.export import export
+from two_tower.model import Model
+from two_tower.pulled import Pulled
+from two_tower.towers import TwoTower
+
+
+def untrained(world: Pulled, **settings) -> Model:
+    """A model with random weights that are large enough for every input to matter."""
+    torch.manual_seed(0)
+    config = TrainConfig(dim=16, **settings)
+    encoders = fit(world)
+    network = TwoTower(encoders, config).eval()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.normal_(0, 0.3)
+    return Model(network, encoders, world.contract, config, "space-1")
+
+
+@pytest.fixture(scope="session")
+def world() -> Pulled:
+    return every_encoding()
+
+
+@pytest.fixture(scope="session")
+def model(world: Pulled) -> Model:
+    return untrained(world)
+
+
+@pytest.fixture(scope="session")
+def exported(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of both towers' ONNX files."""
+    folder = tmp_path_factory.mktemp("towers")
+    export(model, folder)
+    return folder

@@ -1,0 +1,96 @@
+"""The parts of a release, made by hand: a user tower whose answers are known, and an index over a few items.
+
+Users of group `a` score item j by 1 - j/100, users of group `b` by j/100, others by 0; `age` is added to the whole
+embedding, so an infinite age gives no finite one.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import helper, parser
+
+from two_tower.index import build
+from two_tower.inputs import ARROW_TYPES
+from two_tower.schema import Contract, Dtype, feature
+
+BOUNDS = {"as_of": "2024-03-01T12:00:00+00:00"}
+
+CONTRACT = Contract(
+    user_key="user_id",
+    user_key_dtype=Dtype.STRING,
+    item_key="item_id",
+    item_key_dtype=Dtype.STRING,
+    user=(
+        feature("group", "String", {}),
+        feature("age", "Float32", {}),
+        feature("visits", "Int64", {}),
+        feature("member", "Bool", {}),
+        feature("joined", "UnixTimestamp", {}),
+        feature("recent", "Array(String)", {"encoding": "history", "max_length": "3"}),
+        feature("taste", "Array(Float32)", {}),
+    ),
+    item=(feature("colour", "String", {}),),
+    seen=feature("seen_items", "Array(String)", {}),
+)
+
+_USER = """
+<ir_version: 10, opset_import: ["" : 21, "ai.onnx.ml" : 4]>
+user (string[batch] group, float[batch] age, int64[batch] visits, int64[batch] member, int64[batch] joined,
+      string[batch, length] recent, float[batch, 2] taste, int64[batch] event_time) => (float[batch, 2] embedding)
+<float[3, 2] table = {0, 0, 1, 0, 0, 1}, int64[1] last = {-1}, float zero = {0}, float times = {1000}>
+{
+  id = ai.onnx.ml.LabelEncoder <keys_strings = ["a", "b"], values_int64s = [1, 2], default_int64 = 0> (group)
+  vector = Gather(table, id)
+  missing = IsNaN(age)
+  known = Where(missing, zero, age)
+  far = Mul(known, times)
+  column = Unsqueeze(far, last)
+  embedding = Add(vector, column)
+}
+"""
+
+_ITEM = """
+<ir_version: 10, opset_import: ["" : 21]>
+item (string[batch] colour) => (float[batch, 2] embedding)
+<float[2] one = {1, 0}, int64[1] two = {2}>
+{
+  batch = Shape(colour)
+  shape = Concat <axis = 0> (batch, two)
+  embedding = Expand(one, shape)
+}
+"""
+
+
+def write(folder: Path, *, items: int = 10, prefix: str = "i", space: str = "space-1") -> Path:
+    """The files of a release, without its manifest. Items are called <prefix>0 …, and the last is the most popular."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {"embedding_space": space, "contract": CONTRACT.to_json(), "similarity": "dot"}
+    for tower, text in (("user", _USER), ("item", _ITEM)):
+        model = parser.parse_model(text)
+        helper.set_model_props(model, metadata)
+        onnx.save(model, folder / f"{tower}_tower.onnx")
+    share = np.arange(items, dtype=np.float32) / 100
+    build(np.column_stack([1 - share, share]), "dot", space, folder / "index.onnx")
+    ids = pa.array([f"{prefix}{j}" for j in range(items)], type=ARROW_TYPES[Dtype.STRING])
+    colours = pa.array(["red"] * items)
+    popularity = pa.array(np.arange(items, dtype=np.float64))
+    pq.write_table(pa.table({"item_id": ids, "colour": colours, "popularity": popularity}), folder / "items.parquet")
+    (folder / "profile.json").write_text("{}")
+    return folder
+
+
+def manifest(space: str = "space-1", **others: object) -> dict[str, object]:
+    return {
+        "contract": json.loads(CONTRACT.to_json()),
+        "embedding_space": space,
+        "bounds": BOUNDS,
+        "dataset": "by hand",
+        "metrics": {"two_tower": {"recall@20": 0.5}},
+        "gates": {},
+        "versions": {},
+        **others,
+    }

@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from two_tower import index
+from two_tower.errors import InputError
+from two_tower.index import Index, build
+from two_tower.runtime import open_session
+
+SIMILARITIES = ("cosine", "dot", "euclidean")
+
+
+def clustered(items: int, queries: int, dim: int, noise: float, groups: int = 30, seed: int = 0):
+    """Items in tight groups off the origin, and queries near the groups: float32, norms around 2."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(groups, dim)) / np.sqrt(dim) + 1.0 / np.sqrt(dim)
+    near = centres[rng.integers(0, len(centres), items)] + noise * rng.normal(size=(items, dim))
+    asked = centres[rng.integers(0, len(centres), queries)] + 0.1 * rng.normal(size=(queries, dim))
+    return near.astype(np.float32), asked.astype(np.float32)
+
+
+def brute_force(items, queries, similarity):
+    """Scores [queries, items] in float64, by the definition."""
+    items, queries = items.astype(np.float64), queries.astype(np.float64)
+    if similarity == "euclidean":
+        return -np.sqrt(((queries[:, None] - items[None]) ** 2).sum(axis=2))
+    if similarity == "cosine":
+        items = items / np.linalg.norm(items, axis=1, keepdims=True)
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    return queries @ items.T
+
+
+def assert_exact(items, queries, similarity, k, found):
+    """The k best scores, and for each row its own score; rows that tie within rounding may trade places."""
+    rows, scores = found
+    truth = brute_force(items, queries, similarity)
+    best = -np.sort(-truth, axis=1)[:, :k]
+    np.testing.assert_allclose(scores, best, atol=2e-5)
+    np.testing.assert_allclose(np.take_along_axis(truth, rows, axis=1), best, atol=2e-5)
+    assert all(len(set(row)) == k for row in rows.tolist())
+
+
+def test_known_answer(tmp_path: Path):
+    build(np.eye(4, dtype=np.float32), "dot", "space-1", tmp_path / "index.onnx")
+    found = Index(tmp_path / "index.onnx")
+    rows, scores = found.search(np.array([[0.1, 0.4, 0.3, 0.2]], dtype=np.float32), k=4)
+    assert rows.tolist() == [[1, 2, 3, 0]]
+    np.testing.assert_allclose(scores, [[0.4, 0.3, 0.2, 0.1]], atol=1e-6)
+    assert (found.items, found.dim, found.similarity, found.embedding_space) == (4, 4, "dot", "space-1")
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("noise", [0.1, 0.001, 0.0], ids=["spread", "near-duplicates", "duplicates"])
+def test_exact_on_clustered_items(tmp_path: Path, similarity, noise):
+    items, queries = clustered(5_000, 8, dim=16, noise=noise, groups=4)
+    build(items, similarity, "s", tmp_path / "index.onnx")
+    found = Index(tmp_path / "index.onnx").search(queries, k=60)
+    if noise:
+        assert_exact(items, queries, similarity, 60, found)
+    else:  # rows of equal items tie, scores do not
+        best = -np.sort(-brute_force(items, queries, similarity), axis=1)[:, :60]
+        np.testing.assert_allclose(found[1], best, atol=2e-5)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_an_outlying_item_does_not_spoil_the_codes_of_the_others(tmp_path: Path, similarity):
+    """All codes but one are then alike, so that the answer is that of the scan in float32."""
+    items, queries = clustered(3_000, 4, dim=8, noise=0.1)
+    items[17] = -1e4
+    build(items, similarity, "s", tmp_path / "index.onnx")
+    truth = brute_force(items, queries, similarity)
+    order = np.argsort(-truth, axis=1)
+    rows, scores = Index(tmp_path / "index.onnx").search(queries, k=20, exclude=order[:, :5])
+    assert not any(set(row) & set(top[:5]) for row, top in zip(rows, order, strict=True))
+    np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, 5:25], atol=2e-5)
+
+
+def test_items_that_differ_by_less_than_a_code_are_told_apart(tmp_path: Path):
+    """The query's own code has no rounding error here, and a thousand items share the code 0."""
+    far = np.vstack([np.eye(4), -np.eye(4)])
+    near = np.random.default_rng(0).uniform(-0.003, 0.003, size=(1_000, 4))
+    items, queries = np.vstack([far, near]).astype(np.float32), np.ones((1, 4), dtype=np.float32)
+    build(items, "dot", "s", tmp_path / "index.onnx")
+    rows, _ = Index(tmp_path / "index.onnx").search(queries, k=12, exclude=np.array([[0, 1, 2, 3]]))
+    assert rows[0].tolist() == (8 + np.argsort(-near.sum(axis=1))[:12]).tolist()
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_excluded_rows_never_come_back_and_k_answers_remain(tmp_path: Path, similarity):
+    items, queries = clustered(1_000, 3, dim=8, noise=0.1)
+    build(items, similarity, "s", tmp_path / "index.onnx")
+    truth = brute_force(items, queries, similarity)
+    order = np.argsort(-truth, axis=1)
+    exclude = np.full((3, 700), -1, dtype=np.int64)
+    exclude[0, :700] = order[0, :700]  # all of the first query's candidates
+    exclude[1, :1] = order[1, :1]
+    rows, _ = Index(tmp_path / "index.onnx").search(queries, k=10, exclude=exclude)
+    assert set(rows[0]) == set(order[0, 700:710])
+    assert set(rows[1]) == set(order[1, 1:11])
+    assert set(rows[2]) == set(order[2, :10])
+
+
+def test_k_up_to_the_whole_catalogue(tmp_path: Path):
+    items, queries = clustered(150, 2, dim=8, noise=0.1)
+    build(items, "cosine", "s", tmp_path / "index.onnx")
+    found = Index(tmp_path / "index.onnx")
+    assert_exact(items, queries, "cosine", 150, found.search(queries, k=150))
+    rows, scores = found.search(queries, k=150, exclude=np.array([[3, 149], [0, -1]]))
+    assert rows[0, 148:].tolist() == [-1, -1] and np.isneginf(scores[0, 148:]).all()
+    assert rows[1, 149] == -1 and set(rows[1, :149]) == set(range(1, 150))
+    with pytest.raises(AssertionError, match="k=151"):
+        found.search(queries, k=151)
+
+
+def test_large_tables_lie_next_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(index, "EXTERNAL_BYTES", 1_000)
+    items, queries = clustered(500, 2, dim=8, noise=0.1)
+    for _ in range(2):  # a second build replaces the first
+        build(items, "dot", "s", tmp_path / "index.onnx")
+    assert {p.name for p in tmp_path.iterdir()} == {"index.onnx", "index.onnx.data"}
+    assert (tmp_path / "index.onnx.data").stat().st_size < 2 * items.nbytes
+    assert_exact(items, queries, "dot", 5, Index(tmp_path / "index.onnx").search(queries, k=5))
+    (tmp_path / "index.onnx.data").unlink()
+    with pytest.raises(InputError, match=r"index\.onnx is not a whole ONNX model"):
+        Index(tmp_path / "index.onnx")
+
+
+def test_a_query_of_zeros_is_answered(tmp_path: Path):
+    build(np.eye(4, dtype=np.float32), "cosine", "s", tmp_path / "index.onnx")
+    rows, scores = Index(tmp_path / "index.onnx").search(np.zeros((1, 4), dtype=np.float32), k=2)
+    assert len(set(rows[0])) == 2 and scores.tolist() == [[0, 0]]
+
+
+def test_the_scan_in_float32_is_the_exception(tmp_path: Path):
+    """Ordinary clustered items: the proof holds for most queries."""
+    items, queries = clustered(20_000, 16, dim=32, noise=0.05, groups=200)
+    for similarity in SIMILARITIES:
+        build(items, similarity, "s", tmp_path / "index.onnx")
+        model = onnx.load(tmp_path / "index.onnx")
+        model.graph.output.append(onnx.helper.make_tensor_value_info("scan_floats", onnx.TensorProto.BOOL, None))
+        onnx.save(model, tmp_path / "index.onnx")
+        session = open_session(tmp_path / "index.onnx")
+        rest = {"k": np.array([50]), "exclude": np.empty((1, 0), dtype=np.int64)}
+        scans = [bool(session.run(["scan_floats"], {"embedding": q[None], **rest})[0]) for q in queries]
+        assert np.mean(scans) <= 0.2, similarity

@@ -1,0 +1,86 @@
+"""The first sheet of an Excel workbook as rows of text, by the standard library alone.
+
+A workbook is a zip archive of XML (ECMA-376, part 1, section 18). Only what a plain table of data needs is read here:
+shared, inline and plain strings, and numbers; a cell with a date style becomes an ISO time.
+"""
+
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+from two_tower.errors import InputError
+
+_NS = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a wall clock time, as Excel counts
+_DATE_FORMATS = {14, 15, 16, 17, 18, 19, 20, 21, 22, 45, 46, 47}
+
+
+def read_sheet(path: Path, width: int) -> list[list[str]]:
+    """The rows of the first sheet, [rows][width]; an empty cell is "". InputError for a file that is no workbook."""
+    try:
+        with zipfile.ZipFile(path) as book:
+            names = book.namelist()
+            strings = _strings(book) if "xl/sharedStrings.xml" in names else []
+            dates = _date_styles(book) if "xl/styles.xml" in names else set()
+            with book.open("xl/worksheets/sheet1.xml") as sheet:
+                return [_row(row, width, strings, dates) for row in _elements(sheet, "row")]
+    except (zipfile.BadZipFile, KeyError, ET.ParseError, EOFError) as error:
+        raise InputError(f"{path} is no readable workbook, or cut short ({error}). Fetch it again.") from error
+
+
+def _elements(file: IO[bytes], name: str) -> Iterator[ET.Element]:
+    """The elements of a name, one after another, each emptied once it is used, so that memory stays small."""
+    for _, element in ET.iterparse(file):  # noqa: S314 - expat refuses entity bombs
+        if element.tag == _NS + name:
+            yield element
+            element.clear()
+
+
+def _strings(book: zipfile.ZipFile) -> list[str]:
+    with book.open("xl/sharedStrings.xml") as file:
+        return ["".join(t.text or "" for t in item.iter(_NS + "t")) for item in _elements(file, "si")]
+
+
+def _date_styles(book: zipfile.ZipFile) -> set[str]:
+    """The style numbers, as cells name them, whose number format is a date's."""
+    root = ET.fromstring(book.read("xl/styles.xml"))  # noqa: S314 - likewise
+    own = {
+        int(f.attrib["numFmtId"])
+        for f in root.iter(_NS + "numFmt")
+        if any(part in f.attrib["formatCode"].lower() for part in ("yy", "h:mm"))
+    }
+    formats = root.find(_NS + "cellXfs")
+    cells = [] if formats is None else list(formats)
+    return {str(i) for i, cell in enumerate(cells) if int(cell.attrib.get("numFmtId", 0)) in _DATE_FORMATS | own}
+
+
+def _row(row: ET.Element, width: int, strings: list[str], dates: set[str]) -> list[str]:
+    values = [""] * width
+    for place, cell in enumerate(row):
+        values[_place(cell.attrib.get("r"), place)] = _text(cell, strings, dates)
+    return values
+
+
+def _place(reference: str | None, place: int) -> int:
+    """The column of a cell such as B7, from 0; a cell without a reference follows the one before."""
+    if reference is None:
+        return place
+    number = 0
+    for letter in reference.rstrip("0123456789"):
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
+
+
+def _text(cell: ET.Element, strings: list[str], dates: set[str]) -> str:
+    kind = cell.attrib.get("t", "n")
+    if kind == "inlineStr":
+        return "".join(t.text or "" for t in cell.iter(_NS + "t"))
+    value = cell.findtext(_NS + "v", "")
+    if kind == "s":
+        return strings[int(value)]
+    if kind == "n" and value and cell.attrib.get("s") in dates:
+        return (_EPOCH + timedelta(seconds=round(float(value) * 86_400))).isoformat(" ")
+    return value

@@ -1,0 +1,56 @@
+"""The reference profile: how each feature's values lay when the model was trained, to tell drift by later."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from two_tower.inputs import Array, column_to_input
+from two_tower.schema import MISSING_INT, Dtype, Encoding, Feature
+
+TOP = 20
+QUANTILES = 11
+_SECONDS_A_DAY = 86_400
+
+
+def profile(table: pa.Table, features: tuple[Feature, ...], seconds: Array) -> dict[str, Any]:
+    """The number of rows, and by feature the share of missing values and one of these two.
+
+    quantiles: 11 of them, evenly spaced from the least to the greatest (numbers; ages in days before `seconds`, int64
+    [rows]; lengths of vectors as arrows); absent where no value is there.
+    top: the 20 most frequent values with their shares (categories and hashed ids; elements of lists).
+    """
+    return {"rows": table.num_rows, "features": {f.name: _feature(table[f.name], f, seconds) for f in features}}
+
+
+def _feature(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, Any]:
+    null_share = column.null_count / max(1, len(column))
+    if f.encoding in (Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BAG, Encoding.HISTORY):
+        return {"null_share": null_share, "top": _top(column, f)}
+    values = _numbers(column, f, seconds)
+    if not len(values):
+        return {"null_share": null_share}
+    return {"null_share": null_share, "quantiles": np.quantile(values, np.linspace(0, 1, QUANTILES)).tolist()}
+
+
+def _top(column: pa.ChunkedArray, f: Feature) -> list[list[Any]]:
+    """Pairs of a value and its share among the values that are there, the most frequent first."""
+    flat = pc.list_flatten(column) if f.dtype in (Dtype.STRINGS, Dtype.INTS) else column
+    counted = flat.drop_null().value_counts()
+    values, counts = counted.field("values"), counted.field("counts")
+    total = pc.sum(counts).as_py() or 1
+    best = pc.select_k_unstable(counts, k=min(TOP, len(counts)), sort_keys=[("counts", "descending")])
+    return [[value.as_py(), n.as_py() / total] for value, n in zip(values.take(best), counts.take(best), strict=True)]
+
+
+def _numbers(column: pa.ChunkedArray, f: Feature, seconds: Array) -> Array:
+    raw = column_to_input(column, f)
+    if f.dtype == Dtype.FLOATS:
+        raw = np.linalg.norm(raw, axis=1)
+    known = np.isfinite(raw) if raw.dtype.kind == "f" else raw != MISSING_INT
+    if f.encoding == Encoding.AGE:
+        return (seconds[known] - raw[known]) / _SECONDS_A_DAY
+    if f.encoding == Encoding.CYCLIC:
+        return raw[known] % _SECONDS_A_DAY / 3600
+    return raw[known].astype(np.float64)

@@ -1,0 +1,38 @@
+"""From what the steps of a run left to a release that serves."""
+
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from two_tower import release
+from two_tower.online_config import online_config
+from two_tower.runtime import open_session
+
+RECORDED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast")
+
+
+def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, *, dataset: str, releases: str) -> str:
+    """Write the release, then make it current; returns its id.
+
+    repo: feature repository that serves online look-ups. pulled, towers, index: folders of those steps. summary: file
+    that `summary.write` wrote. Raises release.ReleaseError where anything does not belong together.
+    """
+    described = json.loads((pulled / "pulled.json").read_text())
+    measured = json.loads(summary.read_text())
+    metadata = open_session(towers / "user_tower.onnx").get_modelmeta().custom_metadata_map
+    manifest = {
+        "dataset": dataset,
+        "contract": described["contract"],
+        "bounds": described["bounds"],
+        "embedding_space": metadata["embedding_space"],
+        "metrics": measured["metrics"],
+        "gates": measured["gates"],
+        "versions": {name: version(name) for name in RECORDED},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / release.FEATURE_STORE
+        store.write_text(online_config(repo.resolve()))
+        release_id = release.publish(releases, [towers, index, store], manifest)
+    release.activate(releases, release_id)
+    return release_id

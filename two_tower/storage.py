@@ -1,0 +1,176 @@
+"""A place for immutable folders and one small pointer: a local directory, or a prefix of an object store (fsspec).
+
+Both keep two promises. A folder is there in full or not at all: its last file, the one that readers look for, appears
+when all others have been written. A text is replaced as a whole: a reader sees the old one or the new one.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec  # type: ignore[import-untyped]
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+from two_tower.errors import InputError
+
+TEMPORARY = ".tmp-"
+_ABANDONED = 24 * 3600  # seconds after which a temporary folder belongs to nobody: its writer was killed
+
+
+class Storage(ABC):
+    """Reads raise FileNotFoundError for what is not there; every method may raise OSError."""
+
+    @abstractmethod
+    def folders(self) -> list[str]:
+        """The names of the folders, whole or not, without temporary ones."""
+
+    @abstractmethod
+    def open(self, path: str) -> BinaryIO: ...
+
+    def read(self, path: str) -> bytes:
+        with self.open(path) as file:
+            return file.read()
+
+    @abstractmethod
+    def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
+        """Write a new folder of files, the last of them last. On an error nothing is left behind."""
+
+    @abstractmethod
+    def replace_text(self, name: str, text: str) -> None: ...
+
+    @abstractmethod
+    def local(self, name: str, cache: Path) -> Path:
+        """A folder as a local one: where it is, or downloaded into `cache`."""
+
+
+def open_storage(root: str | Path) -> Storage:
+    """The storage at a local path or at a URL such as s3://bucket/prefix.
+
+    Raises InputError for a protocol that no installed package serves and for a path that is a file.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(str(root))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"releases={str(root)!r} cannot be opened: {error}") from error
+    if not isinstance(fs, LocalFileSystem):
+        return _Objects(fs, path.rstrip("/"))
+    if Path(path).exists() and not Path(path).is_dir():
+        raise InputError(f"releases={str(root)!r} is a file; a folder is needed.")
+    return _Local(Path(path))
+
+
+class _Local(Storage):
+    """A directory: folders and texts are written beside their name, synced to the disk, and renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folders(self) -> list[str]:
+        if not self.root.is_dir():
+            return []
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY))
+
+    def open(self, path: str) -> BinaryIO:
+        return (self.root / path).open("rb")
+
+    def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root))
+        try:
+            for file, content in files.items():
+                _copy(content, temporary / file)
+            temporary.chmod(0o755)  # mkdtemp gives 0700, and the service may run as another user
+            _sync_folder(temporary)
+            temporary.rename(self.root / name)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(self.root)
+
+    def replace_text(self, name: str, text: str) -> None:
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.root)
+        os.close(handle)
+        try:
+            _copy(text.encode(), Path(temporary))
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(self.root / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(self.root)
+
+    def local(self, name: str, cache: Path) -> Path:  # noqa: ARG002
+        return self.root / name
+
+    def _remove_abandoned(self) -> None:
+        for path in self.root.glob(f"{TEMPORARY}*"):
+            if path.stat().st_mtime < time.time() - _ABANDONED:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class _Objects(Storage):
+    """A prefix of an object store, where each object is written whole and nothing can be renamed."""
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self.fs = fs
+        self.root = root
+
+    def folders(self) -> list[str]:
+        self.fs.invalidate_cache()  # another process may have written since the last listing
+        try:
+            entries = self.fs.ls(self.root, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
+
+    def open(self, path: str) -> BinaryIO:
+        return cast("BinaryIO", self.fs.open(f"{self.root}/{path}", "rb"))
+
+    def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
+        targets = {f"{self.root}/{name}/{file}": content for file, content in files.items()}
+        try:
+            for target, content in targets.items():
+                if isinstance(content, bytes):
+                    self.fs.pipe_file(target, content)
+                else:
+                    self.fs.put_file(str(content), target)
+        except BaseException:
+            if not self.fs.exists(list(targets)[-1]):  # else another writer has finished the same folder
+                for target in filter(self.fs.exists, targets):
+                    self.fs.rm_file(target)
+            raise
+
+    def replace_text(self, name: str, text: str) -> None:
+        self.fs.pipe_file(f"{self.root}/{name}", text.encode())
+
+    def local(self, name: str, cache: Path) -> Path:
+        folder = cache / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in self.fs.ls(f"{self.root}/{name}", detail=False):
+            self.fs.get_file(path, str(folder / path.rsplit("/", 1)[-1]))
+        return folder
+
+
+def _copy(content: Path | bytes, target: Path) -> None:
+    with target.open("wb") as out:
+        if isinstance(content, bytes):
+            out.write(content)
+        else:
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, out, 1 << 20)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
