@@ -3,9 +3,20 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/sample
+# a thread of OpenMP that spins for others on a busy machine keeps them from finishing
+export OMP_WAIT_POLICY ?= PASSIVE
 PORT ?= 8080
 
-.PHONY: help install demo test test-slow test-all check format lock clean
+# The images; see the head of Dockerfile for what each argument means. NETWORK=host where containers have none.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' two_tower/__init__.py)
+VARIANT ?= cpu
+TAG ?= $(VERSION)$(if $(filter cuda,$(VARIANT)),-cuda)
+NETWORK ?= default
+BASE_IMAGE ?= python:3.11-slim-bookworm
+BUILD_IMAGE ?= $(BASE_IMAGE)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help install demo test test-slow test-all test-containers soak images check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +42,24 @@ test-slow: install ## the tests that take longer: whole runs, real data
 	$(BIN)/python -m pytest -q -m slow
 
 test-all: test test-slow ## both
+
+soak: install ## load while releases change and Redis dies (needs redis-server; QUICK=--quick for the short form)
+	$(BIN)/python -m benchmarks.soak $(QUICK)
+
+images: ## build the images data, train and serving, their bills of materials to build/sbom (VARIANT=cpu|cuda)
+	@mkdir -p build/sbom
+	for stage in data train serving; do \
+		docker build --network $(NETWORK) --target $$stage --tag two-tower-$$stage:$(TAG) \
+			--build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg BUILD_IMAGE=$(BUILD_IMAGE) \
+			--build-arg VARIANT=$(VARIANT) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) . && \
+		docker run --rm --network none --entrypoint cat two-tower-$$stage:$(TAG) /sbom.json \
+			> build/sbom/two-tower-$$stage-$(TAG).cdx.json || exit 1; \
+	done
+	docker image ls --filter reference='two-tower-*:$(TAG)' --format '{{.Repository}}:{{.Tag}}\t{{.Size}}'
+
+test-containers: install ## the line in its images, and the service on what it released; needs `make images`
+	$(BIN)/python -m pytest -q -m containers
 
 check: install ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -11,17 +11,21 @@ def evaluate(
     config: str,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    curve: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
     """The ONNX towers on the test window, beside the baselines and, in a simulated world, its oracle."""
     from pathlib import Path
 
     from two_tower.config import EvaluationConfig
     from two_tower.evaluate import evaluate
+    from two_tower.metrics import roc
     from two_tower.pulled import Pulled
 
     oracle = Path(repo.path) / "oracle"
     settings = EvaluationConfig.from_json(config)
     result = evaluate(Pulled.read(Path(pulled.path)), Path(towers.path), oracle if oracle.exists() else None, settings)
     result.write(Path(evaluation.path))
-    for name, value in result.metrics["two_tower"].items():
+    figures = result.metrics["two_tower"]
+    for name, value in figures.items():
         metrics.log_metric(name, value)
+    curve.log_roc_curve(*roc(figures, result.counts["items"]))

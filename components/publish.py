@@ -12,11 +12,14 @@ def publish(
     summary: dsl.Input[dsl.Artifact],
     dataset: str,
     releases: str,
+    questions: dsl.Output[dsl.Artifact],
 ) -> str:
-    """The release, written in full and then made current; returns its id."""
+    """The release, written in full and named, with questions to ask of it; returns its id."""
     from pathlib import Path
 
-    from two_tower.publish import publish
+    from two_tower import publish, replay
+    from two_tower.pulled import Pulled
 
+    replay.write(replay.of_pulled(Pulled.read(Path(pulled.path))), Path(questions.path))
     folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, summary))
-    return publish(*folders, dataset=dataset, releases=releases)
+    return publish.publish(*folders, dataset=dataset, releases=releases)

@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from two_tower.errors import InputError
+from two_tower.errors import InputError, unknown
+from two_tower.storage import StorageError
 
 app = typer.Typer(
     name="two-tower",
@@ -38,29 +39,68 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set's raw files.")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where everything goes; default runs/NAME.")] = None,
     as_of: Annotated[str, typer.Option(help="Read interactions up to this instant (ISO 8601).")] = "",
+    runner: Annotated[str, typer.Option(help="subprocess, or docker for each step in its container.")] = "subprocess",
     assignments: Assignments = None,
 ) -> None:
     """Run the whole line on this machine: features, gates, training, index, evaluation, release."""
-    from pipelines.run import Request, run_training
+    from pipelines.run import Request, Runner, run_training
 
-    request = Request.of(dataset, feature_repo, data_dir, out_dir, as_of, assignments or [])
+    if runner not in list(Runner):
+        raise unknown("runner", runner, list(Runner))
+    request = Request.of(dataset, feature_repo, data_dir, out_dir, as_of, assignments or [], Runner(runner))
     raise typer.Exit(run_training(request, out, err))
 
 
 @app.command("compile")
 def compile_(
     out_file: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("pipeline.yaml"),
+    pipeline: Annotated[str, typer.Option(help="training, refresh_items or dataset.")] = "training",
     assignments: Assignments = None,
 ) -> None:
-    """Compile the training pipeline for Kubeflow, from the same definition that `run` executes."""
-    from kfp import compiler
+    """Compile a pipeline for Kubeflow, from the same definition that `run` executes."""
+    from pipelines.compiled import Plan
 
-    from pipelines.run import config_arguments, settings_from
-    from pipelines.training import training
-
-    arguments = config_arguments(settings_from(None, assignments or []))
-    compiler.Compiler().compile(training, str(out_file), pipeline_parameters=arguments)
+    Plan.of(pipeline, assignments or []).write(out_file)
     out.print(f"wrote {out_file}")
+
+
+@app.command()
+def submit(
+    host: Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Pipelines API; default: in-cluster.")] = "",
+    token: Annotated[str, typer.Option(envvar="TWO_TOWER_TOKEN", help="Bearer token, if it asks for one.")] = "",
+    namespace: Annotated[str, typer.Option(help="The user's namespace, where there are several users.")] = "",
+    pipeline: Annotated[str, typer.Option(help="training or refresh_items.")] = "training",
+    dataset: Annotated[str | None, typer.Option(help="Train on a built-in data set instead of a repository.")] = None,
+    data_dir: Annotated[str, typer.Option(help="Where the pods find the data set's raw files.")] = "",
+    feature_repo: Annotated[str | None, typer.Option(help="Feast feature repository: s3:// or gs:// address.")] = None,
+    releases: Annotated[str, typer.Option(help="Where releases go: s3:// or gs:// address.")] = "",
+    as_of: Annotated[str, typer.Option(help="Read interactions up to this instant (ISO 8601).")] = "",
+    fingerprint: Annotated[str, typer.Option(help="Version of the data; the same one reuses the pull.")] = "",
+    experiment: Annotated[str, typer.Option(help="Experiment that the run is shown under.")] = "two-tower",
+    schedule: Annotated[str | None, typer.Option(metavar="CRON", help="Make a recurring run instead.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; the exit status is then the run's.")] = False,
+    assignments: Assignments = None,
+) -> None:
+    """Start a run, or a recurring one, on Kubeflow Pipelines."""
+    from pipelines.submitted import Request, submit_request
+
+    request = Request(
+        host=host,
+        token=token,
+        namespace=namespace,
+        pipeline=pipeline,
+        dataset=dataset,
+        data_dir=data_dir,
+        feature_repo=feature_repo,
+        releases=releases,
+        as_of=as_of,
+        fingerprint=fingerprint,
+        experiment=experiment,
+        schedule=schedule,
+        wait=wait,
+        assignments=tuple(assignments or ()),
+    )
+    raise typer.Exit(submit_request(request, out, err))
 
 
 @app.command()
@@ -71,11 +111,21 @@ def serve(
     feature_repo: Annotated[
         Path | None, typer.Option(help="Feature repository for online look-ups; default: the release's own.")
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the Open Inference Protocol's gRPC; default: port + 1."),
+    ] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the towers and the index run.")] = "cpu",
+    release: Annotated[
+        str | None, typer.Option(envvar="TWO_TOWER_RELEASE", help="Serve this release, whatever is current.")
+    ] = None,
 ) -> None:
-    """Serve the current release over HTTP, and each newly activated one without a restart."""
+    """Serve the current release over HTTP and gRPC, and each newly activated one without a restart."""
     from serving.app import serve as serve_forever
 
-    serve_forever(releases, host=host, port=port, feature_repo=feature_repo)
+    serve_forever(
+        releases, host, port, feature_repo=feature_repo, grpc_port=grpc_port, device=device, release=release or None
+    )
 
 
 @app.command()
@@ -144,6 +194,6 @@ def main() -> None:
     """Entry point: a user's error is a sentence on stderr, not a traceback."""
     try:
         app()
-    except InputError as error:
+    except (InputError, StorageError) as error:
         err.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
         sys.exit(EXIT_INPUT)

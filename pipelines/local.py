@@ -8,6 +8,7 @@ said last.
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 import time
@@ -111,9 +112,13 @@ class StepLog(io.TextIOBase):
 
 
 def run(
-    pipeline: BaseComponent, arguments: dict[str, str], folder: Path, tell: Callable[[Step, str | None], None]
+    pipeline: BaseComponent,
+    arguments: dict[str, str],
+    folder: Path,
+    tell: Callable[[Step, str | None], None],
+    runner: local.DockerRunner | None = None,
 ) -> LocalRun:
-    """Run a pipeline step by step in subprocesses of this interpreter.
+    """Run a pipeline step by step: in subprocesses of this interpreter, or by `runner` in containers.
 
     folder: takes the artifacts (`pipeline/`), the cache and `run.log`.
     tell: called with (step, a line it printed) and, when it ends or is reused, with (step, None).
@@ -121,11 +126,13 @@ def run(
     artifacts = folder / "pipeline" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     artifacts.mkdir(parents=True)
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=runner or local.SubprocessRunner(use_venv=False),
         pipeline_root=str(artifacts),
         enable_caching=True,
         cache_root=str(folder / "pipeline" / "cache"),
     )
+    # Where steps share their cores, a thread of OpenMP that spins for the others keeps them from finishing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (folder / "run.log").open("w") as file:
         log = StepLog(file, display_names(pipeline), tell)
         try:
@@ -158,7 +165,7 @@ def _captured(log: StepLog) -> Iterator[None]:
     root.handlers, root.level = [handler], logging.INFO
     try:
         with contextlib.redirect_stdout(log), warnings.catch_warnings():
-            # Resources, display names and image names mean nothing to subprocesses: that is known, and no news.
+            # Resources and display names mean nothing to a local runner: that is known, and no news.
             warnings.filterwarnings("ignore", module="kfp.local")
             warnings.filterwarnings("ignore", message=".*local runner.*")
             yield

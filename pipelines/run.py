@@ -1,15 +1,19 @@
 """`two-tower run`: one local run of the training pipeline, and what it leaves for people and scripts."""
 
+import contextlib
 import json
 import platform
 import shutil
 import tomllib
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+from kfp import local
+from kfp.dsl.base_component import BaseComponent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,7 +22,7 @@ from pipelines.local import LocalRun, Step, artifact
 from pipelines.local import run as run_locally
 from pipelines.training import training, training_on_dataset
 from two_tower.config import Settings, parse_assignments
-from two_tower.datasets import DATASETS
+from two_tower.datasets import DATASETS, locate
 from two_tower.datasets import fingerprint as dataset_fingerprint
 from two_tower.datasets.prepare import REPOSITORIES
 from two_tower.errors import InputError, unknown
@@ -26,6 +30,13 @@ from two_tower.errors import InputError, unknown
 SETTINGS_FILE = "two_tower.toml"
 PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expectations", "kfp")
 HELD, INPUT = "GateHeldError", "InputError"
+
+
+class Runner(StrEnum):
+    """What executes the steps of a run."""
+
+    SUBPROCESS = "subprocess"
+    DOCKER = "docker"
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Request:
     out: Path
     as_of: str
     settings: Settings
+    runner: Runner
 
     @classmethod
     def of(
@@ -48,19 +60,20 @@ class Request:
         out: Path | None,
         as_of: str,
         assignments: list[str],
+        runner: Runner = Runner.SUBPROCESS,
     ) -> Self:
         if (dataset is None) == (feature_repo is None):
             raise InputError("name either --dataset NAME or --feature-repo DIR.")
         if feature_repo is not None and not (feature_repo / "feature_store.yaml").is_file():
             raise InputError(f"--feature-repo {feature_repo}: no feature_store.yaml there.")
         if as_of:
-            _check_instant(as_of)
+            check_instant(as_of)
         if dataset is not None and dataset not in DATASETS:
             raise unknown("data set", dataset, DATASETS)
         name = dataset or feature_repo.resolve().name  # type: ignore[union-attr]
         folder = feature_repo or REPOSITORIES / name.replace("-", "_")
         out = (out or Path("runs") / name).resolve()
-        return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments))
+        return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments), runner)
 
 
 def settings_from(folder: Path | None, assignments: list[str]) -> Settings:
@@ -78,6 +91,7 @@ def config_arguments(settings: Settings) -> dict[str, str]:
         "pull_config": settings.pull.to_json(),
         "train_config": settings.train.to_json(),
         "evaluation_config": settings.evaluation.to_json(),
+        "deploy_config": settings.deploy.to_json(),
     }
 
 
@@ -95,7 +109,7 @@ def run_training(request: Request, out: Console, err: Console) -> int:
         repo = request.feature_repo.resolve()
         pipeline, source = training, {"feature_repo": str(repo), "fingerprint": fingerprint(repo)}
     else:
-        data_dir = request.data_dir.resolve() if request.data_dir else None
+        data_dir = _raw_files(request)
         pipeline, source = (
             training_on_dataset,
             {
@@ -104,8 +118,32 @@ def run_training(request: Request, out: Console, err: Console) -> int:
                 "fingerprint": dataset_fingerprint(request.name, data_dir),
             },
         )
-    done = run_locally(pipeline, {**common, **source}, request.out, _teller(out))
+    with _runner(request, pipeline) as runner:
+        done = run_locally(pipeline, {**common, **source}, request.out, _teller(out), runner)
     return _conclude(request, done, out, err)
+
+
+def _raw_files(request: Request) -> Path | None:
+    """The folder of the data set's raw files; a step in a container would find no other than the one it is given."""
+    if request.runner == Runner.DOCKER and DATASETS[request.name].source:
+        return locate(request.name, request.data_dir).resolve()
+    return request.data_dir.resolve() if request.data_dir else None
+
+
+def _runner(request: Request, pipeline: BaseComponent) -> contextlib.AbstractContextManager[local.DockerRunner | None]:
+    if request.runner == Runner.SUBPROCESS:
+        return contextlib.nullcontext()
+    from pipelines.containers import containers
+
+    repo = request.feature_repo.resolve() if request.feature_repo else None
+    data_dir = None if repo else _raw_files(request)
+    return containers(
+        pipeline,
+        writable=[request.out, *([repo] if repo else [])],
+        readable=[data_dir] if data_dir else [],
+        feature_repo=repo,
+        gpu=request.settings.train.device == "cuda",
+    )
 
 
 def _teller(out: Console):
@@ -188,7 +226,7 @@ def _explain(request: Request, done: LocalRun, status: int, error: str, out: Con
     err.print(f"whole log: {request.out / 'run.log'}")
 
 
-def _check_instant(text: str) -> None:
+def check_instant(text: str) -> None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:

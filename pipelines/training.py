@@ -1,16 +1,24 @@
 """The training line, read from top to bottom.
 
-    prepare ─> pull ─> validate ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─> materialise ─> publish
-                          │                   │                               │
-                      data gate           parity gate                  promotion gate
+    prepare ─> pull ─> validate ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─┐
+                          │                   │                               │               │
+                      data gate           parity gate                  promotion gate         │
+                                                                                              │
+                                           deploy gate <─ deploy <─ publish <─ materialise <──┘
 
 A step that judges keeps its artifacts and succeeds; the gate after it fails the run when the verdict is no, so that a
 person finds the reasons and the page that shows them. Steps whose inputs are unchanged are reused from the cache,
-except those that look at, or change, the world outside the pipeline: promote, report, materialise, publish.
+except those that look at, or change, the world outside the pipeline: promote and all that follow it.
+
+What each step needs of a cluster is said in one place for all pipelines: `placement`.
 """
 
 from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
 
+from components.assemble import assemble
+from components.deploy import deploy
+from components.embed import embed
 from components.evaluate import evaluate
 from components.export import export
 from components.gate import gate
@@ -21,30 +29,31 @@ from components.promote import promote
 from components.publish import publish
 from components.pull import pull
 from components.report import report
+from components.snapshot import snapshot
 from components.train import train
 from components.validate import validate
+from two_tower.catalogue import parts
 from two_tower.config import Settings
 
 DEFAULTS = Settings()
-ACCELERATOR = "nvidia.com/gpu"
 
 
-def line(repo, title, releases, as_of, fingerprint, pull_config, train_config, evaluation_config) -> str:
+def line(
+    repo, title, releases, as_of, fingerprint, pull_config, train_config, evaluation_config, deploy_config, shards=1
+) -> str:
     """The whole line behind a feature repository. Both pipelines below are this, on another source."""
     pulled = pull(repo=repo, as_of=as_of, fingerprint=fingerprint, config=pull_config).outputs["pulled"]
 
     judged_data = validate(pulled=pulled)
     data_gate = gate(verdict=judged_data.outputs["verdict"]).set_display_name("data-gate")
 
-    trained = train(pulled=pulled, config=train_config).after(data_gate)
-    trained.set_accelerator_type(ACCELERATOR).set_accelerator_limit(1)
-    model = trained.outputs["model"]
+    model = train(pulled=pulled, config=train_config).after(data_gate).outputs["model"]
 
     exported = export(model=model, pulled=pulled)
     parity_gate = gate(verdict=exported.outputs["verdict"]).set_display_name("parity-gate")
     towers = exported.outputs["towers"]
 
-    indexed = index(towers=towers, pulled=pulled).after(parity_gate).outputs["index"]
+    indexed = embed_catalogue(towers, pulled, parity_gate, shards)
     evaluated = evaluate(pulled=pulled, towers=towers, repo=repo, config=evaluation_config).after(parity_gate)
     evaluation = evaluated.outputs["evaluation"]
 
@@ -69,30 +78,68 @@ def line(repo, title, releases, as_of, fingerprint, pull_config, train_config, e
         dataset=title,
         releases=releases,
     ).after(online)
+    deployed = deploy(
+        release=published.outputs["Output"],
+        releases=releases,
+        questions=published.outputs["questions"],
+        config=deploy_config,
+    )
+    deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")
 
-    for step in (judged, told, promotion_gate, online, published):
+    for step in (judged, told, promotion_gate, online, published, deployed, deploy_gate):
         step.set_caching_options(enable_caching=False)
-    return published.output
+    return published.outputs["Output"]
 
 
-@dsl.pipeline(name="two-tower-training", description="From a Feast feature repository to a promoted release.")
-def training(
-    feature_repo: str,
-    releases: str,
-    as_of: str = "",
-    fingerprint: str = "",
-    pull_config: str = DEFAULTS.pull.to_json(),
-    train_config: str = DEFAULTS.train.to_json(),
-    evaluation_config: str = DEFAULTS.evaluation.to_json(),
-) -> str:
-    """Train on a feature repository: a folder, or its address in object storage.
+def embed_catalogue(towers, pulled, parity_gate, shards):
+    """The index of the newest catalogue; with several shards each is embedded in a pod of its own."""
+    if shards == 1:
+        return index(towers=towers, pulled=pulled).after(parity_gate).outputs["index"]
+    newest = snapshot(pulled=pulled).after(parity_gate).outputs["catalogue"]
+    with dsl.ParallelFor(items=parts(shards), name="shards") as part:
+        embedded = embed(towers=towers, catalogue=newest, part=part)
+    every_part = dsl.Collected(embedded.outputs["embedded"])
+    return assemble(towers=towers, pulled=pulled, parts=every_part).outputs["index"]
 
-    as_of: instant in ISO 8601 up to which interactions are read; empty for the newest.
-    fingerprint: any text that changes when the data do; with `as_of` it decides whether the pull is reused.
-    releases: folder or s3:// or gs:// address of the releases. Returns the id of the release.
-    """
-    repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
-    return line(repo.output, feature_repo, releases, as_of, fingerprint, pull_config, train_config, evaluation_config)
+
+def training_in(shards: int) -> GraphComponent:
+    """The training pipeline, for a catalogue that is embedded in so many shards."""
+
+    @dsl.pipeline(name="two-tower-training", description="From a Feast feature repository to a promoted release.")
+    def training(
+        feature_repo: str,
+        releases: str,
+        as_of: str = "",
+        fingerprint: str = "",
+        pull_config: str = DEFAULTS.pull.to_json(),
+        train_config: str = DEFAULTS.train.to_json(),
+        evaluation_config: str = DEFAULTS.evaluation.to_json(),
+        deploy_config: str = DEFAULTS.deploy.to_json(),
+    ) -> str:
+        """Train on a feature repository: a folder, or its address in object storage.
+
+        as_of: instant in ISO 8601 up to which interactions are read; empty for the newest.
+        fingerprint: any text that changes when the data do; with `as_of` it decides whether the pull is reused.
+        releases: folder or s3:// or gs:// address of the releases. Returns the id of the release.
+        """
+        repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
+        return line(
+            repo.output,
+            feature_repo,
+            releases,
+            as_of,
+            fingerprint,
+            pull_config,
+            train_config,
+            evaluation_config,
+            deploy_config,
+            shards,
+        )
+
+    return training
+
+
+training = training_in(shards=1)
 
 
 @dsl.pipeline(name="two-tower-dataset", description="From a public data set to a promoted release.")
@@ -105,6 +152,7 @@ def training_on_dataset(
     pull_config: str = DEFAULTS.pull.to_json(),
     train_config: str = DEFAULTS.train.to_json(),
     evaluation_config: str = DEFAULTS.evaluation.to_json(),
+    deploy_config: str = DEFAULTS.deploy.to_json(),
 ) -> str:
     """Train on one of the public data sets, or on the simulated `sample`; `data_dir` holds its raw files."""
     prepared = prepare(dataset=dataset, data_dir=data_dir, fingerprint=fingerprint)
@@ -117,4 +165,5 @@ def training_on_dataset(
         pull_config,
         train_config,
         evaluation_config,
+        deploy_config,
     )

@@ -1,38 +1,58 @@
 """Run the service, or ask a release once, from the command line."""
 
 import asyncio
-import logging
 import socket
 import tempfile
 from pathlib import Path
 
 import uvicorn
 
-from serving import ask
+from serving import ask, logs
+from serving.metrics import Metrics
 from serving.online import Pool
 from serving.recommender import Answer
-from serving.served import Served
+from serving.served import Opening, Served
 from serving.web import create_app
 from two_tower.errors import InputError
 from two_tower.release import ReleaseError, current, local_copy
+from two_tower.runtime import Device
 from two_tower.storage import open_storage
 
 GRACE = 10  # seconds that requests have to finish after SIGTERM
 
 
-def serve(releases: str, host: str, port: int, feature_repo: Path | None = None) -> None:
+def serve(
+    releases: str,
+    host: str,
+    port: int,
+    feature_repo: Path | None = None,
+    grpc_port: int | None = None,
+    device: Device = "cpu",
+    release: str | None = None,
+) -> None:
     """Serve the current release of a folder until SIGTERM or SIGINT, and each one that is activated meanwhile.
 
-    Without a release it starts, is not ready, and serves the first one that is activated. Raises InputError where the
-    releases cannot be read, where feature_repo is no Feast repository and where the port cannot be had.
+    HTTP on `port`, and the Open Inference Protocol's gRPC on `grpc_port`; None is the port after. Without a release it
+    starts, is not ready, and serves the first one that is activated. Raises InputError where the releases cannot be
+    read, where feature_repo is no Feast repository and where a port cannot be had.
+
+    release: the one to serve whatever the pointer says; None follows the pointer.
     """
     open_storage(releases)
     if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
         raise InputError(f"no feature_store.yaml in {feature_repo}. Point --feature-repo to a Feast repository.")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with _listen(host, port) as listening:
+    with _listen(host, port, "--port") as listening:
+        if grpc_port is None:
+            grpc_port = listening.getsockname()[1] + 1
+        _listen(host, grpc_port, "--grpc-port").close()  # gRPC opens it itself, and says little where it cannot
+        address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
+        logs.configure()
         config = uvicorn.Config(
-            create_app(releases, feature_repo), access_log=False, log_config=None, timeout_graceful_shutdown=GRACE
+            create_app(releases, feature_repo, device, address, release),
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE,
         )
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -45,15 +65,16 @@ def recommend_once(releases: str, user_id: str, k: int) -> Answer:
     release = current(releases)
     if release is None:
         raise ReleaseError(f"no release of {releases} is active. See `two-tower releases list` and `activate`.")
+    opening = Opening(releases=releases, feature_repo=None, pool=Pool(threads=1), metrics=Metrics())
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        served = Served.open(local_copy(releases, release, Path(cache)), None, Pool(threads=1))
-        asked = ask.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.items)
+        served = Served.open(local_copy(releases, release, Path(cache)), opening)
+        asked = ask.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.size)
         return asyncio.run(served.answer(asked))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error}. Choose another --host or --port.") from error
+        raise InputError(f"cannot listen on {host}:{port}: {error}. Choose another --host or {option}.") from error

@@ -22,6 +22,15 @@ def malformed(message: str, hint: str) -> RequestError:
     return RequestError(400, "malformed", message, hint)
 
 
+def not_found(message: str, hint: str) -> RequestError:
+    return RequestError(404, "not_found", message, hint)
+
+
 def invalid(message: str, hint: str) -> RequestError:
     """422: well-formed, but of a wrong type or out of range."""
     return RequestError(422, "invalid", message, hint)
+
+
+def unavailable(code: str, message: str, hint: str = "", retry_after: int = 1) -> RequestError:
+    hint = hint or "Try again after the seconds that Retry-After says."
+    return RequestError(503, code, message, hint, retry_after=retry_after)

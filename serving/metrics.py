@@ -2,52 +2,69 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from serving.recommender import Answer
-
-_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)  # seconds
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+STAGES = ("store", "embed", "search", "popular", "explain", "total")
 
 
 class Metrics:
     """The metrics of one application, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter("two_tower_requests", "Requests answered.", ["route", "status"], registry=self.registry)
-        self.stages = Histogram(
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("two_tower_requests", "Requests answered.", ["route", "status"], registry=registry)
+        stages = Histogram(
             "two_tower_stage_seconds",
-            "Time of each stage of a recommendation: store, embed, search, popular, total.",
+            f"Time of each stage of a recommendation: {', '.join(STAGES)}.",
             ["stage"],
-            buckets=_BUCKETS,
-            registry=self.registry,
+            buckets=_SECONDS,
+            registry=registry,
         )
-        self.fallbacks = Counter(
-            "two_tower_fallbacks", "Recommendations of popular items, by reason.", ["reason"], registry=self.registry
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._batches = Histogram(
+            "two_tower_batch_size", "Users of one call.", ["call"], buckets=_SIZES, registry=registry
         )
-        self.release = Gauge(
-            "two_tower_release",
-            "1 for the release that serves, 0 for earlier ones.",
-            ["release"],
-            registry=self.registry,
+        self.looked_up = self._batches.labels("store").observe
+        self.ranked = self._batches.labels("towers").observe
+        self.in_flight = Gauge("two_tower_in_flight", "Requests being answered.", registry=registry)
+        self.shed = Counter("two_tower_shed", "Requests refused because too many were in flight.", registry=registry)
+        self._fallbacks = Counter(
+            "two_tower_fallbacks", "Recommendations of popular items, by reason.", ["reason"], registry=registry
+        )
+        self._release = Gauge(
+            "two_tower_release", "1 for the release that serves, 0 for earlier ones.", ["release"], registry=registry
+        )
+        self._provider = Gauge(
+            "two_tower_provider", "1 for the execution provider in use.", ["provider"], registry=registry
         )
         self.refused = Counter(
-            "two_tower_releases_refused",
-            "Activated releases that could not be served.",
-            registry=self.registry,
+            "two_tower_releases_refused", "Activated releases that could not be served.", registry=registry
         )
+        self.feature_age = Gauge(
+            "two_tower_feature_age_seconds", "Age of the newest features of a user lately asked for.", registry=registry
+        )
+        self.side_items = Gauge("two_tower_side_items", "Items in the side index.", registry=registry)
+        self.side_age = Gauge(
+            "two_tower_side_index_age_seconds", "Time since the newest item of the side index came.", registry=registry
+        )
+        self._providers: set[str] = set()
 
-    def answered(self, answer: Answer, total: float) -> None:
-        """Count one recommendation that took `total` seconds."""
-        for stage, seconds in answer.seconds.items():
-            self.stages.labels(stage).observe(seconds)
-        self.stages.labels("total").observe(total)
-        if answer.fallback:
-            self.fallbacks.labels(answer.fallback).inc()
+    def answered(self, seconds: dict[str, float], fallback: str | None) -> None:
+        """Count one recommendation by the seconds of its stages."""
+        for stage, taken in seconds.items():
+            self._stages[stage].observe(taken)
+        if fallback:
+            self._fallbacks.labels(fallback).inc()
 
-    def switched(self, before: str | None, release: str) -> None:
+    def switched(self, before: str | None, release: str, provider: str) -> None:
         if before:
-            self.release.labels(before).set(0)
-        self.release.labels(release).set(1)
+            self._release.labels(before).set(0)
+        self._release.labels(release).set(1)
+        for other in self._providers - {provider}:
+            self._provider.labels(other).set(0)
+        self._providers.add(provider)
+        self._provider.labels(provider).set(1)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -29,8 +29,9 @@ PAGE = """<!doctype html>
 <p id="note" role="status"></p>
 <table hidden><thead><tr><th scope="col">#</th><th scope="col">item</th><th scope="col">score</th></tr></thead>
 <tbody></tbody></table>
-<p>For programs: <code>POST /v1/recommend</code>, <code>GET /v2/health/live</code>, <code>GET /v2/health/ready</code>,
-<code>GET /v2/models/two_tower/ready</code>, <code>GET /metrics</code>.</p>
+<p>For programs: <code>POST /v1/recommend</code>, <code>POST /v1/similar</code>, <code>POST /v1/items</code>,
+<code>GET /v2/health/ready</code>, <code>GET /v2/models/two_tower</code>, <code>GET /metrics</code>; all of it is in
+<a href="openapi.json"><code>/openapi.json</code></a>.</p>
 <script>
 const get = id => document.getElementById(id), table = document.querySelector("table"), body = table.tBodies[0];
 const reasons = {

@@ -4,12 +4,14 @@ import logging
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from serving.metrics import Metrics
-from serving.online import Pool
-from serving.served import Served
-from two_tower.release import current, local_copy
+from serving.errors import invalid, not_found, unavailable
+from serving.served import Opening, Served
+from serving.side import age
+from two_tower import release as published
+from two_tower.errors import InputError
 
 POLL_EVERY = 1.0  # seconds between two looks at the pointer
 RETRY_AFTER = 30.0  # seconds until a refused release is tried again: what refused it may have been the network
@@ -18,15 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Attribute served: the release that answers now, None before the first. A switch replaces it as a whole."""
+    """Attribute served: the release that answers now, None before the first. A switch replaces it as a whole.
 
-    def __init__(self, releases: str, feature_repo: Path | None, metrics: Metrics, pool: Pool) -> None:
+    The release that served before stays open, so that the way back to it takes no time.
+    """
+
+    def __init__(self, opening: Opening) -> None:
         self.served: Served | None = None
-        self._releases = releases
-        self._feature_repo = feature_repo
-        self._metrics = metrics
-        self._pool = pool
+        self._before: Served | None = None
+        self._opening = opening
+        self._releases = opening.releases
+        self._metrics = opening.metrics
         self._stop = threading.Event()
+        self._lock = threading.Lock()  # of switching: a poll and an operator may come together
         self._refused: tuple[str, float] = ("", 0.0)  # what was refused, and when
 
     def start(self) -> None:
@@ -39,25 +45,78 @@ class Watcher:
     def stop(self) -> None:
         self._stop.set()
 
+    @property
+    def serving(self) -> str:
+        """The id of the release that serves, empty without one."""
+        return self.served.recommender.release if self.served else ""
+
     def poll(self) -> None:
         """Look at the pointer once, and switch if it names another release. What serves goes on where that fails."""
         wanted = ""
-        try:
-            wanted = current(self._releases) or ""
-            serving = self.served.recommender.release if self.served else ""
-            if wanted in ("", serving) or self._refused_lately(wanted):
-                return
-            with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-                self._switch(
-                    Served.open(local_copy(self._releases, wanted, Path(cache)), self._feature_repo, self._pool)
-                )
-        except Exception as error:  # noqa: BLE001 - whatever failed, what serves must go on
-            self._refuse(wanted, error)
+        with self._lock:
+            try:
+                wanted = self._opening.pinned or published.current(self._releases) or ""
+                if wanted not in ("", self.serving) and not self._refused_lately(wanted):
+                    self._switch(wanted)
+            except Exception as error:  # noqa: BLE001 - whatever failed, what serves must go on
+                self._refuse(wanted, error)
+            if self.served:
+                self._refresh_side(self.served)
 
-    def _switch(self, served: Served) -> None:
-        self._metrics.switched(self.served.recommender.release if self.served else None, served.recommender.release)
-        self.served = served
-        log.info("serving release %s: %d items", served.recommender.release, served.recommender.items)
+    def _refresh_side(self, served: Served) -> None:
+        try:
+            served.side.refresh()
+        except Exception as error:  # noqa: BLE001 - the items that are known already are served on
+            log.error("the side index of release %s cannot be read: %s", self.serving, error)
+        self._metrics.side_items.set(len(served.recommender.side.ids))
+        self._metrics.side_age.set(age(served.recommender.side))
+
+    def activate(self, release: str) -> str:
+        """Point to a release and serve it; its id. Raises RequestError 404 or 422, and then all is as it was."""
+        known = {one.id for one in published.list_releases(self._releases)}
+        if release not in known:
+            raise not_found(f"There is no release {release!r:.60}.", "See `two-tower releases list`.")
+
+        def point() -> str:
+            published.activate(self._releases, release)
+            return release
+
+        return self._point(point)
+
+    def rollback(self) -> str:
+        """Point to the release before the current one and serve it; its id. Raises RequestError 422 without one."""
+        return self._point(lambda: published.rollback(self._releases))
+
+    def _point(self, move: Callable[[], str]) -> str:
+        with self._lock:
+            try:
+                before = published.current(self._releases)
+                release = move()
+                try:
+                    if release != self.serving:
+                        self._switch(release)
+                except Exception as error:
+                    self._refuse(release, error)
+                    if before:
+                        published.activate(self._releases, before)
+                    raise
+            except InputError as error:
+                raise invalid(f"Refused: {error}", f"{self.serving or 'No release'} serves on.") from error
+            except OSError as error:
+                raise unavailable("storage", f"The releases cannot be reached: {error}.") from error
+        return release
+
+    def _switch(self, wanted: str) -> None:
+        before = self.served
+        if self._before and self._before.recommender.release == wanted:
+            opened = self._before
+            opened.side.refresh()
+        else:
+            with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
+                opened = Served.open(published.local_copy(self._releases, wanted, Path(cache)), self._opening)
+        self._metrics.switched(self.serving or None, wanted, opened.recommender.user.provider)
+        self.served, self._before = opened, before
+        log.info("serving release %s: %d items", wanted, opened.recommender.size)
 
     def _refused_lately(self, wanted: str) -> bool:
         release, when = self._refused
@@ -68,8 +127,8 @@ class Watcher:
             return
         self._refused = (wanted, time.monotonic())
         self._metrics.refused.inc()
-        serving = self.served.recommender.release if self.served else "none"
-        log.error("refused release %s, still serving %s: %s", wanted or "(pointer unreadable)", serving, error)
+        named = wanted or "(pointer unreadable)"
+        log.error("refused release %s, still serving %s: %s", named, self.serving or "none", error)
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_EVERY):

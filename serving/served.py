@@ -1,19 +1,42 @@
 """One release with its feature store: whatever a request needs, so that it runs wholly on one release."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from serving.ask import Ask
+from serving.ask import Ask, AskSimilar
+from serving.batching import Batcher
 from serving.errors import RequestError
+from serving.filters import Filter
+from serving.metrics import Metrics
 from serving.online import OnlineStore, Pool, StoreError
-from serving.recommender import Answer, Fallback, Recommender
+from serving.recommender import Answer, Fallback, Query, Recommender
+from serving.side import SideIndex, SideItems
 from two_tower.release import FEATURE_STORE
+from two_tower.runtime import Device
+
+MOST_RANKED = 32  # users of one call of the towers and the index
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What the opening of any release needs. feature_repo: a Feast repository to use instead of a release's own.
+
+    pinned: the release to serve whatever the pointer says; None follows the pointer.
+    """
+
+    releases: str
+    feature_repo: Path | None
+    pool: Pool
+    metrics: Metrics
+    device: Device = "cpu"
+    pinned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -22,24 +45,38 @@ class Served:
 
     recommender: Recommender
     store: OnlineStore | None
+    side: SideIndex
+    rank: Batcher[Query, Answer]
 
     @classmethod
-    def open(cls, folder: Path, feature_repo: Path | None, pool: Pool) -> "Served":
-        """Open a verified release. feature_repo: a Feast repository to use instead of the release's own."""
-        recommender = Recommender.open(folder)
-        repo = feature_repo or (folder if (folder / FEATURE_STORE).is_file() else None)
-        store = OnlineStore(repo, recommender.contract, pool) if repo else None
+    def open(cls, folder: Path, opening: Opening) -> "Served":
+        """Open a verified release, with the side items of its embedding space."""
+        recommender = Recommender.open(folder, opening.device)
+        repo = opening.feature_repo or (folder if (folder / FEATURE_STORE).is_file() else None)
+        store = OnlineStore(repo, recommender.contract, opening.pool, opening.metrics) if repo else None
         if store:
             store.open()
-        return cls(recommender, store)
+
+        def publish(items: SideItems) -> None:
+            recommender.side = items
+
+        side = SideIndex(opening.releases, recommender, publish)
+        side.refresh()
+
+        def run(queries: Sequence[Query]) -> Sequence[Answer | Exception]:
+            return recommender.recommend(queries, time.time())
+
+        rank = Batcher(run, most=MOST_RANKED, threaded=recommender.large, observe=opening.metrics.ranked)
+        return cls(recommender, store, side, rank)
 
     async def answer(self, ask: Ask) -> Answer:
         """Recommendations for the features given, else for the user as the store knows him, else popular items.
 
         Raises RequestError 422 where the features given cannot be embedded.
         """
+        await self._prepare(ask.wanted)
         if ask.features is not None:
-            return self._recommend(ask.features, ask)
+            return await self._recommend(ask.features, ask)
         if self.store is None:
             return self._popular(ask)
         assert ask.user_id is not None, "a request names a user or gives features"
@@ -49,19 +86,34 @@ class Served:
         except StoreError:
             return self._popular(ask, store_failed=True)
         looked_up = time.perf_counter() - began
-        answer = self._popular(ask) if row is None else self._from_store(row, ask)
+        answer = self._popular(ask) if row is None else await self._from_store(row, ask)
         return replace(answer, seconds={"store": looked_up, **answer.seconds})
 
-    def _from_store(self, row: Mapping[str, Any], ask: Ask) -> Answer:
+    async def similar(self, ask: AskSimilar) -> Answer:
+        """The items nearest to one. Raises RequestError 404."""
+        return await asyncio.to_thread(self.recommender.similar, ask.item_id, ask.k, ask.wanted)
+
+    async def _from_store(self, row: Mapping[str, Any], ask: Ask) -> Answer:
         try:
-            return self._recommend(row, ask)
+            return await self._recommend(row, ask)
         except RequestError as error:  # no fault of the client's: the store holds a value that the tower cannot take
             log.warning("the online store's row of user %r is unusable: %s", ask.user_id, error.message)
             return self._popular(ask, row, store_failed=True)
 
-    def _recommend(self, row: Mapping[str, Any], ask: Ask) -> Answer:
-        return self.recommender.recommend(row, k=ask.k, exclude_seen=ask.exclude_seen, now=time.time())
+    async def _recommend(self, row: Mapping[str, Any], ask: Ask) -> Answer:
+        answer = await self.rank(Query(row, ask.k, ask.exclude_seen, ask.wanted))
+        if not ask.explain:
+            return answer
+        began = time.perf_counter()
+        reasons = await asyncio.to_thread(self.recommender.explain, row, answer.items)
+        return replace(answer, reasons=reasons, seconds={**answer.seconds, "explain": time.perf_counter() - began})
 
     def _popular(self, ask: Ask, row: Mapping[str, Any] | None = None, *, store_failed: bool = False) -> Answer:
         fallback: Fallback = "store" if store_failed else "popular"
-        return self.recommender.popular(row or {}, k=ask.k, exclude_seen=ask.exclude_seen, fallback=fallback)
+        answer = self.recommender.popular(Query(row or {}, ask.k, ask.exclude_seen, ask.wanted), fallback)
+        return replace(answer, reasons=[[] for _ in answer.items]) if ask.explain else answer
+
+    async def _prepare(self, wanted: Filter) -> None:
+        """Make the mask of a new filter over many items on a thread."""
+        if wanted and self.recommender.large and not self.recommender.catalogue.has_mask(wanted):
+            await asyncio.to_thread(self.recommender.catalogue.mask, wanted)

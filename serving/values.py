@@ -10,7 +10,7 @@ from two_tower.schema import Dtype, Feature
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 _LATEST = 253_402_300_799  # the last second of the year 9999
-_ELEMENTS = {Dtype.STRINGS: Dtype.STRING, Dtype.INTS: Dtype.INT64, Dtype.FLOATS: Dtype.FLOAT32}
+ELEMENTS = {Dtype.STRINGS: Dtype.STRING, Dtype.INTS: Dtype.INT64, Dtype.FLOATS: Dtype.FLOAT32}
 _TAKES = {
     Dtype.STRING: "a string",
     Dtype.INT64: "a whole number of 64 bits",
@@ -25,7 +25,7 @@ def key_value(name: str, value: Any, dtype: Dtype) -> str | int:
     """A join key; a whole number may come as a string of digits, as a form or a URL gives it."""
     if dtype == Dtype.INT64 and isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) < 20:
         value = int(value)
-    return _scalar(name, value, dtype)
+    return scalar_value(name, value, dtype)
 
 
 def feature_value(feature: Feature, value: Any) -> Any:
@@ -33,16 +33,16 @@ def feature_value(feature: Feature, value: Any) -> Any:
     name = f"feature {feature.name!r}"
     if value is None:
         return None
-    if feature.dtype not in _ELEMENTS:
-        return _scalar(name, value, feature.dtype)
-    element = _ELEMENTS[feature.dtype]
+    if feature.dtype not in ELEMENTS:
+        return scalar_value(name, value, feature.dtype)
+    element = ELEMENTS[feature.dtype]
     if not isinstance(value, list):
         raise _wrong(name, value, f"a list, each element {_TAKES[element]}")
     holes = feature.dtype != Dtype.FLOATS  # a vector has a number at each place; a bag or a history may hold a null
-    return [_scalar(f"an element of {name}", one, element) for one in value if not (holes and one is None)]
+    return [scalar_value(f"an element of {name}", one, element) for one in value if not (holes and one is None)]
 
 
-def _scalar(name: str, value: Any, dtype: Dtype) -> Any:
+def scalar_value(name: str, value: Any, dtype: Dtype) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match dtype:
         case Dtype.STRING if isinstance(value, str):

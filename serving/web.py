@@ -1,98 +1,147 @@
 """The HTTP service over the releases of a folder."""
 
-import logging
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from serving import ask
-from serving.errors import RequestError, malformed
+from serving.admin import check_admin, check_items
+from serving.answers import HANDLERS, Json
+from serving.edge import LEAN, Edge, Headers
+from serving.errors import invalid, unavailable
 from serving.metrics import Metrics
 from serving.online import Pool
+from serving.openapi import document
 from serving.page import PAGE, POLICY
 from serving.releases import Watcher
-from serving.served import Served
-
-MAX_BODY = 1 << 20  # bytes
-MAX_IN_FLIGHT = 512  # recommendations at a time; one more is refused, for it would only wait
-MODELS = ("user_tower", "item_tower", "two_tower")
-
-log = logging.getLogger(__name__)
+from serving.served import Opening, Served
+from serving.tracing import Tracer, tracer
+from two_tower.runtime import Device
 
 
-def create_app(releases: str, feature_repo: Path | None = None) -> Starlette:
-    """The application; a server starts and stops it through its lifespan."""
+def create_app(
+    releases: str,
+    feature_repo: Path | None = None,
+    device: Device = "cpu",
+    grpc_address: str | None = None,
+    release: str | None = None,
+) -> Edge:
+    """The application; a server starts and stops it through its lifespan, and with it the gRPC server, if any.
+
+    release: the one to serve whatever the pointer says; None follows the pointer.
+    """
+    from serving import oip  # KServe's SDK imports pandas; a single recommendation needs neither
+
     metrics = Metrics()
-    watcher = Watcher(releases, feature_repo, metrics, Pool())
+    watcher = Watcher(
+        Opening(
+            releases=releases, feature_repo=feature_repo, pool=Pool(), metrics=metrics, device=device, pinned=release
+        )
+    )
+    service = Service(watcher, metrics)
+    plane = oip.data_plane(service.served)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watcher.start()
+        await asyncio.to_thread(watcher.start)
+        service.tracer = tracer()
+        server = await oip.grpc_server(plane, grpc_address) if grpc_address else None
         yield
+        if server:
+            await server.stop(grace=5)
         watcher.stop()
+        if service.tracer:
+            service.tracer.stop()
 
-    service = _Service(watcher, metrics)
-    routes = [
+    own = [
         Route("/", service.page),
-        Route("/v1/recommend", service.recommend, methods=["POST"]),
+        Route("/openapi.json", service.openapi),
+        Route(LEAN, service.recommend_slowly, methods=["POST"]),
+        Route("/v1/similar", service.similar, methods=["POST"]),
+        Route("/v1/items", service.items, methods=["POST"]),
+        Route("/admin/activate", service.activate, methods=["POST"]),
+        Route("/admin/rollback", service.rollback, methods=["POST"]),
         Route("/v2/health/live", service.live),
         Route("/v2/health/ready", service.ready),
-        Route("/v2/models/{name}/ready", service.model_ready),
         Route("/metrics", service.metrics),
     ]
-    return Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        middleware=[Middleware(_Count, metrics=metrics, paths={route.path for route in routes})],
-        exception_handlers={RequestError: _refuse, HTTPException: _refuse_http, Exception: _fault},
-    )
+    app = Starlette(routes=[*own, *oip.routes(plane)], lifespan=lifespan, exception_handlers=HANDLERS)
+    paths = {route.path for route in own}
+
+    def route_of(scope: Scope) -> str:
+        """A route's own path; clients must not be able to make up label values."""
+        path: str = scope["path"]
+        return path if path in paths else oip.route_of(path)
+
+    return Edge(app, service.recommend, metrics, route_of)
 
 
-class _Service:
-    """The routes."""
+class Service:
+    """The routes, and what they need of the service's state."""
 
     def __init__(self, watcher: Watcher, metrics: Metrics) -> None:
+        self.tracer: Tracer | None = None
         self._watcher = watcher
         self._metrics = metrics
-        self._in_flight = 0
 
-    async def recommend(self, request: Request) -> Response:
+    async def recommend(self, body: bytes, headers: Headers) -> bytes:
+        """The lean route: a body in, an answer's JSON out."""
         began = time.perf_counter()
-        if self._in_flight >= MAX_IN_FLIGHT:
-            raise _unavailable("overloaded", f"{MAX_IN_FLIGHT} requests are being answered.")
-        self._in_flight += 1
-        try:
-            body = ask.parse(await _body(request))
-            served = self._served()  # taken once: all of this request runs on this release
-            answer = await served.answer(ask.read(body, served.recommender.contract, served.recommender.items))
-        finally:
-            self._in_flight -= 1
-        self._metrics.answered(answer, time.perf_counter() - began)
-        return JSONResponse(answer.to_dict())
+        value = ask.parse(body)
+        served = self.served()  # taken once: all of this request runs on this release
+        answer = await served.answer(ask.read(value, served.recommender.contract, served.recommender.size))
+        seconds = {**answer.seconds, "total": time.perf_counter() - began}
+        self._metrics.answered(seconds, answer.fallback)
+        if self.tracer:
+            said = {"two_tower.release": answer.release, "two_tower.fallback": answer.fallback}
+            self.tracer.record("recommend", _texts(headers), seconds, said)
+        return orjson.dumps(answer.to_dict())
+
+    async def recommend_slowly(self, request: Request) -> Response:
+        """The same as a route like any other, for a path that is not written as the lean one is."""
+        return Response(await self.recommend(await request.body(), {}), media_type="application/json")
+
+    async def similar(self, request: Request) -> Response:
+        value = ask.parse(await request.body())
+        served = self.served()
+        answer = await served.similar(ask.read_similar(value, served.recommender.contract, served.recommender.size))
+        return Json(answer.to_dict())
+
+    async def items(self, request: Request) -> Response:
+        check_items(request.headers.get("authorization"))
+        value = ask.parse(await request.body())
+        served = self.served()
+        items = ask.read_items(value, served.recommender.contract)
+        held = await asyncio.to_thread(served.side.upsert, items, time.time())
+        return Json({"upserted": len(items), "side_items": held, "release": served.recommender.release})
+
+    async def activate(self, request: Request) -> Response:
+        check_admin(request.headers.get("authorization"))
+        release = ask.parse(await request.body()).get("release")
+        if not isinstance(release, str):
+            raise invalid(f"release is {release!r:.60}.", "It is the id of a release.")
+        return Json({"release": await asyncio.to_thread(self._watcher.activate, release)})
+
+    async def rollback(self, request: Request) -> Response:
+        check_admin(request.headers.get("authorization"))
+        return Json({"release": await asyncio.to_thread(self._watcher.rollback)})
 
     async def live(self, _: Request) -> Response:
-        return JSONResponse({"live": True})
+        return Json({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        self._served()
-        return JSONResponse({"ready": True})
-
-    async def model_ready(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in MODELS:
-            raise RequestError(404, "not_found", f"There is no model {name[:100]!r}.", f"Models: {', '.join(MODELS)}.")
-        self._served()
-        return JSONResponse({"name": name, "ready": True})
+        recommender = self.served().recommender
+        return Json({"ready": True, "release": recommender.release, "provider": recommender.user.provider})
 
     async def metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -100,67 +149,15 @@ class _Service:
     async def page(self, _: Request) -> Response:
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
 
-    def _served(self) -> Served:
+    async def openapi(self, _: Request) -> Response:
+        return Json(document())
+
+    def served(self) -> Served:
+        """What serves now. Raises RequestError 503 without a release."""
         if self._watcher.served is None:
-            raise _unavailable("not_ready", "No release serves yet.")
+            raise unavailable("not_ready", "No release serves yet.")
         return self._watcher.served
 
 
-class _Count:
-    """Counts each request by its route and its answer's status."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: set[str]) -> None:
-        self._app = app
-        self._requests = metrics.requests
-        self._paths = paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._requests.labels(self._route(scope), message["status"]).inc()
-            await send(message)
-
-        await self._app(scope, receive, counted if scope["type"] == "http" else send)
-
-    def _route(self, scope: Scope) -> str:
-        """A route's own path; clients must not be able to make up label values."""
-        name = scope.get("path_params", {}).get("name")
-        path = scope["path"] if name is None else scope["path"].replace(f"/{name}/", "/{name}/")
-        return path if path in self._paths else "other"
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                hint = "Ask for one user at a time, and send only the newest elements of long lists."
-                raise RequestError(413, "too_large", f"The body is larger than {MAX_BODY} bytes.", hint)
-    except ClientDisconnect as error:
-        raise malformed("The connection was closed before the body was complete.", "Send it again.") from error
-    return bytes(body)
-
-
-def _unavailable(code: str, message: str) -> RequestError:
-    return RequestError(503, code, message, "Try again after the seconds that Retry-After says.", retry_after=1)
-
-
-async def _refuse(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
-    return JSONResponse(error.body(), error.status, headers)
-
-
-async def _refuse_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed")
-    message = f"{request.method} {request.url.path[:100]}: {error.detail}."
-    refusal = RequestError(error.status_code, code, message, "See GET / for what this service offers.")
-    return JSONResponse(refusal.body(), error.status_code, error.headers)
-
-
-async def _fault(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    fault = RequestError(500, "fault", "The service failed.", "It is our fault, not yours; its log says more.")
-    return JSONResponse(fault.body(), fault.status)
+def _texts(headers: Headers) -> Mapping[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}

@@ -1,6 +1,5 @@
 """The training positives as columns on the device, and how batches are drawn from them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,10 @@ Inputs = dict[str, Tensor]
 class Batch:
     """Positives and what the loss must know of them.
 
-    user, item: the towers' inputs; row i of both is positive i. log_q: [batch]. mask: [batch, batch], True where item
-    j is no negative of user i. weight: [batch].
+    user, item: the towers' inputs; row i of both is positive i. log_q: [batch]. weight: [batch].
+    mask: [batch, batch], True where item j is no negative of user i: the positive itself; the same item as another's
+        positive (an accidental hit); an item that the user had taken before, which is never ranked; the user's other
+        positives, which are in the batch because of the user and so were not drawn as `log_q` says.
     """
 
     user: Inputs
@@ -32,16 +33,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Positives:
-    """All training positives, ascending in time; every tensor has one row a positive.
+    """All training positives, ascending in time; every tensor and array has one row a positive.
 
-    user_code, item_code: who took what, as codes. log_q: the logarithm of each item's share of the positives of its
+    events: their rows of `interactions`. log_q: the logarithm of each item's share of the positives of its
     time, which is how likely it is to be another positive's in-batch negative.
     """
 
     user: Inputs
     item: Inputs
-    user_code: Tensor
-    item_code: Tensor
+    interactions: Interactions
+    events: Array
     log_q: Tensor
     weight: Tensor
     window: int
@@ -62,8 +63,8 @@ class Positives:
         return cls(
             _to(prepare_table(encoders, "user", pulled.user.take(rows), seconds), device),
             _to(prepare_table(encoders, "item", pulled.item.take(rows), seconds), device),
-            torch.tensor(interactions.user[rows], device=device),
-            torch.tensor(item, device=device),
+            interactions,
+            rows,
             torch.tensor(log_q(item, window), device=device),
             torch.tensor(weight, device=device),
             window,
@@ -72,26 +73,37 @@ class Positives:
     def __len__(self) -> int:
         return len(self.weight)
 
-    def epoch(self, size: int, random: torch.Generator) -> Iterator[Tensor]:
+    def epoch(self, size: int, random: torch.Generator) -> list[Tensor]:
         """Row numbers of the batches of one epoch, in random order, each drawn from one stretch of time.
 
         In-batch negatives then are items as they were at about that time, as they are when a catalogue is ranked.
         """
         places = torch.arange(len(self)) + torch.rand(len(self), generator=random) * self.window
         batches = [b for b in torch.split(places.argsort(), size) if len(b) > 1]  # one alone has no negative
-        for number in torch.randperm(len(batches), generator=random).tolist():
-            yield batches[number]
+        return [batches[number] for number in torch.randperm(len(batches), generator=random).tolist()]
 
     def batch(self, rows: Tensor) -> Batch:
-        rows = rows.to(self.weight.device)
-        user, item = self.user_code[rows], self.item_code[rows]
+        device = self.weight.device
+        mask = torch.from_numpy(self._mask(self.events[rows.numpy()])).to(device)
+        rows = rows.to(device)
         return Batch(
             {name: column[rows] for name, column in self.user.items()},
             {name: column[rows] for name, column in self.item.items()},
             self.log_q[rows],
-            (user.unsqueeze(1) == user) | (item.unsqueeze(1) == item),
+            mask,
             self.weight[rows],
         )
+
+    def _mask(self, events: Array) -> Array:
+        user, item = self.interactions.user[events], self.interactions.item[events]
+        distinct, column = np.unique(item, return_inverse=True)
+        row, seen = self.interactions.seen(events)
+        place = np.searchsorted(distinct, seen).clip(max=len(distinct) - 1)
+        there = distinct[place] == seen
+        taken = np.zeros((len(events), len(distinct)), dtype=bool)
+        taken[row[there], place[there]] = True
+        taken[np.arange(len(events)), column] = True
+        return taken[:, column] | (user[:, None] == user)
 
 
 def _to(inputs: Inputs, device: torch.device) -> Inputs:

@@ -4,10 +4,15 @@ Every field's name is unique over all sections, so `--set KEY=VALUE` needs no se
 """
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args, get_origin
 
+from two_tower import __version__
 from two_tower.errors import InputError, unknown
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?")  # of a Kubernetes service; KServe adds to it, within 63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,7 @@ class TrainConfig(Section):
     temperature: of the sampled softmax; margin: of the other losses.
     shuffle_window: how far apart in time, counted in positives, those of a batch may lie. Its in-batch negatives then
         are items as they were at about that time, which is how a catalogue is ranked.
+    averaging: share of the moving average of the weights that one step keeps.
     """
 
     dim: int = 64
@@ -80,6 +86,7 @@ class TrainConfig(Section):
     patience: int = 3
     learning_rate: float = 0.002
     weight_decay: float = 1e-5
+    averaging: float = 0.995
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
 
@@ -87,7 +94,7 @@ class TrainConfig(Section):
         for name in ("dim", "feature_dim", "hidden", "epochs", "patience", "shuffle_window"):
             self.require(getattr(self, name) >= 1, name, "a whole number of at least 1")
         self.require(self.batch_size >= 2, "batch_size", "at least 2, for a batch holds its own negatives")
-        for name in ("dropout", "id_dropout"):
+        for name in ("dropout", "id_dropout", "averaging"):
             self.require(0 <= getattr(self, name) < 1, name, "0 up to, not including, 1")
         for name in ("temperature", "learning_rate", "margin"):
             self.require(getattr(self, name) > 0, name, "a number above 0")
@@ -114,27 +121,73 @@ class EvaluationConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeployConfig(Section):
+    """Where a release goes, and what it has to prove there before it serves.
+
+    deployer: `local` moves the pointer `current`, which every service that follows it picks up; `kserve` first sends
+        an InferenceService's canary share of the traffic to the release, and moves the pointer when it is promoted.
+    service, namespace: name of the InferenceService, and where it is; an empty namespace is the step's own.
+    kubernetes_api: address of the Kubernetes API; empty for the cluster that the step runs in.
+    serving_image, serving_account: image and service account of an InferenceService that is not there yet.
+    canary_percent: share of the traffic that meets the release while it is replayed.
+    ready_timeout: seconds in which it must become ready.
+    questions: users whose questions are replayed, at most. slowest_ms: the most that 95 % of the answers may take.
+    model_registry: address of a Kubeflow Model Registry, in which a promoted release is registered; may be empty.
+    """
+
+    deployer: Literal["local", "kserve"] = "local"
+    service: str = "two-tower"
+    namespace: str = ""
+    kubernetes_api: str = ""
+    serving_image: str = f"two-tower-serving:{__version__}"
+    serving_account: str = "two-tower"
+    canary_percent: int = 10
+    ready_timeout: int = 600
+    questions: int = 100
+    slowest_ms: float = 250.0
+    model_registry: str = ""
+
+    def check(self) -> None:
+        allowed = "lower-case letters, digits and dashes, at most 49, with a letter first"
+        self.require(bool(_NAME.fullmatch(self.service)), "service", allowed)
+        self.require(not self.namespace or bool(_NAME.fullmatch(self.namespace)), "namespace", allowed)
+        for name in ("kubernetes_api", "model_registry"):
+            address = getattr(self, name)
+            self.require(not address or address.startswith(("http://", "https://")), name, "an address, https://…")
+        self.require(1 <= self.canary_percent <= 100, "canary_percent", "1 to 100")
+        self.require(self.ready_timeout >= 1, "ready_timeout", "seconds, at least 1")
+        self.require(self.questions >= 1, "questions", "at least 1")
+        self.require(self.slowest_ms > 0, "slowest_ms", "milliseconds above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All sections of a training run."""
 
     pull: PullConfig = PullConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    deploy: DeployConfig = DeployConfig()
 
     def with_values(self, values: dict[str, Any]) -> "Settings":
         """These settings with some fields replaced, each given as text or as a value of its type.
 
         Raises InputError for an unknown name (with the nearest one) and for a value that is not of the field's type.
         """
-        sections = {name: getattr(self, name) for name in ("pull", "train", "evaluation")}
-        owner = {f.name: (name, f.type) for name, s in sections.items() for f in fields(s)}
-        changes: dict[str, dict[str, Any]] = {name: {} for name in sections}
-        for key, value in values.items():
-            if key not in owner:
-                raise unknown("setting", key, owner)
-            section, kind = owner[key]
-            changes[section][key] = _parse(key, value, kind)
-        return Settings(**{name: replace(s, **changes[name]) for name, s in sections.items()})
+        sections = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Settings(**changed(sections, values))
+
+
+def changed(sections: Mapping[str, Section], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections by name, with each value in the section whose field has its name; see `Settings.with_values`."""
+    owner = {f.name: (name, f.type) for name, s in sections.items() for f in fields(s)}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in sections}
+    for key, value in values.items():
+        if key not in owner:
+            raise unknown("setting", key, owner)
+        section, kind = owner[key]
+        changes[section][key] = _parse(key, value, kind)
+    return {name: replace(s, **changes[name]) for name, s in sections.items()}
 
 
 def _parse(key: str, value: Any, kind: Any) -> Any:

@@ -1,24 +1,23 @@
 """The towers' ONNX files over whole tables, and the index of the newest catalogue."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from two_tower import index
+from two_tower import choice, index
+from two_tower.catalogue import Catalogue
 from two_tower.errors import InputError
 from two_tower.inputs import Array, to_inputs
 from two_tower.profile import profile
-from two_tower.pulled import EVENT_TIMESTAMP, Pulled, Split
+from two_tower.pulled import Pulled, Split
+from two_tower.release import CHOICE
 from two_tower.runtime import Device, open_session
-from two_tower.schema import EMBEDDING, POPULARITY, Contract, Encoding, Feature, TowerName
-
-POPULARITY_WINDOW = timedelta(days=30)
+from two_tower.schema import EMBEDDING, Contract, Encoding, Feature, TowerName
 
 
 def embed_users(
@@ -79,33 +78,32 @@ def _of_width(f: Feature, matrix: Array, width: int) -> Array:
 
 
 def build_index(towers: Path, pulled: Pulled, folder: Path) -> None:
-    """Write what a release needs beside its towers: the newest catalogue, embedded.
+    """Write what a release needs beside its towers: the newest catalogue, embedded. See `write_index`."""
+    catalogue = Catalogue.of(pulled)
+    seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
+    items = embed_items(towers, catalogue.items, pulled.contract, seconds)
+    write_index(towers, catalogue, items, user_profile(pulled), folder)
+
+
+def user_profile(pulled: Pulled) -> dict[str, Any]:
+    """The reference profile of the users, as of the training rows."""
+    training = pulled.rows(Split.TRAIN)
+    return profile(pulled.user.take(training), pulled.contract.user, pulled.seconds[training])
+
+
+def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[str, Any], folder: Path) -> None:
+    """Write an index of embedded items, float32 [items, dim] in the order of the catalogue.
 
     index.onnx      the retrieval index (see `index.build`)
     items.parquet   the item of each index row: key, features, popularity (interactions in the last 30 days)
-    profile.json    the reference profile (see `profile.profile`): users as of the training rows, items of the catalogue
+    choice.json     how the index compares with an approximate one here (see `choice.measure`)
+    profile.json    the reference profile (see `profile.profile`): users as given, items of the catalogue
     """
     folder.mkdir(parents=True, exist_ok=True)
-    contract, as_of = pulled.contract, pulled.bounds.as_of
-    catalogue = pulled.catalogue_at(as_of)
-    seconds = np.full(catalogue.num_rows, int(as_of.timestamp()))
-    items = embed_items(towers, catalogue, contract, seconds)
     metadata = open_session(towers / "item_tower.onnx").get_modelmeta().custom_metadata_map
     index.build(items, metadata["similarity"], metadata["embedding_space"], folder / "index.onnx")
-    pq.write_table(catalogue.append_column(POPULARITY, popularity(pulled)), folder / "items.parquet")
-    training = pulled.rows(Split.TRAIN)
-    profiles = {
-        "user": profile(pulled.user.take(training), contract.user, pulled.seconds[training]),
-        "item": profile(catalogue, contract.item, seconds),
-    }
+    choice.write(items, metadata["similarity"], folder / "index.onnx", folder / CHOICE)
+    pq.write_table(catalogue.items, folder / "items.parquet")
+    seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
+    profiles = {"user": users, "item": profile(catalogue.items, catalogue.contract.item, seconds)}
     (folder / "profile.json").write_text(json.dumps(profiles, indent=1))
-
-
-def popularity(pulled: Pulled) -> pa.Array:
-    """Interactions of each item of the newest catalogue in the 30 days up to as_of, float64 [items]."""
-    key, as_of = pulled.contract.item_key, pulled.bounds.as_of
-    since = pa.scalar(as_of - POPULARITY_WINDOW, type=pulled.interactions.schema.field(EVENT_TIMESTAMP).type)
-    recent = pulled.interactions.filter(pc.greater(pulled.interactions[EVENT_TIMESTAMP], since))
-    counts = recent[key].value_counts()
-    place = pc.index_in(pulled.catalogue_at(as_of)[key], value_set=counts.field("values"))
-    return counts.field("counts").take(place.combine_chunks()).fill_null(0).cast(pa.float64())

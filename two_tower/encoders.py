@@ -33,6 +33,7 @@ VOCABULARY: Final = frozenset({Encoding.CATEGORICAL, Encoding.BAG, Encoding.HIST
 LOOKED_UP: Final = VOCABULARY | {Encoding.HASHED}
 HEAVY_TAIL = 2.0  # a skewness above which a number is read through log1p
 SECONDS_A_DAY = 86_400
+CLIP = 5.0  # standard deviations
 TOWERS: Final[tuple[TowerName, TowerName]] = ("user", "item")
 
 
@@ -44,6 +45,8 @@ class Fitted:
     vocabulary: value i has the id i + 1, for 0 is unknown or missing (categorical, bag, history; booleans as 0 and 1).
     log: whether sign(x)·log1p(|x|) comes before the standardisation (numeric, age).
     mean, std: one number (numeric, age) or one a column (vector), of the values after `log`.
+    low, high: standardised values are clipped to these, the range of training: a user away for longer than any in
+        training reads as away for the longest (numeric, age).
     edges: ascending; bin 1 + i holds the values at or above i of the edges, bin 0 the missing (bucketized).
     """
 
@@ -53,6 +56,8 @@ class Fitted:
     log: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    low: float = -CLIP
+    high: float = CLIP
     edges: tuple[float, ...] = ()
 
     @property
@@ -112,13 +117,13 @@ def fit(pulled: Pulled) -> Encoders:
     both = pa.concat_tables([items, catalogue.select(items.column_names)])
     both_seconds = np.concatenate([seconds, np.full(catalogue.num_rows, int(end.timestamp()))])
     item = tuple(
-        _fit(f, items[f.name], seconds, f"item:{f.name}")
+        fit_feature(f, items[f.name], seconds, f"item:{f.name}")
         if f is id_feature
-        else _fit(f, both[f.name], both_seconds, f"item:{f.name}")
+        else fit_feature(f, both[f.name], both_seconds, f"item:{f.name}")
         for f in contract.item
     )
     ids = next((f for f in item if f.feature is id_feature), None)
-    user = (_share(_fit(f, users[f.name], seconds, f"user:{f.name}"), ids) for f in contract.user)
+    user = (_share(fit_feature(f, users[f.name], seconds, f"user:{f.name}"), ids) for f in contract.user)
     return Encoders(tuple(user), item)
 
 
@@ -145,7 +150,8 @@ def _share(fitted: Fitted, ids: Fitted | None) -> Fitted:
     return replace(fitted, vocabulary=ids.vocabulary, table=ids.table)
 
 
-def _fit(f: Feature, column: pa.ChunkedArray, seconds: Array, table: str) -> Fitted:
+def fit_feature(f: Feature, column: pa.ChunkedArray, seconds: Array, table: str) -> Fitted:
+    """One feature, from the values of the training rows; `table` names its embedding table, if it has one."""
     match f.encoding:
         case Encoding.CATEGORICAL | Encoding.BAG | Encoding.HISTORY:
             return Fitted(feature=f, table=table, vocabulary=_vocabulary(f, column))
@@ -195,7 +201,9 @@ def _fit_number(f: Feature, values: Array) -> Fitted:
     centred = values - values.mean()
     log = bool(values.min() >= 0 and (centred**3).mean() > HEAVY_TAIL * (centred**2).mean() ** 1.5)
     values = np.log1p(values) if log else values
-    return Fitted(feature=f, log=log, mean=(float(values.mean()),), std=(float(_not_zero(values.std())),))
+    mean, std = float(values.mean()), float(_not_zero(values.std()))
+    low, high = np.clip([(values.min() - mean) / std, (values.max() - mean) / std], -CLIP, CLIP).tolist()
+    return Fitted(feature=f, log=log, mean=(mean,), std=(std,), low=low, high=high)
 
 
 def _not_zero(std: Array) -> Array:

@@ -4,6 +4,7 @@ The expectations follow from the feature contract. Great Expectations runs them 
 reports to nobody; a failed one becomes a reason that names the table, the column and some of the values.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def validate(pulled: Pulled, report: Path) -> Verdict:
     Types come first: where one is wrong, values are not looked at. A failed expectation is a reason, one of severity
     warning only a line in the details.
     """
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # a step's log is for its own words
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False}

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 
 from two_tower import sources, split
+from two_tower.catalogue import Catalogue
 from two_tower.config import PullConfig
 from two_tower.errors import InputError
 from two_tower.inputs import Array, arrow_schema
@@ -26,7 +27,7 @@ from two_tower.pulled import EVENT_TIMESTAMP, SNAPSHOT, SPLIT, WEIGHT, Bounds, P
 from two_tower.repository import apply, contract, open_store, service, view
 from two_tower.schema import INTERACTIONS_VIEW, ITEM_SERVICE, USER_SERVICE, Contract, Dtype, TowerName
 
-__all__ = ["apply", "contract", "materialize", "online_rows", "pull"]
+__all__ = ["apply", "contract", "materialize", "online_rows", "pull", "pull_catalogue"]
 
 _ROW = "two_tower_row"  # travels through the join, which may answer in any order
 _STAMP = pa.timestamp("us", tz="UTC")
@@ -63,6 +64,26 @@ def pull(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -
     pulled = Pulled(schema, bounds, rows, joined["user"], joined["item"], catalogue)
     pulled.write(folder)
     return pulled
+
+
+def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogue:
+    """Read the catalogue alone, as of an instant, to embed it again; write it to `folder`. Arguments as for `pull`."""
+    folder = folder.resolve()
+    apply(repo)
+    with contextlib.chdir(repo), sources.ibis_session():
+        store = open_store(Path.cwd(), asof=True)
+        schema = contract(store)
+        _check_sources(store, schema)
+        with _timed("interactions"):
+            rows = _interactions(store, schema, as_of)
+        at = _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py())
+        bounds = Bounds(train_end=at, validation_end=at, as_of=at, snapshots=(at,))
+        with _timed("catalogue"):
+            items = _catalogue(store, schema, rows[schema.item_key], bounds)
+    none = {tower: arrow_schema(schema.tower(tower)).empty_table() for tower in _SERVICES}
+    catalogue = Catalogue.of(Pulled(schema, bounds, rows, none["user"], none["item"], items))
+    catalogue.write(folder)
+    return catalogue
 
 
 def _check_sources(store: FeatureStore, schema: Contract) -> None:

@@ -6,6 +6,7 @@ padded with the same on the right.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from two_tower.errors import InputError
 from two_tower.schema import EVENT_TIME, MISSING_INT, MISSING_STRING, Dtype, Feature, needs_event_time
 
 Array = npt.NDArray[Any]
+
+_NAN = float("nan")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ARROW_TYPES: dict[Dtype, pa.DataType] = {
     Dtype.STRING: pa.string(),
@@ -42,19 +46,127 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]], features: tuple[Feature, 
     """
     columns = {}
     for f in features:
-        values = [row.get(f.name) for row in rows]
+        values = _checked([row.get(f.name) for row in rows], f)
         try:
-            columns[f.name] = _typed(values, ARROW_TYPES[f.dtype])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            shown = ", ".join(repr(v)[:40] for v in values[:3])
-            raise InputError(f"feature {f.name!r} takes values of type {f.dtype}; got {shown}.") from error
+            columns[f.name] = pa.array(values, type=ARROW_TYPES[f.dtype])
+        except (pa.ArrowInvalid, OverflowError) as error:
+            raise _mistyped(f, values) from error
     return pa.table(columns, schema=arrow_schema(features))
 
 
-def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if pa.types.is_list(kind) and any(isinstance(v, (str, bytes)) for v in values):
-        raise pa.ArrowTypeError("Arrow would read a text as a list of its letters")
-    return pa.array(values, type=kind)
+def inputs_from_rows(
+    rows: Sequence[Mapping[str, Any]], features: tuple[Feature, ...], event_time: Array | None = None
+) -> dict[str, Array]:
+    """What `to_inputs` makes of `table_from_rows`, straight from Python values: many times faster for a few rows.
+
+    Raises InputError as both of them do.
+    """
+    inputs = {}
+    for f in features:
+        values = _checked([row.get(f.name) for row in rows], f)
+        try:
+            inputs[f.name] = _to_array(values, f)
+        except OverflowError as error:
+            raise _mistyped(f, values) from error
+    if needs_event_time(features):
+        assert event_time is not None and len(event_time) == len(rows)
+        inputs[EVENT_TIME] = np.ascontiguousarray(event_time, dtype=np.int64)
+    return inputs
+
+
+_PYTHON_TYPES: dict[Dtype, tuple[type, ...]] = {  # of a value, or of a list's elements
+    Dtype.STRING: (str,),
+    Dtype.INT64: (int, np.integer),
+    Dtype.FLOAT32: (float, int, np.floating, np.integer),
+    Dtype.FLOAT64: (float, int, np.floating, np.integer),
+    Dtype.BOOL: (bool, np.bool_),
+    Dtype.TIMESTAMP: (datetime,),
+    Dtype.STRINGS: (str,),
+    Dtype.INTS: (int, np.integer),
+    Dtype.FLOATS: (float, int, np.floating, np.integer),
+}
+_LISTS = (Dtype.STRINGS, Dtype.INTS, Dtype.FLOATS)
+_FLOATS = (Dtype.FLOAT32, Dtype.FLOAT64, Dtype.FLOATS)
+
+
+def _checked(values: list[Any], f: Feature) -> list[Any]:
+    """The values of one feature, numbers of float features as floats.
+
+    Arrow by itself would cut 1.5 to 1 for an integer, and read a text as a list of its letters.
+    """
+    if f.dtype not in _LISTS:
+        return _checked_scalars(values, f, values)
+    for value in values:
+        if not (value is None or isinstance(value, list | tuple | np.ndarray)):
+            raise _mistyped(f, values)
+    return [None if value is None else _checked_scalars(value, f, values) for value in values]
+
+
+def _checked_scalars(scalars: Iterable[Any], f: Feature, shown: list[Any]) -> list[Any]:
+    types, is_bool = _PYTHON_TYPES[f.dtype], f.dtype == Dtype.BOOL
+    if {type(None), types[0]}.issuperset(map(type, scalars)):  # nearly always, and a loop in C
+        return list(scalars)
+    for value in scalars:
+        if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and not is_bool)):
+            raise _mistyped(f, shown)
+    if f.dtype not in _FLOATS:
+        return list(scalars)
+    try:
+        return [None if value is None else float(value) for value in scalars]
+    except OverflowError as error:  # an integer that no float can hold
+        raise _mistyped(f, shown) from error
+
+
+def _mistyped(f: Feature, values: list[Any]) -> InputError:
+    shown = ", ".join(repr(value)[:40] for value in values[:3])
+    return InputError(f"feature {f.name!r} takes values of type {f.dtype}; got {shown}.")
+
+
+def _to_array(values: list[Any], f: Feature) -> Array:
+    """What `column_to_input` makes of the same values, checked."""
+    match f.dtype:
+        case Dtype.STRING:
+            return np.array([MISSING_STRING if v is None else v for v in values], dtype=object)
+        case Dtype.INT64 | Dtype.BOOL:
+            return np.array([MISSING_INT if v is None else v for v in values], dtype=np.int64)
+        case Dtype.TIMESTAMP:
+            return np.array([MISSING_INT if v is None else _seconds(v) for v in values], dtype=np.int64)
+        case Dtype.FLOAT32 | Dtype.FLOAT64:
+            return _float32([_NAN if v is None else v for v in values])
+        case Dtype.STRINGS:
+            return _padded(values, f, MISSING_STRING, np.dtype(object))
+        case Dtype.INTS:
+            return _padded(values, f, MISSING_INT, np.dtype(np.int64))
+        case Dtype.FLOATS:
+            return _matrix(values, f)
+
+
+def _float32(values: list[Any]) -> Array:
+    with np.errstate(over="ignore"):  # a number beyond float32 is infinite, as Arrow has it
+        return np.array(values, dtype=np.float64).astype(np.float32)
+
+
+def _seconds(moment: datetime) -> int:
+    """Whole seconds since 1970, towards it, of a time that is UTC where it says nothing else."""
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return microseconds // 1_000_000 if microseconds >= 0 else -(-microseconds // 1_000_000)
+
+
+def _padded(lists: list[list[Any] | None], f: Feature, missing: str | int, dtype: np.dtype[Any]) -> Array:
+    kept = [[missing if v is None else v for v in one[-f.max_length :]] if one else [] for one in lists]
+    longest = max((len(one) for one in kept), default=0) or 1
+    return np.array([one + [missing] * (longest - len(one)) for one in kept], dtype=dtype).reshape(len(lists), longest)
+
+
+def _matrix(vectors: list[list[float | None] | None], f: Feature) -> Array:
+    widths = sorted({len(one) for one in vectors if one})
+    if len(widths) > 1:
+        raise _widths(f, widths)
+    width = widths[0] if widths else 1
+    return _float32([[_NAN if v is None else v for v in one] if one else [_NAN] * width for one in vectors]).reshape(
+        len(vectors), width
+    )
 
 
 def to_inputs(table: pa.Table, features: tuple[Feature, ...], event_time: Array | None = None) -> dict[str, Array]:
@@ -117,7 +229,11 @@ def _to_matrix(values: pa.Array, f: Feature) -> Array:
     lengths = _lengths(values)
     widths = np.unique(lengths[lengths > 0])
     if len(widths) > 1:
-        raise InputError(f"feature {f.name!r} has vectors of widths {widths[:5].tolist()}; one width is allowed.")
+        raise _widths(f, widths.tolist())
     matrix = np.full((len(values), int(widths[0]) if len(widths) else 1), np.nan, dtype=np.float32)
     matrix[lengths > 0] = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, matrix.shape[1])
     return matrix
+
+
+def _widths(f: Feature, widths: list[int]) -> InputError:
+    return InputError(f"feature {f.name!r} has vectors of widths {widths[:5]}; one width is allowed.")

@@ -9,10 +9,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from two_tower.encoders import SECONDS_A_DAY, Fitted
+from two_tower.encoders import CLIP, SECONDS_A_DAY, Fitted
 from two_tower.schema import EVENT_TIME, MISSING_INT, Encoding
 
-CLIP = 5.0  # standard deviations
 SECONDS_A_WEEK = 7 * SECONDS_A_DAY
 
 
@@ -84,6 +83,7 @@ class Numeric(Layer):
     def __init__(self, fitted: Fitted) -> None:
         super().__init__()
         self.name, self.log, self.width = fitted.feature.name, fitted.log, 2
+        self.low, self.high = fitted.low, fitted.high
         self.register_buffer("mean", torch.tensor(fitted.mean, dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(fitted.std, dtype=torch.float32), persistent=False)
 
@@ -97,7 +97,7 @@ class Numeric(Layer):
         values, missing = self.values(inputs)
         values = torch.where(missing, self.mean, values)
         values = torch.sign(values) * torch.log1p(values.abs()) if self.log else values
-        scaled = ((values - self.mean) / self.std).clamp(-CLIP, CLIP)
+        scaled = ((values - self.mean) / self.std).clamp(self.low, self.high)
         return torch.stack([torch.where(missing, 0.0, scaled), missing.float()], dim=1)
 
 

@@ -3,6 +3,7 @@
 Everything here is a function of arrays. A rank is 0 for the best place and infinite for a miss.
 """
 
+from collections.abc import Mapping
 from math import sqrt
 
 import numpy as np
@@ -64,6 +65,17 @@ def summary(rank: Array, user: Array) -> dict[str, float]:
         for metric in (recall, ndcg, mrr)
         for k in CUTOFFS
     }
+
+
+def roc(figures: Mapping[str, float], items: int) -> tuple[list[float], list[float], list[float]]:
+    """The curve of the decision "belongs to the first k", at every cut-off; an event has one right item of so many.
+
+    figures: of `summary`. Returns the shares of wrong items taken, the shares of right ones, and k, ascending.
+    """
+    cutoffs = [0, *(k for k in CUTOFFS if k < items), items]
+    right = [0.0, *(figures[f"recall@{k}"] for k in cutoffs[1:-1]), 1.0]
+    wrong = [(k - taken) / max(1, items - 1) for k, taken in zip(cutoffs, right, strict=True)]
+    return wrong, right, [float(k) for k in cutoffs]
 
 
 def interval(values: Array, samples: int, seed: int = 0) -> tuple[float, float]:

@@ -27,6 +27,14 @@ def online_rows(store: FeatureStore, schema: Contract, user_ids: Sequence[str | 
     return rows
 
 
+def feature_time(store: FeatureStore, schema: Contract, user_id: str | int) -> datetime | None:
+    """When the newest of a user's feature rows was stamped; None for a user the store does not know."""
+    references = list(_references(store, schema))
+    answer = store.get_online_features(references, [{schema.user_key: user_id}]).to_dict(include_event_timestamps=True)
+    newest = max(answer[f"{f.name}__ts"][0] for f in schema.user)
+    return datetime.fromtimestamp(newest, tz=UTC) if newest else None
+
+
 @lru_cache(maxsize=8)  # parsing a service anew takes ten times as long as the read; a contract never changes
 def _references(store: FeatureStore, schema: Contract) -> tuple[str, ...]:
     return tuple(

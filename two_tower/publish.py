@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from two_tower import release
@@ -13,7 +13,7 @@ RECORDED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast")
 
 
 def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, *, dataset: str, releases: str) -> str:
-    """Write the release, then make it current; returns its id.
+    """Write the release, which nothing points to yet, and return its id; see `deploy` for what makes it serve.
 
     repo: feature repository that serves online look-ups. pulled, towers, index: folders of those steps. summary: file
     that `summary.write` wrote. Raises release.ReleaseError where anything does not belong together.
@@ -21,6 +21,7 @@ def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, 
     described = json.loads((pulled / "pulled.json").read_text())
     measured = json.loads(summary.read_text())
     metadata = open_session(towers / "user_tower.onnx").get_modelmeta().custom_metadata_map
+    installed = {found.name: found.version for found in distributions()}  # an image holds some of them only
     manifest = {
         "dataset": dataset,
         "contract": described["contract"],
@@ -28,11 +29,9 @@ def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, 
         "embedding_space": metadata["embedding_space"],
         "metrics": measured["metrics"],
         "gates": measured["gates"],
-        "versions": {name: version(name) for name in RECORDED},
+        "versions": {name: installed[name] for name in RECORDED if name in installed},
     }
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / release.FEATURE_STORE
         store.write_text(online_config(repo.resolve()))
-        release_id = release.publish(releases, [towers, index, store], manifest)
-    release.activate(releases, release_id)
-    return release_id
+        return release.publish(releases, [towers, index, store], manifest)

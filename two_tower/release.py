@@ -10,11 +10,12 @@ its id ends in a hash of its manifest, and the manifest holds a hash of each fil
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import onnx
 
@@ -28,7 +29,8 @@ FEATURE_STORE = "feature_store.yaml"
 ITEMS = "items.parquet"
 ONNX_FILES = ("user_tower.onnx", "item_tower.onnx", "index.onnx")
 REQUIRED = (*ONNX_FILES, ITEMS)
-OPTIONAL = ("index.onnx.data", "profile.json", FEATURE_STORE)
+CHOICE = "choice.json"
+OPTIONAL = ("index.onnx.data", "profile.json", CHOICE, FEATURE_STORE)
 FIELDS = ("contract", "embedding_space", "bounds", "dataset", "metrics", "gates", "versions")  # given by the pipeline
 
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
@@ -84,7 +86,7 @@ def verify(releases: str | Path, release: str) -> dict[str, Any]:
     storage = open_storage(releases)
     manifest = _manifest(storage, release)
     for name, expected in manifest["files"].items():
-        with _open(storage, release, name) as file:
+        with _missing_named(release, name), storage.open(f"{release}/{name}") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # BinaryIO has readinto
         if found != expected:
             raise ReleaseError(
@@ -172,6 +174,8 @@ def _required(manifest: Mapping[str, Any], name: str) -> Any:
 def _id_of(body: Mapping[str, Any]) -> str:
     """as_of and the first 8 hex digits of the hash of all that the manifest says, but for its id and its time."""
     said = {name: body[name] for name in (*FIELDS, "files")}
+    # What was measured of the index is another each time, and makes no other release.
+    said["files"] = {name: digest for name, digest in body["files"].items() if name != CHOICE}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     as_of = datetime.fromisoformat(body["bounds"]["as_of"]).astimezone(UTC)
     return f"{as_of:%Y%m%dT%H%M%S}-{digest[:8]}"
@@ -183,8 +187,8 @@ def _manifest(storage: Storage, release: str) -> dict[str, Any]:
         raise ReleaseError(f"{release!r} is no release id. See `two-tower releases list`.")
     torn = f"release {release}: {MANIFEST} is torn or changed. Remove the release's folder and publish it again."
     try:
-        with _open(storage, release, MANIFEST) as file:
-            manifest = json.load(file)
+        with _missing_named(release, MANIFEST):
+            manifest = json.loads(storage.read(f"{release}/{MANIFEST}"))
         if _id_of(manifest) != release or set(REQUIRED) - set(manifest["files"]):
             raise ReleaseError(torn)
         Contract.from_dict(manifest["contract"])
@@ -193,9 +197,11 @@ def _manifest(storage: Storage, release: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _open(storage: Storage, release: str, name: str) -> BinaryIO:
+@contextmanager
+def _missing_named(release: str, name: str) -> Iterator[None]:
+    """Turn a FileNotFoundError of the block into a ReleaseError that names the release and the file."""
     try:
-        return storage.open(f"{release}/{name}")
+        yield
     except FileNotFoundError as error:
         if name == MANIFEST:
             raise ReleaseError(f"there is no release {release}. See `two-tower releases list`.") from error

@@ -4,12 +4,14 @@ Both keep two promises. A folder is there in full or not at all: its last file, 
 when all others have been written. A text is replaced as a whole: a reader sees the old one or the new one.
 """
 
+import importlib
 import os
 import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,7 +21,15 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from two_tower.errors import InputError
 
 TEMPORARY = ".tmp-"
+_CLIENT_ERRORS = {  # by package of the file system: what its clients raise beside OSError, such as for a login
+    "s3fs": ("botocore.exceptions", "BotoCoreError"),
+    "gcsfs": ("google.auth.exceptions", "GoogleAuthError"),
+}
 _ABANDONED = 24 * 3600  # seconds after which a temporary folder belongs to nobody: its writer was killed
+
+
+class StorageError(OSError):
+    """An object store that cannot be reached or that refuses; the message names it and what to check."""
 
 
 class Storage(ABC):
@@ -32,9 +42,8 @@ class Storage(ABC):
     @abstractmethod
     def open(self, path: str) -> BinaryIO: ...
 
-    def read(self, path: str) -> bytes:
-        with self.open(path) as file:
-            return file.read()
+    @abstractmethod
+    def read(self, path: str) -> bytes: ...
 
     @abstractmethod
     def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
@@ -78,6 +87,9 @@ class _Local(Storage):
     def open(self, path: str) -> BinaryIO:
         return (self.root / path).open("rb")
 
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
     def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
@@ -120,41 +132,72 @@ class _Objects(Storage):
     def __init__(self, fs: Any, root: str) -> None:
         self.fs = fs
         self.root = root
+        self._errors: tuple[type[Exception], ...] = (OSError, *_client_errors(type(fs).__module__))
+
+    @contextmanager
+    def _client(self) -> Iterator[None]:
+        """Turn what the store's own client raises into StorageError; what is not there stays FileNotFoundError."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except self._errors as error:
+            raise StorageError(
+                f"{self.fs.unstrip_protocol(self.root)} cannot be reached: {error} Check the address, the credentials "
+                "and, for a store of your own, its endpoint (S3: AWS_ENDPOINT_URL)."
+            ) from error
 
     def folders(self) -> list[str]:
         self.fs.invalidate_cache()  # another process may have written since the last listing
         try:
-            entries = self.fs.ls(self.root, detail=True)
+            with self._client():
+                entries = self.fs.ls(self.root, detail=True)
         except FileNotFoundError:
             return []
         return sorted(e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
 
     def open(self, path: str) -> BinaryIO:
-        return cast("BinaryIO", self.fs.open(f"{self.root}/{path}", "rb"))
+        with self._client():
+            return cast("BinaryIO", self.fs.open(f"{self.root}/{path}", "rb"))
+
+    def read(self, path: str) -> bytes:
+        with self._client():
+            return bytes(self.fs.cat_file(f"{self.root}/{path}"))
 
     def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
         targets = {f"{self.root}/{name}/{file}": content for file, content in files.items()}
-        try:
-            for target, content in targets.items():
-                if isinstance(content, bytes):
-                    self.fs.pipe_file(target, content)
-                else:
-                    self.fs.put_file(str(content), target)
-        except BaseException:
-            if not self.fs.exists(list(targets)[-1]):  # else another writer has finished the same folder
-                for target in filter(self.fs.exists, targets):
-                    self.fs.rm_file(target)
-            raise
+        with self._client():
+            try:
+                for target, content in targets.items():
+                    if isinstance(content, bytes):
+                        self.fs.pipe_file(target, content)
+                    else:
+                        self.fs.put_file(str(content), target)
+            except BaseException:
+                if not self.fs.exists(list(targets)[-1]):  # else another writer has finished the same folder
+                    for target in filter(self.fs.exists, targets):
+                        self.fs.rm_file(target)
+                raise
 
     def replace_text(self, name: str, text: str) -> None:
-        self.fs.pipe_file(f"{self.root}/{name}", text.encode())
+        with self._client():
+            self.fs.pipe_file(f"{self.root}/{name}", text.encode())
 
     def local(self, name: str, cache: Path) -> Path:
         folder = cache / name
         folder.mkdir(parents=True, exist_ok=True)
-        for path in self.fs.ls(f"{self.root}/{name}", detail=False):
-            self.fs.get_file(path, str(folder / path.rsplit("/", 1)[-1]))
+        with self._client():
+            for path in self.fs.ls(f"{self.root}/{name}", detail=False):
+                self.fs.get_file(path, str(folder / path.rsplit("/", 1)[-1]))
         return folder
+
+
+def _client_errors(module: str) -> tuple[type[Exception], ...]:
+    """The errors of the client behind a file system, by the module of the latter; none where it raises OSError only."""
+    if module.split(".")[0] not in _CLIENT_ERRORS:
+        return ()
+    found, name = _CLIENT_ERRORS[module.split(".")[0]]
+    return (getattr(importlib.import_module(found), name),)
 
 
 def _copy(content: Path | bytes, target: Path) -> None:

@@ -51,16 +51,21 @@ def choose_device(name: str) -> torch.device:
 def _fit(
     network: TwoTower, positives: Positives, validation: Validation, config: TrainConfig
 ) -> list[dict[str, float]]:
-    """Train in place until validation recall has not risen for `patience` epochs; leave the best epoch's weights."""
+    """Train in place until validation recall has not risen for `patience` epochs; leave the best epoch's weights.
+
+    What is measured and kept is an exponential moving average of the weights, which carries less of the last batches'
+    noise (Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control 1992).
+    """
+    average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     random = torch.Generator().manual_seed(config.seed)
     history: list[dict[str, float]] = []
     best, best_epoch, weights = -1.0, 0, network.state_dict()
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
-        loss = _epoch(network, positives, optimiser, random, config, epoch)
+        loss = _epoch(network, average, positives, optimiser, random, config, epoch)
         trained = time.perf_counter() - started
-        recall = validation.recall(network, config.similarity)
+        recall = validation.recall(average, config.similarity)
         seconds = time.perf_counter() - started
         rate = len(positives) / trained
         history.append({"epoch": epoch, "loss": loss, "recall@20": recall, "positives_per_second": rate})
@@ -70,15 +75,17 @@ def _fit(
             flush=True,
         )
         if recall > best:
-            best, best_epoch, weights = recall, epoch, copy.deepcopy(network.state_dict())
+            best, best_epoch, weights = recall, epoch, copy.deepcopy(average.state_dict())
         elif epoch - best_epoch >= config.patience:
             break
     network.load_state_dict(weights)
+    network.eval()
     return history
 
 
 def _epoch(
     network: TwoTower,
+    average: TwoTower,
     positives: Positives,
     optimiser: torch.optim.Optimizer,
     random: torch.Generator,
@@ -88,7 +95,8 @@ def _epoch(
     """One pass over the positives; the mean loss of its batches."""
     network.train()
     losses = []
-    for rows in positives.epoch(config.batch_size, random):
+    batches = positives.epoch(config.batch_size, random)
+    for rows in batches:
         batch = positives.batch(rows)
         user, item = network.user(batch.user), network.item(batch.item)
         loss = joint_loss(user, item, batch.log_q, batch.mask, batch.weight, config)
@@ -96,6 +104,8 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.detach())
+        steps = (epoch - 1) * len(batches) + len(losses)
+        _follow(average, network, keep=min(config.averaging, (1 + steps) / (10 + steps)))
     values = torch.stack(losses).tolist()
     for step, value in enumerate(values, start=1):
         if not math.isfinite(value):
@@ -103,3 +113,10 @@ def _epoch(
                 f"the loss is {value} at step {step} of epoch {epoch}. Lower learning_rate={config.learning_rate}."
             )
     return sum(values) / len(values)
+
+
+@torch.no_grad()
+def _follow(average: TwoTower, network: TwoTower, keep: float) -> None:
+    """Move the averaged weights towards the network's; `keep` is small at first, when there is little to average."""
+    for old, new in zip(average.parameters(), network.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)

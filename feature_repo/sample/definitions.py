@@ -21,7 +21,7 @@ users = FeatureView(
     source=source("users"),
     schema=[
         Field(name="country", dtype=String),
-        Field(name="city", dtype=String, tags={"encoding": "hashed", "buckets": "500", "dim": "8"}),
+        Field(name="city", dtype=String, tags={"encoding": "hashed", "buckets": "200", "dim": "8"}),
         Field(name="age", dtype=Int64),
         Field(name="segment", dtype=Int64, tags={"encoding": "categorical"}),  # a code
         Field(name="income", dtype=Float32),  # missing for a fifth of the users
@@ -55,9 +55,9 @@ items = FeatureView(
         Field(name="category", dtype=String),
         Field(name="origin", dtype=String),
         Field(name="brand", dtype=Int64, tags={"encoding": "categorical"}),  # a code
-        Field(name="seller", dtype=String, tags={"encoding": "hashed", "buckets": "1000", "dim": "8"}),
+        Field(name="seller", dtype=String, tags={"encoding": "hashed", "buckets": "200", "dim": "8"}),
         Field(name="price", dtype=Float32, tags={"encoding": "bucketized", "buckets": "16"}),
-        Field(name="rating", dtype=Float32),  # missing for a quarter of the items
+        Field(name="rating", dtype=Float32),  # missing for a tenth of the items
         Field(name="youth", dtype=Float32),
         Field(name="exclusive", dtype=Bool),
         Field(name="listed", dtype=UnixTimestamp),

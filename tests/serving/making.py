@@ -14,11 +14,11 @@ USERS = {
 }
 
 
-def made(releases, folder, feature_repo=None, items=10, prefix="i"):
+def made(releases, folder, feature_repo=None, items=10, prefix="i", space="space-1"):
     """Publish and activate a release; its id."""
-    parts.write(folder, items=items, prefix=prefix)
+    parts.write(folder, items=items, prefix=prefix, space=space)
     if feature_repo:
         (folder / "feature_store.yaml").write_text(online_config(feature_repo))
-    one = publish(releases, [folder], parts.manifest())
+    one = publish(releases, [folder], parts.manifest(space))
     activate(releases, one)
     return one

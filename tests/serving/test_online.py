@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import threading
 import time
 
 import pytest
@@ -10,7 +9,8 @@ from making import made
 from starlette.testclient import TestClient
 
 from serving import online
-from serving.online import Pool, StoreError
+from serving.metrics import Metrics
+from serving.online import Pool
 from serving.web import create_app
 from two_tower.errors import InputError
 
@@ -94,19 +94,4 @@ def test_feature_repo_of_the_operator_wins_over_the_releases(releases, release, 
 
 def test_folder_without_a_feature_store_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no feature_store\.yaml"):
-        online.OnlineStore(tmp_path, None, Pool(threads=0))
-
-
-def test_pool_refuses_what_would_only_wait_and_skips_what_was_given_up():
-    go, ran = threading.Event(), []
-    pool = Pool(threads=1, waiting=2)
-    first = pool.submit(go.wait)
-    while not first.running():
-        time.sleep(0.001)
-    given_up, last = pool.submit(lambda: ran.append("given up")), pool.submit(lambda: ran.append("last"))
-    with pytest.raises(StoreError, match="waiting"):
-        pool.submit(print)
-    given_up.cancel()
-    go.set()
-    last.result(timeout=5)
-    assert ran == ["last"]
+        online.OnlineStore(tmp_path, None, Pool(threads=0), Metrics())

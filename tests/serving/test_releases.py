@@ -13,13 +13,18 @@ from serving import releases as watching
 from serving.metrics import Metrics
 from serving.online import Pool
 from serving.releases import Watcher
+from serving.served import Opening
 from serving.web import create_app
 from two_tower.release import CURRENT, activate, publish
 
 
+def watching_over(releases):
+    return Watcher(Opening(releases=str(releases), feature_repo=None, pool=Pool(threads=1), metrics=Metrics()))
+
+
 @pytest.fixture
 def watcher(releases):
-    return Watcher(str(releases), None, Metrics(), Pool(threads=1))
+    return watching_over(releases)
 
 
 def refused(watcher):
@@ -74,7 +79,7 @@ def test_torn_pointer_changes_nothing(watcher, releases, release):
 def test_releases_of_an_object_store_are_served(tmp_path):
     url = "memory://served/releases"
     one = made(url, tmp_path / "parts")
-    watcher = Watcher(url, None, Metrics(), Pool(threads=1))
+    watcher = watching_over(url)
     watcher.poll()
     assert watcher.served.recommender.release == one
 
@@ -101,10 +106,7 @@ def test_every_answer_is_of_one_release_while_they_are_switched(releases, tmp_pa
 
     async def run():
         transport = httpx.ASGITransport(app=app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://t") as client,
-        ):
+        async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
             seen = set()
             for _ in range(20):
                 seen |= set().union(*await asyncio.gather(*(ask(client) for _ in range(4))))
@@ -115,7 +117,8 @@ def test_every_answer_is_of_one_release_while_they_are_switched(releases, tmp_pa
     switcher = threading.Thread(target=switch)
     switcher.start()
     try:
-        assert asyncio.run(run()) == set(by_prefix.values())
+        with TestClient(app):  # for its start and stop
+            assert asyncio.run(run()) == set(by_prefix.values())
     finally:
         stop.set()
         switcher.join()

@@ -1,7 +1,8 @@
 """The parts of a release, made by hand: a user tower whose answers are known, and an index over a few items.
 
 Users of group `a` score item j by 1 - j/100, users of group `b` by j/100, others by 0; `age` is added to the whole
-embedding, so an infinite age gives no finite one.
+embedding, so an infinite age gives no finite one. The item tower puts red items at (1, 0) and others at (0, 1); item j
+is red where j is even, costs j, and is tagged "t<j mod 3>".
 """
 
 import json
@@ -33,7 +34,7 @@ CONTRACT = Contract(
         feature("recent", "Array(String)", {"encoding": "history", "max_length": "3"}),
         feature("taste", "Array(Float32)", {}),
     ),
-    item=(feature("colour", "String", {}),),
+    item=(feature("colour", "String", {}), feature("price", "Float32", {}), feature("tags", "Array(String)", {})),
     seen=feature("seen_items", "Array(String)", {}),
 )
 
@@ -54,13 +55,12 @@ user (string[batch] group, float[batch] age, int64[batch] visits, int64[batch] m
 """
 
 _ITEM = """
-<ir_version: 10, opset_import: ["" : 21]>
-item (string[batch] colour) => (float[batch, 2] embedding)
-<float[2] one = {1, 0}, int64[1] two = {2}>
+<ir_version: 10, opset_import: ["" : 21, "ai.onnx.ml" : 4]>
+item (string[batch] colour, float[batch] price, string[batch, length] tags) => (float[batch, 2] embedding)
+<float[2, 2] table = {0, 1, 1, 0}>
 {
-  batch = Shape(colour)
-  shape = Concat <axis = 0> (batch, two)
-  embedding = Expand(one, shape)
+  id = ai.onnx.ml.LabelEncoder <keys_strings = ["red"], values_int64s = [1], default_int64 = 0> (colour)
+  embedding = Gather(table, id)
 }
 """
 
@@ -76,9 +76,13 @@ def write(folder: Path, *, items: int = 10, prefix: str = "i", space: str = "spa
     share = np.arange(items, dtype=np.float32) / 100
     build(np.column_stack([1 - share, share]), "dot", space, folder / "index.onnx")
     ids = pa.array([f"{prefix}{j}" for j in range(items)], type=ARROW_TYPES[Dtype.STRING])
-    colours = pa.array(["red"] * items)
+    features = {
+        "colour": pa.array([("red", "blue")[j % 2] for j in range(items)]),
+        "price": pa.array(np.arange(items, dtype=np.float32)),
+        "tags": pa.array([[f"t{j % 3}"] for j in range(items)]),
+    }
     popularity = pa.array(np.arange(items, dtype=np.float64))
-    pq.write_table(pa.table({"item_id": ids, "colour": colours, "popularity": popularity}), folder / "items.parquet")
+    pq.write_table(pa.table({"item_id": ids, **features, "popularity": popularity}), folder / "items.parquet")
     (folder / "profile.json").write_text("{}")
     return folder
 

@@ -8,7 +8,7 @@ from two_tower.errors import InputError
 
 def test_every_field_has_one_owner() -> None:
     settings = Settings()
-    names = [f.name for s in (settings.pull, settings.train, settings.evaluation) for f in fields(s)]
+    names = [f.name for section in fields(settings) for f in fields(getattr(settings, section.name))]
     assert len(names) == len(set(names))
 
 
@@ -27,6 +27,9 @@ def test_values_reach_their_section_and_survive_json() -> None:
         ("loss", "tripet", "Did you mean 'triplet'"),
         ("learning_rate", "-1", "learning_rate=-1.0 is out of range"),
         ("validation_fraction", "0.9", "between 0 and 0.2"),
+        ("service", "Two_Tower", "lower-case letters"),
+        ("model_registry", "registry:8080", "https://"),
+        ("canary_percent", "0", "1 to 100"),
     ],
 )
 def test_a_wrong_setting_is_explained(key: str, value: str, said: str) -> None:

@@ -1,10 +1,11 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from two_tower.encoders import Fitted
+from two_tower.encoders import Fitted, fit_feature
 from two_tower.layers import Age, Bag, Bucketized, Cyclic, History, Lookup, Numeric, Vector
 from two_tower.schema import MISSING_INT, feature
 
@@ -42,6 +43,13 @@ def test_numeric_clips_and_takes_infinity():
     layer = Numeric(Fitted(feature=feature("x", "Float32", {}), log=True, mean=(0.0,), std=(1.0,)))
     values = layer({"x": torch.tensor([math.e - 1, math.inf, -math.inf])})[:, 0]
     assert values.tolist() == pytest.approx([1, 5, -5])
+
+
+def test_what_lies_beyond_training_reads_as_its_extremes():
+    column = pa.chunked_array([pa.array([1.0, 2.0, 3.0], pa.float32())])
+    layer = Numeric(fit_feature(feature("x", "Float32", {}), column, np.zeros(3), ""))
+    inside, beyond = layer({"x": torch.tensor([1.0, 3.0])}), layer({"x": torch.tensor([-100.0, 100.0])})
+    torch.testing.assert_close(inside, beyond)
 
 
 def test_age_counts_days_before_the_event():

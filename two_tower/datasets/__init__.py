@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from two_tower import __version__
 from two_tower.datasets import checkerboard, movielens, online_retail, sample, source
 from two_tower.datasets.source import Source
 from two_tower.datasets.tables import Tables
@@ -53,10 +54,10 @@ def locate(name: str, data_dir: Path | None) -> Path:
 
 
 def fingerprint(name: str, data_dir: Path | None, seed: int = 0) -> str:
-    """A hash that changes when the raw files (or, of a simulated world, its parameters) do."""
+    """A hash that changes when the raw files do; of a simulated world, with its seed or the release of this library."""
     found = _dataset(name).source
     if found is None:
-        return f"{name}-{seed}"
+        return f"{name}-{seed}-{__version__}"
     return source.digest(source.files(found, source.locate(found, data_dir)))
 
 

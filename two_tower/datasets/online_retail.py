@@ -23,7 +23,6 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from two_tower.datasets.delimited import check_width, column, words
@@ -95,6 +94,8 @@ def load(folder: Path) -> Tables:
 
 def clean(lines: pa.Table) -> Tables:
     """The lines, as `parse` gives them, after the rules at the top of this module."""
+    import duckdb  # here, for the steps that know data sets by name only run where it is not installed
+
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.register("lines", lines)

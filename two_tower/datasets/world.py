@@ -2,8 +2,8 @@
 
 A user's log-preference for an item is an inner product of what the user wants and what the item has on that day:
 
-    category       three favourites a user; a quarter of the users swap one in the course of the time
-    style          four latent numbers; a user's follow partly from the segment, an item's show in the image
+    category       two favourites a user; a twentieth of the users swap one in the course of the time
+    style          four latent numbers; a user's follow mostly from the segment, an item's show in the image
     origin, brand  a bonus for the own country, and for brands that the user follows
     price, youth   times income, and times age
     climate        of the user's city, times the warmth of the item's attributes
@@ -31,8 +31,8 @@ START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 DAY = 86_400
 DAYS = 90
 USERS, ITEMS = 3_000, 2_000
-CATEGORIES, STYLES, COUNTRIES, BRANDS, CITIES, SELLERS, ATTRIBUTES, SEGMENTS = 20, 4, 6, 60, 200, 300, 40, 6
-LIKING, STYLE, HOME, FOLLOWED = 4.0, 1.3, 0.9, 1.0
+CATEGORIES, STYLES, COUNTRIES, BRANDS, CITIES, SELLERS, ATTRIBUTES, SEGMENTS = 12, 4, 6, 8, 30, 40, 20, 6
+LIKING, STYLE, HOME, FOLLOWED, POPULARITY = 8.0, 0.5, 0.8, 0.5, 3.0
 PER_VISIT, MOST = 3.0, 12  # items taken in a visit: on average, and at most
 
 
@@ -142,15 +142,15 @@ class Items:
 def make_users(rng: np.random.Generator) -> Users:
     segment = rng.integers(SEGMENTS, size=USERS)
     segment_style = rng.normal(size=(SEGMENTS, STYLES))
-    style = segment_style[segment] + 0.7 * rng.normal(size=(USERS, STYLES))
+    style = segment_style[segment] + 0.15 * rng.normal(size=(USERS, STYLES))
     picks = np.argsort(rng.random((USERS, CATEGORIES)), axis=1)
-    favourites_later = picks[:, :3].copy()
-    swaps = rng.random(USERS) < 0.25
-    favourites_later[swaps, 0] = picks[swaps, 3]
+    favourites_later = picks[:, :2].copy()
+    swaps = rng.random(USERS) < 0.05
+    favourites_later[swaps, 0] = picks[swaps, 2]
     city = rng.integers(CITIES, size=USERS)
     newly = rng.random(USERS) < 0.2
     return Users(
-        favourites=picks[:, :3],
+        favourites=picks[:, :2],
         favourites_later=favourites_later,
         swapped_on=rng.uniform(0, DAYS, USERS),
         segment=segment,
@@ -158,7 +158,7 @@ def make_users(rng: np.random.Generator) -> Users:
         country=rng.choice(COUNTRIES, USERS, p=np.array([8, 4, 3, 2, 2, 1]) / 20),
         city=city,
         climate=rng.normal(size=CITIES)[city],
-        followed=np.argsort(rng.random((USERS, BRANDS)), axis=1)[:, :3],
+        followed=np.argsort(rng.random((USERS, BRANDS)), axis=1)[:, :2],
         income=rng.normal(size=USERS),
         age=rng.integers(16, 80, USERS),
         member=rng.random(USERS) < 0.4,
@@ -187,8 +187,9 @@ def make_items(rng: np.random.Generator) -> Items:
         hour=rng.choice([8.0, 20.0], ITEMS),
         exclusive=rng.random(ITEMS) < 0.15,
         quality=quality,
-        popularity=0.7 * quality + 0.4 * rng.normal(size=BRANDS)[brand] + 0.4 * rng.normal(size=SELLERS)[seller],
-        swing=rng.uniform(0, 0.8, ITEMS),
+        popularity=POPULARITY
+        * (0.7 * quality + 0.4 * rng.normal(size=BRANDS)[brand] + 0.4 * rng.normal(size=SELLERS)[seller]),
+        swing=rng.uniform(0, 0.4, ITEMS),
         phase=rng.random(ITEMS),
         listed=np.where(newly, rng.uniform(0, DAYS - 1, ITEMS), -rng.exponential(120, ITEMS)),
     )
@@ -198,18 +199,17 @@ def make_oracle(users: Users, items: Items) -> Oracle:
     """The two sides of the inner product; see the table at the top of this module."""
 
     def wants(favourites: Array) -> Array:
-        liked = LIKING * np.array([1.0, 0.9, 0.8])
         return np.column_stack(
             [
-                _spread(favourites, CATEGORIES, liked),
+                _spread(favourites, CATEGORIES, np.full(2, LIKING)),
                 STYLE * users.style,
                 _spread(users.country[:, None], COUNTRIES, np.array([HOME])),
-                _spread(users.followed, BRANDS, np.full(3, FOLLOWED)),
-                0.4 * users.income,
-                (45 - users.age) / 45,
-                0.4 * users.climate,
-                0.3 * _clock(users.hour),
-                0.6 * users.member,
+                _spread(users.followed, BRANDS, np.full(2, FOLLOWED)),
+                0.2 * users.income,
+                (45 - users.age) / 90,
+                0.2 * users.climate,
+                0.15 * _clock(users.hour),
+                0.3 * users.member,
             ]
         )
 

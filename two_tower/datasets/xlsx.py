@@ -26,7 +26,7 @@ def read_sheet(path: Path, width: int) -> list[list[str]]:
             strings = _strings(book) if "xl/sharedStrings.xml" in names else []
             dates = _date_styles(book) if "xl/styles.xml" in names else set()
             with book.open("xl/worksheets/sheet1.xml") as sheet:
-                return [_row(row, width, strings, dates) for row in _elements(sheet, "row")]
+                return [_row(path, row, width, strings, dates) for row in _elements(sheet, "row")]
     except (zipfile.BadZipFile, KeyError, ET.ParseError, EOFError) as error:
         raise InputError(f"{path} is no readable workbook, or cut short ({error}). Fetch it again.") from error
 
@@ -57,10 +57,13 @@ def _date_styles(book: zipfile.ZipFile) -> set[str]:
     return {str(i) for i, cell in enumerate(cells) if int(cell.attrib.get("numFmtId", 0)) in _DATE_FORMATS | own}
 
 
-def _row(row: ET.Element, width: int, strings: list[str], dates: set[str]) -> list[str]:
+def _row(path: Path, row: ET.Element, width: int, strings: list[str], dates: set[str]) -> list[str]:
     values = [""] * width
-    for place, cell in enumerate(row):
-        values[_place(cell.attrib.get("r"), place)] = _text(cell, strings, dates)
+    for order, cell in enumerate(row):
+        place = _place(cell.attrib.get("r"), order)
+        if place >= width:
+            raise InputError(f"{path}, row {row.attrib.get('r')}: a cell in column {place + 1}; a row has {width}.")
+        values[place] = _text(cell, strings, dates)
     return values
 
 

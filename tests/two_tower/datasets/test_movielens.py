@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.two_tower.datasets.raw import movielens_1m, movielens_100k, real
+from tests.raw import movielens_1m, movielens_100k, real
 from two_tower.datasets.movielens import load_1m, load_100k
 from two_tower.errors import InputError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.two_tower.datasets.raw import HEADER, online_retail, real
+from tests.raw import HEADER, online_retail, real
 from two_tower.datasets.online_retail import RULES, load
 from two_tower.errors import InputError
 

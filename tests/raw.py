@@ -13,7 +13,7 @@ HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custome
 def real(name: str) -> Path:
     """The folder of a real data set; the test is skipped where there is none."""
     shared = os.environ.get("TWO_TOWER_DATA")
-    root = Path(shared) if shared else Path(__file__).parents[4] / "shared" / "data"
+    root = Path(shared) if shared else Path(__file__).parents[2] / "shared" / "data"
     if not (root / name).is_dir():
         pytest.skip(f"no {root / name}: set TWO_TOWER_DATA to the folder that holds {name}")
     return root / name

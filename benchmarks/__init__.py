@@ -1,0 +1,1 @@
+"""Each claim on speed as a command: `python -m benchmarks.NAME [--json F] [--quick]`."""

@@ -1,0 +1,1 @@
+"""What a user would write by themselves, to compare with."""

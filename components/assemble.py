@@ -1,0 +1,23 @@
+from typing import List  # noqa: UP035 - kfp reads lists of artifacts by this name
+
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def assemble(
+    towers: dsl.Input[dsl.Model],
+    pulled: dsl.Input[dsl.Dataset],
+    parts: dsl.Input[List[dsl.Dataset]],  # noqa: UP006
+    index: dsl.Output[dsl.Model],
+) -> None:
+    """All embedded shards of the newest catalogue as one retrieval graph."""
+    from pathlib import Path
+
+    from two_tower.pulled import Pulled
+    from two_tower.shards import assemble_pulled
+
+    assemble_pulled(
+        Path(towers.path), Pulled.read(Path(pulled.path)), [Path(part.path) for part in parts], Path(index.path)
+    )

@@ -1,0 +1,16 @@
+from kfp import dsl
+
+from components import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def catalogue(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, catalogue: dsl.Output[dsl.Dataset]) -> None:
+    """The items and their features as of an instant, from Feast; new data or a later `as_of` miss the cache."""
+    from datetime import datetime
+    from pathlib import Path
+
+    from two_tower.features import pull_catalogue
+
+    until = datetime.fromisoformat(as_of) if as_of else None
+    pull_catalogue(Path(repo.path), until, Path(catalogue.path))
+    catalogue.metadata["fingerprint"] = fingerprint

@@ -1,0 +1,24 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def deploy(
+    release: str,
+    releases: str,
+    questions: dsl.Input[dsl.Artifact],
+    config: str,
+    verdict: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.Markdown],
+) -> None:
+    """A published release, staged, asked real questions, and promoted or rolled back."""
+    from pathlib import Path
+
+    from two_tower import deploy, replay
+    from two_tower.config import DeployConfig
+
+    settings = DeployConfig.from_json(config)
+    decided = deploy.deploy(release, releases, replay.read(Path(questions.path)), settings)
+    decided.write(Path(verdict.path))
+    Path(page.path).write_text(deploy.page(decided))

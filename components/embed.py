@@ -1,0 +1,19 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def embed(
+    towers: dsl.Input[dsl.Model],
+    catalogue: dsl.Input[dsl.Dataset],
+    part: str,
+    embedded: dsl.Output[dsl.Dataset],
+) -> None:
+    """One shard of the catalogue, such as `2/4`, through the item tower."""
+    from pathlib import Path
+
+    from two_tower.catalogue import Catalogue
+    from two_tower.shards import embed_part
+
+    embed_part(Path(towers.path), Catalogue.read(Path(catalogue.path)), part, Path(embedded.path))

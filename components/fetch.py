@@ -1,0 +1,13 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def fetch(releases: str, served: dsl.Output[dsl.Model]) -> None:
+    """The release that serves now, verified."""
+    from pathlib import Path
+
+    from two_tower.refresh import fetch
+
+    fetch(releases, Path(served.path))

@@ -1,0 +1,24 @@
+from typing import List  # noqa: UP035 - kfp reads lists of artifacts by this name
+
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def refresh(
+    served: dsl.Input[dsl.Model],
+    catalogue: dsl.Input[dsl.Dataset],
+    parts: dsl.Input[List[dsl.Dataset]],  # noqa: UP006
+    index: dsl.Output[dsl.Model],
+    verdict: dsl.Output[dsl.Artifact],
+) -> None:
+    """All embedded shards as one retrieval graph, and whether it may replace the one that serves."""
+    from pathlib import Path
+
+    from two_tower.catalogue import Catalogue
+    from two_tower.refresh import assemble
+
+    folders = [Path(part.path) for part in parts]
+    judged = assemble(Path(served.path), Catalogue.read(Path(catalogue.path)), folders, Path(index.path))
+    judged.write(Path(verdict.path))

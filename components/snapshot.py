@@ -1,0 +1,14 @@
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def snapshot(pulled: dsl.Input[dsl.Dataset], catalogue: dsl.Output[dsl.Dataset]) -> None:
+    """The newest catalogue of what was pulled, apart from the interactions, for the shards to read."""
+    from pathlib import Path
+
+    from two_tower.catalogue import Catalogue
+    from two_tower.pulled import Pulled
+
+    Catalogue.of(Pulled.read(Path(pulled.path))).write(Path(catalogue.path))

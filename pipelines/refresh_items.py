@@ -1,0 +1,74 @@
+"""The refresh of the items, read from top to bottom: new items and new features reach users without new training.
+
+    fetch ────────┬─> embed, one shard a pod ─> refresh ─> publish ─> deploy
+    catalogue ────┘                                │                     │
+                                              refresh gate          deploy gate
+
+The towers, and with them the embedding space, stay those of the current release; only the catalogue is read again.
+"""
+
+from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
+
+from components.catalogue import catalogue
+from components.deploy import deploy
+from components.embed import embed
+from components.fetch import fetch
+from components.gate import gate
+from components.publish_refreshed import publish_refreshed
+from components.refresh import refresh
+from two_tower.catalogue import parts
+from two_tower.config import Settings
+
+DEFAULTS = Settings()
+
+
+def refresh_items_in(shards: int) -> GraphComponent:
+    """The pipeline for a catalogue that is embedded in so many shards."""
+
+    @dsl.pipeline(name="two-tower-refresh-items", description="The catalogue as it is now, by the current item tower.")
+    def refresh_items(
+        feature_repo: str,
+        releases: str,
+        as_of: str = "",
+        fingerprint: str = "",
+        deploy_config: str = DEFAULTS.deploy.to_json(),
+    ) -> str:
+        """Embed the catalogue of a feature repository anew, and make it serve. Returns the id of the release.
+
+        feature_repo, releases, as_of, fingerprint: as for the training pipeline.
+        """
+        repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
+        served = fetch(releases=releases)
+        items = catalogue(repo=repo.output, as_of=as_of, fingerprint=fingerprint).outputs["catalogue"]
+
+        with dsl.ParallelFor(items=parts(shards), name="shards") as part:
+            embedded = embed(towers=served.outputs["served"], catalogue=items, part=part)
+
+        every_part = dsl.Collected(embedded.outputs["embedded"])
+        refreshed = refresh(served=served.outputs["served"], catalogue=items, parts=every_part)
+        refresh_gate = gate(verdict=refreshed.outputs["verdict"]).set_display_name("refresh-gate")
+
+        published = publish_refreshed(
+            served=served.outputs["served"],
+            index=refreshed.outputs["index"],
+            catalogue=items,
+            verdict=refreshed.outputs["verdict"],
+            releases=releases,
+        ).after(refresh_gate)
+        deployed = deploy(
+            release=published.outputs["Output"],
+            releases=releases,
+            questions=published.outputs["questions"],
+            config=deploy_config,
+        )
+        deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")
+
+        for step in (served, refresh_gate, published, deployed, deploy_gate):
+            step.set_caching_options(enable_caching=False)
+        return published.outputs["Output"]
+
+    return refresh_items
+
+
+refresh_items = refresh_items_in(shards=1)

@@ -1,0 +1,121 @@
+"""The service's OpenAPI document."""
+
+from functools import lru_cache
+from typing import Any
+
+from serving.ask import MAX_ITEMS, MAX_K
+
+Schema = dict[str, Any]
+
+_ID = {"oneOf": [{"type": "string"}, {"type": "integer", "format": "int64"}]}
+_K = {"type": "integer", "minimum": 1, "maximum": MAX_K, "default": 10}
+_FEATURES = {"type": "object", "description": "Raw feature values by name, as the feature store would give them."}
+_FILTER = {
+    "type": "object",
+    "description": 'By item column: a value, a list of values, or a range. E.g. {"price": {"max": 20}}.',
+}
+_STRING, _NUMBER, _FLAG = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
+_ERROR = {"type": "object", "properties": {"code": _STRING, "message": _STRING, "hint": _STRING}}
+_ERROR["required"] = ["code", "message", "hint"]
+_SCORED: Schema = {"type": "object", "properties": {"item_id": _ID, "score": _NUMBER}, "required": ["item_id", "score"]}
+_TENSOR = {
+    "type": "object",
+    "properties": {
+        "name": _STRING,
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "datatype": {"enum": ["BYTES", "INT64", "FP32"]},
+        "data": {"type": "array"},
+    },
+    "required": ["name", "shape", "datatype", "data"],
+}
+_ERRORS = {
+    400: "malformed",
+    401: "no bearer token, or a wrong one",
+    404: "unknown item, model or release, or a call that is off",
+    413: "too large",
+    422: "wrong type or out of range",
+    503: "not ready or overloaded",
+}
+
+
+@lru_cache
+def document() -> Schema:
+    """OpenAPI 3.1 of all routes, the Open Inference Protocol's among them."""
+    recommended = _object(
+        {"items": _list(_answered()), "release": _STRING, "fallback": {"enum": [None, "popular", "store"]}}
+    )
+    recommend = {
+        "user_id": _ID, "k": _K, "exclude_seen": _FLAG, "filter": _FILTER, "features": _FEATURES, "explain": _FLAG,
+    }  # fmt: skip
+    similar = _object({"item_id": _ID, "k": _K, "filter": _FILTER}, ["item_id"])
+    item = _object({"item_id": _ID, "features": _FEATURES})
+    items = _object({"items": {**_list(item), "minItems": 1, "maxItems": MAX_ITEMS}})
+    upserted = _object({"upserted": {"type": "integer"}, "side_items": {"type": "integer"}, "release": _STRING})
+    release = _object({"release": _STRING})
+    tensors = _object({"id": _STRING, "inputs": _list(_TENSOR), "parameters": {"type": "object"}}, ["inputs"])
+    inferred = _object({"model_name": _STRING, "model_version": _STRING, "id": _STRING, "outputs": _list(_TENSOR)})
+    ready = _object({"name": _STRING, "ready": _FLAG})
+    paths: Schema = {
+        "/v1/recommend": _post("The items that fit a user now", _object(recommend, []), recommended),
+        "/v1/similar": _post("The items nearest to one", similar, recommended),
+        "/v1/items": _post("Embed new or changed items at once", items, upserted, secured=True),
+        "/admin/activate": _post("Verify a release and serve it", release, release, secured=True),
+        "/admin/rollback": _post("Serve the release before the current one", _object({}), release, secured=True),
+        "/v2/health/live": _get("Whether the process lives", _object({"live": _FLAG})),
+        "/v2/health/ready": _get(
+            "Whether a release serves, and on which execution provider",
+            _object({"ready": _FLAG, "release": _STRING, "provider": _STRING}),
+        ),
+        "/v2": _get("What the server is", _object({"name": _STRING, "version": _STRING, "extensions": _list(_STRING)})),
+        "/v2/models": _get("The models", _object({"models": _list(_STRING)})),
+        "/v2/models/{model}": _get("A model's inputs and outputs", {"type": "object"}),
+        "/v2/models/{model}/ready": _get("Whether a model is ready", ready),
+        "/v2/models/{model}/infer": _post("Tensors in, tensors out", tensors, inferred),
+    }
+    for path, operations in paths.items():
+        if "{model}" in path:
+            operations["parameters"] = [
+                {"name": "model", "in": "path", "required": True, "schema": _STRING, "example": "two_tower"}
+            ]
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "two-tower", "version": "1"},
+        "paths": paths,
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _answered() -> Schema:
+    return {**_SCORED, "properties": {**_SCORED["properties"], "nearest_history": _list(_SCORED)}}
+
+
+def _object(properties: Schema, required: list[str] | None = None) -> Schema:
+    needed = list(properties) if required is None else required
+    return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _get(summary: str, answer: Schema) -> Schema:
+    return {"get": {"summary": summary, "responses": _responses(answer)}}
+
+
+def _post(summary: str, body: Schema, answer: Schema, *, secured: bool = False) -> Schema:
+    operation = {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": _responses(answer),
+    }
+    return {"post": operation | ({"security": [{}, {"token": []}]} if secured else {})}
+
+
+def _responses(answer: Schema) -> Schema:
+    said = {"200": {"description": "answered", "content": {"application/json": {"schema": answer}}}}
+    for status, why in _ERRORS.items():
+        said[str(status)] = {
+            "description": why,
+            "content": {"application/json": {"schema": _object({"error": _ERROR})}},
+        }
+    return said

@@ -1,0 +1,99 @@
+"""The quick form of each benchmark, so that none rots; and what they compute by themselves."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import harness, service, soak
+
+ROOT = Path(harness.__file__).parents[1]
+
+
+def run(name: str, file: Path, *arguments: str):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(file), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(file.read_text())
+    assert set(said) == {"machine", "rows", "claims"} and said["rows"] and said["machine"]["cores"] >= 1
+    assert all(claim in done.stdout for claim in said["claims"])  # the table ends with them
+    return said["claims"]
+
+
+@pytest.mark.slow
+def test_index(tmp_path: Path):
+    pytest.importorskip("faiss")
+    claims = run("index", tmp_path / "out.json", "--items", "30000")
+    assert claims["recall@100"] == 1
+    names = {"single_ratio_vs_faiss_flat", "single_ratio_vs_memory_read", "batch32_ratio_vs_faiss_flat"}
+    assert all(claims[name] > 0 for name in names) and claims["bytes_per_item"] > 64 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
+def test_service(tmp_path: Path):
+    pytest.importorskip("faiss")
+    pytest.importorskip("kserve")
+    claims = run("service", tmp_path / "out.json")
+    assert claims["failed"] == 0 and claims["throughput_ratio_10k"] > 1 and claims["p99_ms_10k"] > 0
+    assert "overhead_ms_p50" in claims
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
+def test_soak(tmp_path: Path):
+    claims = run("soak", tmp_path / "out.json")
+    assert claims["requests"] > 50 and claims["store_fallbacks"] > 0
+    assert [claims[name] for name in ("failed", "mixed", "wrong")] == [0, 0, 0]
+    plan = soak.QUICK
+    assert [claims[name] for name in ("activated", "rolled_back", "corrupt_refused", "redis_kills")] == list(plan[:4])
+
+
+def test_calls_take_turns():
+    order: list[str] = []
+    taken = harness.alternate({name: lambda name=name: order.append(name) for name in "ab"}, seconds=0, least=3)
+    assert order == ["a", "b"] * 4 and [len(all_) for all_ in taken.values()] == [3, 3]
+
+
+def test_a_table_has_a_column_a_key():
+    assert harness.table([{"a": 1, "bc": 0.123456}, {"a": "xyz", "bc": ""}]).splitlines() == [
+        "a    bc    ",
+        "1    0.1235",
+        "xyz        ",
+    ]
+
+
+def test_what_wrk_prints_is_read():
+    said = """
+  Latency Distribution
+     50%  850.00us
+     99%    1.20s\x20
+  Non-2xx or 3xx responses: 3
+  Socket errors: connect 0, read 1, write 0, timeout 2
+Requests/sec:   1234.50
+"""
+    assert service.parsed(said) == service.Load(1234.5, 0.85, 1200.0, 6)
+
+
+@pytest.mark.parametrize(
+    ("ids", "fallback", "judged"),
+    [
+        (range(100, 120), None, "right"),
+        (range(101, 121), None, "wrong"),  # the best is missing
+        (range(200, 220), None, "mixed"),  # of another release
+        ([*range(139, 119, -1)], "store", "right"),
+        (range(100, 120), "store", "wrong"),
+        (range(100, 120), "popular", "wrong"),  # the user is known
+    ],
+)
+def test_the_soak_knows_wrong_answers(ids, fallback, judged):
+    vectors = np.linspace(1, 0.6, 40, dtype=np.float32)[:, None]
+    reference = soak.Reference(
+        {1: np.ones(1, dtype=np.float32)}, {"r": vectors}, {"r": 100}, {"r": [*range(139, 99, -1)]}
+    )
+    items = [{"item_id": i, "score": float(vectors[i - 100, 0]) if i < 140 else 0.5} for i in ids]
+    assert reference.judge(1, {"release": "r", "items": items, "fallback": fallback}) == judged

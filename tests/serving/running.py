@@ -1,0 +1,50 @@
+"""The service as a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import serving
+
+ROOT = Path(serving.__file__).parents[1]
+
+
+def free_ports():
+    """Two neighbouring ports, for HTTP and for gRPC."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            port = one.getsockname()[1]
+            try:
+                with socket.create_server(("127.0.0.1", port + 1)):
+                    return port
+            except (OSError, OverflowError):
+                continue
+
+
+@contextmanager
+def service(releases, **environment):
+    """(process, port, log) of a service that is ready. The log is a file: a pipe that nobody reads stops its writer."""
+    port = free_ports()
+    code = "import sys; from serving.app import serve; serve(sys.argv[1], '127.0.0.1', int(sys.argv[2]))"
+    command = [sys.executable, "-c", code, str(releases), str(port)]
+    with tempfile.NamedTemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=os.environ | environment)
+        try:
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5).close()
+                    break
+                except (OSError, urllib.error.URLError):
+                    assert process.poll() is None, Path(log.name).read_text()
+                    time.sleep(0.05)
+            yield process, port, Path(log.name)
+        finally:
+            process.kill()
+            process.wait()

@@ -1,0 +1,90 @@
+"""A service over releases on an S3 endpoint: moto's server, over HTTP, and the service a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import boto3
+import fsspec
+import parts
+import pytest
+from moto.server import ThreadedMotoServer
+
+from two_tower import deploy, release, replay
+from two_tower.config import DeployConfig
+
+RELEASES = "s3://shop/releases"
+QUESTION = {"user_id": "u", "k": 3, "features": {"group": "a"}}
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket="shop")
+    yield
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    server.stop()
+
+
+@contextmanager
+def serving(log, **environment: str):
+    """`two-tower serve` on a free port; its address once it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "pipelines", "serve", "--releases", RELEASES, "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, env={**os.environ, **environment}, stdout=file, stderr=file) as process,
+    ):
+        try:
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"{address}/v2/health/ready", timeout=1).read()
+                    break
+                except OSError:
+                    assert process.poll() is None, log.read_text()
+                    time.sleep(0.1)
+            yield address
+        finally:
+            process.terminate()
+
+
+def made(tmp_path, name: str) -> str:
+    return release.publish(RELEASES, [parts.write(tmp_path / name, prefix=name)], parts.manifest())
+
+
+@pytest.mark.slow
+def test_a_deployed_release_is_served_and_the_next_one_without_a_restart(s3, tmp_path) -> None:
+    first, second = made(tmp_path, "a"), made(tmp_path, "b")
+    deploy.deploy(first, RELEASES, [], DeployConfig())
+    with serving(tmp_path / "log") as address:
+        assert replay.replay(address, [QUESTION] * 3, first, slowest_ms=5000)[0] == []
+        deploy.deploy(second, RELEASES, [], DeployConfig())
+        reasons = ["not asked yet"]
+        until = time.monotonic() + 30
+        while reasons and time.monotonic() < until:
+            reasons, _ = replay.replay(address, [QUESTION], second, slowest_ms=5000)
+        assert reasons == []
+
+
+@pytest.mark.slow
+def test_a_pinned_service_serves_its_release_whatever_is_current(s3, tmp_path) -> None:
+    first, second = made(tmp_path, "a"), made(tmp_path, "b")
+    release.activate(RELEASES, first)
+    with serving(tmp_path / "log", TWO_TOWER_RELEASE=second) as address:
+        assert replay.replay(address, [QUESTION], second, slowest_ms=5000)[0] == []
