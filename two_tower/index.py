@@ -98,7 +98,7 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "least_int": np.array(np.iinfo(np.int32).min, dtype=np.int32),
         "code_zero": np.array(QUERY_BYTE_LEVELS, dtype=np.uint8),
         "padding_rows": np.arange(count, rows).reshape(1, -1),
-        "no_scores_at_all": np.empty((1, 0), dtype=np.float32),
+        "no_scores_at_all": np.full((1, 1), -np.inf, dtype=np.float32),
         "true": np.array([[True]]),
         "false": np.array([[False]]),
         "flag_pads": np.array([0, 0, 0, rows - count]),
@@ -170,18 +170,25 @@ def _narrow(centred: Array, added: int) -> tuple[dict[str, Array], Codes]:
     padded = np.pad(centred, ((0, added), (0, width - centred.shape[1])))
     packed = np.empty((len(padded), width // group, group * codes.bits // 8), dtype=np.uint8)
     scales = np.empty((len(padded), width // group), dtype=np.float32)
-    norm = error = np.float32(0)
+    norm, error = np.float32(0), np.empty(len(padded), dtype=np.float32)
     for start in range(0, len(padded), CHUNK):
         part = slice(start, start + CHUNK)
         groups = padded[part].reshape(-1, width // group, group)
         levels, scales[part] = _rounded(groups, 2 ** (codes.bits - 1))
         decoded = (levels * scales[part][:, :, None]).reshape(-1, width)
         norm = max(norm, np.linalg.norm(decoded, axis=1).max())
-        error = max(error, np.linalg.norm(padded[part] - decoded, axis=1).max())
+        error[part] = np.linalg.norm(padded[part] - decoded, axis=1)
         stored = (levels + 2 ** (codes.bits - 1)).astype(np.uint8)
         packed[part] = stored if codes.bits == 8 else stored[:, :, 0::2] | (stored[:, :, 1::2] << 4)
-    tables = {"narrow_codes": packed, "narrow_scales": scales, "narrow_norm": norm, "narrow_error_norm": error}
-    return {name: np.asarray(table) for name, table in tables.items()}, codes
+    tables = {
+        "narrow_codes": packed,
+        "narrow_scales": scales,
+        "narrow_norm": np.asarray(norm),
+        "narrow_error_norm": error.max(),
+        "item_error": error,
+        "block_error": error.reshape(BLOCK, -1).max(axis=0)[None],
+    }
+    return tables, codes
 
 
 def _rounded(groups: Array, levels: int) -> tuple[Array, Array]:

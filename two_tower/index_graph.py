@@ -119,15 +119,18 @@ _CODED_SCAN = """single = Equal(batch, one)
       any_many = Squeeze(many_excluded)
       masked = Or(filtered, any_many)
       linear_norm = ReduceL2(linear_query, last)
-      coarse_top, coarse_rows, coarse_hidden, error, coarse, maxima = If (is_one) <
-        then_branch = narrow () => (float[batch, n] one_top, int64[batch, n] one_rows, bool[batch, n] one_hidden,
-                                   float[batch, n] one_error, float[batch, n] one_coarse, float[batch, n] one_maxima)
+      coarse_top, coarse_rows, coarse_hidden, from_query, from_items, coarse, maxima = If (is_one) <
+        then_branch = narrow () =>
+          (float[batch, n] one_top, int64[batch, n] one_rows, bool[batch, n] one_hidden,
+           float[batch, n] one_from_query, float[batch, n] one_from_items,
+           float[batch, n] one_coarse, float[batch, n] one_maxima)
         {{
           {narrow}
         }},
-        else_branch = bytes () => (float[batch, n] many_top, int64[batch, n] many_rows, bool[batch, n] many_hidden,
-                                 float[batch, n] many_error, float[batch, n] many_coarse,
-                                 float[batch, n] many_maxima)
+        else_branch = bytes () =>
+          (float[batch, n] many_top, int64[batch, n] many_rows, bool[batch, n] many_hidden,
+           float[batch, n] many_from_query, float[batch, n] many_from_items,
+           float[batch, n] many_coarse, float[batch, n] many_maxima)
         {{
           {bytes}
         }}
@@ -142,7 +145,7 @@ _CODED_SCAN = """single = Equal(batch, one)
       norms = Add(linear_norm, item_norm)
       squared = Mul(norms, norms)
       from_floats = Mul(squared, float_slack)
-      above_coarse = Sum(mean_score, error, from_floats)
+      above_coarse = Sum(mean_score, from_query, from_items, from_floats)
       bound = Add(worst, above_coarse)
       kth = ReduceMin(codes_scores, last)
       {kth_linear}
@@ -156,8 +159,11 @@ _CODED_SCAN = """single = Equal(batch, one)
       scan_rows, scan_scores = If (scan_floats) <
         then_branch = mend () => (int64[batch, k] mended_rows, float[batch, k] mended_scores)
         {{
-          least = Sub(kth_linear, above_coarse)
-          high_blocks = GreaterOrEqual(maxima, least)
+          floor = Sub(kth_linear, above_coarse)
+          least = Add(floor, from_items)
+          block_slack = Mul(linear_norm, block_error)
+          block_most = Add(maxima, block_slack)
+          high_blocks = GreaterOrEqual(block_most, least)
           block_places = NonZero(high_blocks)
           block_row = Slice(block_places, one, two, zero)
           high_count = Shape <start = 1, end = 2> (block_row)
@@ -171,7 +177,10 @@ _CODED_SCAN = """single = Equal(batch, one)
               high_members = Add(high_column, block_starts)
               member_rows = Reshape(high_members, flat_shape)
               member_scores = GatherElements <axis = 1> (coarse, member_rows)
-              is_candidate = GreaterOrEqual(member_scores, least)
+              member_error = Gather(item_error, member_rows)
+              member_slack = Mul(linear_norm, member_error)
+              member_most = Add(member_scores, member_slack)
+              is_candidate = GreaterOrEqual(member_most, least)
               candidate_flags = Squeeze(is_candidate, zero)
               candidates = Compress <axis = 1> (member_rows, candidate_flags)
               rows_listed = Squeeze(candidates, zero)
@@ -217,7 +226,6 @@ _NARROW = """grouped = Reshape(padded_query, group_shape)
           one_difference_norm = ReduceL2(one_difference, last)
           one_from_query = Mul(one_difference_norm, narrow_norm)
           one_from_items = Mul(linear_norm, narrow_error_norm)
-          one_error = Add(one_from_query, one_from_items)
           one_wanted = Add(wanted, one_extra)
           one_blocks = Reshape(one_coarse, block_shape)
           one_maxima = ReduceMax <keepdims = 0> (one_blocks, one)
@@ -240,7 +248,6 @@ _BYTES = """scaled = Mul(linear_query, column_scale)
           many_from_query = Mul(query_error_norm, byte_norm)
           scaled_norm = ReduceL2(scaled, last)
           many_from_items = Mul(scaled_norm, byte_error_norm)
-          many_error = Add(many_from_query, many_from_items)
           chosen_blocks = Reshape(chosen_coarse, block_shape)
           chosen_maxima = ReduceMax <keepdims = 0> (chosen_blocks, one)
           chosen_wanted = Add(wanted, many_extra)
