@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import made
 from running import service
-from triton import arrays
+from triton_peer import arrays
 
 INPUTS = {
     "group": ("BYTES", ["a", "b"]),
@@ -203,7 +203,7 @@ def test_tritonclient(running, protocol):
     """In a process of its own: its gRPC messages and KServe's have the same names, which one process takes once."""
     pytest.importorskip("tritonclient")
     port, release = running
-    script = [sys.executable, str(Path(__file__).with_name("triton.py")), protocol, str(port), release]
+    script = [sys.executable, str(Path(__file__).with_name("triton_peer.py")), protocol, str(port), release]
     ran = subprocess.run(script, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
 

@@ -1,4 +1,4 @@
-"""Speaks to a running service with Triton's client: `python triton.py http|grpc PORT RELEASE`."""
+"""Speaks to a running service with Triton's client: `python triton_peer.py http|grpc PORT RELEASE`."""
 
 import importlib
 import sys
