@@ -4,7 +4,7 @@
 #   BASE_IMAGE   what the images stand on: Debian or the like, with python3.11
 #   BUILD_IMAGE  where packages are installed: BASE_IMAGE, or one that adds what pip needs to reach them
 #   VARIANT      cpu, or cuda with the CUDA libraries, which pip brings and the driver's container toolkit completes
-#   TORCH_INDEX  where pip finds torch for the CPU beside PyPI; empty when its own configuration knows
+#   TORCH_INDEX  an index where pip finds torch for the CPU; empty where pip's own configuration knows one
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG BUILD_IMAGE=${BASE_IMAGE}
 
@@ -37,7 +37,7 @@ RUN /opt/tools/bin/pip install '.[data]' && /opt/tools/bin/pip install --no-deps
 # torch first and alone, so that no other package chooses its build: on PyPI it is the one for CUDA.
 FROM builder AS train-packages
 ARG VARIANT=cpu
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=
 RUN if [ "$VARIANT" = cpu ] && [ -n "$TORCH_INDEX" ]; then export PIP_EXTRA_INDEX_URL="$TORCH_INDEX"; fi \
     && /opt/tools/bin/pip install "$(grep '^torch==' requirements.lock)"
 RUN /opt/tools/bin/pip install '.[train]' && /opt/tools/bin/pip install --no-deps kfp \

@@ -14,7 +14,7 @@ TAG ?= $(VERSION)$(if $(filter cuda,$(VARIANT)),-cuda)
 NETWORK ?= default
 BASE_IMAGE ?= python:3.11-slim-bookworm
 BUILD_IMAGE ?= $(BASE_IMAGE)
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 
 .PHONY: help install demo test test-slow test-all test-containers soak images check format lock clean
 

@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def wait_until_ready(url: str, container: str) -> None:
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             time.sleep(0.1)
     log = subprocess.run(["docker", "logs", container], capture_output=True, text=True)
     raise AssertionError(f"not ready within {PATIENCE} s:\n{log.stdout}{log.stderr}")
