@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import DeviceRequest, Mount
 from kfp import local
@@ -36,7 +37,7 @@ def containers(
     gpu: give the steps this machine's GPUs.
     The steps' network is this machine's: stores on localhost are reached as from here.
 
-    Raises InputError where no Docker engine answers and where it lacks an image.
+    Raises InputError where no Docker engine answers, or no longer does, and where it lacks an image.
     """
     with contextlib.closing(_engine()) as client:
         _check_images(client, images(pipeline))
@@ -57,6 +58,10 @@ def containers(
     docker_task_handler.run_docker_container = run_container
     try:
         yield runner
+    except requests.ConnectionError as error:
+        raise InputError(
+            "the Docker engine went away during the run. Start it and run again: steps that were finished are reused."
+        ) from error
     finally:
         docker_task_handler.run_docker_container = replaced
 
