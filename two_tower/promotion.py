@@ -66,30 +66,42 @@ def _absent(needed: Contract, pulled: Contract) -> list[str]:
 
 
 def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConfig) -> Verdict:
-    """The gate's verdict on the evaluated model, against the current release of `releases` if there is one."""
-    current = release.current(releases)
-    if current is None:
-        return judge(report, None, config)
-    with tempfile.TemporaryDirectory() as cache:
-        champion = Champion.of(release.local_copy(releases, current, Path(cache)), pulled, config)
+    """The gate's verdict on the evaluated model, against the current release of `releases` if there is one.
+
+    A current release that is torn is compared with nothing, and the verdict warns of it: no service can start on it, so
+    to hold the new one back for its sake would keep the damage.
+    """
+    try:
+        current = release.current(releases)
+        if current is None:
+            return judge(report, None, config)
+        with tempfile.TemporaryDirectory() as cache:
+            champion = Champion.of(release.local_copy(releases, current, Path(cache)), pulled, config)
+    except release.ReleaseError as error:
+        return judge(
+            report, None, config, f"Compared with popularity alone, for the current release is unusable: {error}"
+        )
     return judge(report, champion, config)
 
 
-def judge(report: Report, champion: Champion | None, config: EvaluationConfig) -> Verdict:
+def judge(report: Report, champion: Champion | None, config: EvaluationConfig, warning: str = "") -> Verdict:
     """Pass if recall@20 is above `min_lift` times popularity's and not below the current release's beyond noise.
 
     Noise is the 95 % interval of the difference by user, where both were measured on the same events, else the
-    intervals of both together.
+    intervals of both together. warning: what is to be said with the verdict, may be empty.
     """
     beaten, lift = _against_popularity(report, config)
     kept, comparison = _against_champion(report, champion, config) if champion else ("", None)
     users = report.counts["users"]
     details: dict[str, Any] = {"users": users, "events": report.counts["events"], **lift, "champion": comparison}
+    warnings = [warning] if warning else []
     if users < FEW_USERS:
-        details["warning"] = (
+        warnings.append(
             f"The test window has only {users} {'user' if users == 1 else 'users'}: the intervals are wide, and "
             "passing says little. Pull a longer window."
         )
+    if warnings:
+        details["warning"] = " ".join(warnings)
     reasons = tuple(reason for reason in (beaten, kept) if reason)
     return Verdict(gate="promotion", passed=not reasons, reasons=reasons, details=details)
 

@@ -199,3 +199,8 @@ def test_the_gate_looks_up_the_current_release(world, tmp_path):
     release.activate(releases, name)
     compared = decide(new, world, str(releases), CONFIG).details["champion"]
     assert (compared["release"], compared["difference"]) == (name, 0)
+
+    (releases / name / "items.parquet").write_bytes(b"torn")
+    alone = decide(new, world, str(releases), CONFIG)
+    assert alone.passed and alone.details["champion"] is None
+    assert f"release {name}: items.parquet" in alone.details["warning"]
