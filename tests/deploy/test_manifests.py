@@ -6,8 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
+import jsonschema
 import pytest
 import yaml
+from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from tests.schemas import check, check_inference_service
 from two_tower import __version__
@@ -17,7 +20,9 @@ from two_tower.kubernetes import _VERBS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BASE = DEPLOY / "kustomize" / "base"
-OVERLAYS = sorted(path.name for path in (DEPLOY / "kustomize" / "overlays").iterdir())
+OVERLAY = DEPLOY / "kustomize" / "overlays"
+OVERLAYS = sorted(path.name for path in OVERLAY.iterdir())
+COMPOSE = DEPLOY / "compose" / "compose.yaml"
 FOREIGN = ("InferenceService", "ServiceMonitor")  # not kinds of Kubernetes' own
 
 
@@ -33,10 +38,18 @@ def base() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def built(overlay: str) -> dict[tuple[str, str], dict[str, Any]]:
-    if not shutil.which("kubectl"):
-        pytest.skip("no kubectl: it builds the overlays (`kubectl kustomize`)")
-    command = ["kubectl", "kustomize", str(DEPLOY / "kustomize" / "overlays" / overlay)]
-    return objects(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    """What kustomize builds of an overlay, as far as this repository uses it: the base, its label, JSON patches."""
+    asked = yaml.safe_load((OVERLAY / overlay / "kustomization.yaml").read_text())
+    label = yaml.safe_load((BASE / "kustomization.yaml").read_text())["labels"]
+    assert set(asked) == {"apiVersion", "kind", "resources", "patches"} and asked["resources"] == ["../../base"]
+    (label,) = [one.pop("pairs") for one in label if set(one) == {"pairs"}]
+    made = base()
+    for one in made.values():
+        one["metadata"]["labels"] = one["metadata"].get("labels", {}) | label
+    for change in asked["patches"]:
+        key = change["target"]["kind"], change["target"]["name"]
+        made[key] = jsonpatch.apply_patch(made[key], yaml.safe_load(change["patch"]))
+    return made
 
 
 @pytest.mark.parametrize("key", [key for key in base() if key[0] not in FOREIGN], ids=lambda key: key[0])
@@ -82,6 +95,13 @@ def test_the_role_allows_what_the_deploy_step_does() -> None:
     assert rule["resources"] == ["inferenceservices"]
 
 
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl to compare with")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubectl_builds_the_same(overlay: str) -> None:
+    command = ["kubectl", "kustomize", str(OVERLAY / overlay)]
+    assert objects(subprocess.run(command, capture_output=True, text=True, check=True).stdout) == built(overlay)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_builds_to_what_a_cluster_takes(overlay: str) -> None:
     made = built(overlay)
@@ -116,11 +136,19 @@ def test_images_carry_versions(path: Path) -> None:
             assert tag.removesuffix("-cuda") == __version__, f"{path.name}: {image}"
 
 
+def test_compose_takes_the_file() -> None:
+    schema, file = get_builtin_schema("vendor.compose-spec"), yaml.safe_load(COMPOSE.read_text())
+    jsonschema.validate(file, schema)
+    file["services"]["serving"]["reed_only"] = True
+    with pytest.raises(jsonschema.ValidationError, match="reed_only"):
+        jsonschema.validate(file, schema)
+
+
 def test_the_laptop_has_a_store_a_service_and_metrics() -> None:
-    compose = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
-    services = compose["services"]
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
     assert set(services) == {"redis", "features", "serving", "prometheus"}
-    assert services["serving"]["read_only"] and services["serving"]["cap_drop"] == ["ALL"]
+    for name in ("features", "serving"):
+        assert services[name]["read_only"] and services[name]["cap_drop"] == ["ALL"], name
     for service in services.values():
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
