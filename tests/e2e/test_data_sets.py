@@ -1,0 +1,26 @@
+"""The line on the simulated world and on real data: figures that may move, and bounds that must not be crossed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.raw import real
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_simulated_world_is_learned_to_nine_tenths_of_its_oracle(run, tmp_path: Path) -> None:
+    done = run(tmp_path / "out", "--dataset", "sample")
+    assert done.status == 0, done.stderr
+    recall = {model: figures["recall@20"] for model, figures in done.record["metrics"].items()}
+    assert recall["two_tower"] >= 0.9 * recall["oracle"]
+    assert recall["two_tower"] > recall["item_knn"] > recall["popularity"]
+    assert (done.out / "releases" / done.record["release"] / "index.onnx").is_file()
+
+
+def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) -> None:
+    done = run(tmp_path / "out", "--dataset", "movielens-100k", "--data-dir", str(real("ml-100k")))
+    assert done.status == 0, done.stderr
+    recall = {model: figures["recall@20"] for model, figures in done.record["metrics"].items()}
+    assert recall["two_tower"] > recall["item_knn"] > recall["popularity"] > 0
+    assert all(gate["passed"] for gate in done.record["gates"].values())
