@@ -23,7 +23,7 @@ BASE = DEPLOY / "kustomize" / "base"
 OVERLAY = DEPLOY / "kustomize" / "overlays"
 OVERLAYS = sorted(path.name for path in OVERLAY.iterdir())
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
-FOREIGN = ("InferenceService", "ServiceMonitor")  # not kinds of Kubernetes' own
+FOREIGN = ("InferenceService", "ServiceMonitor", "PrometheusRule")  # not kinds of Kubernetes' own
 
 
 def objects(text: str) -> dict[tuple[str, str], dict[str, Any]]:

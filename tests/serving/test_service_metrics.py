@@ -4,22 +4,37 @@ import json
 import re
 from pathlib import Path
 
+import yaml
+
 from serving.metrics import STAGES, Metrics
 
-DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "two-tower.json"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ALERTS = DEPLOY / "kustomize" / "base" / "alerts.yaml"
+OPERATIONS = DEPLOY.parent / "docs" / "operations.md"
 
 
-def test_the_dashboard_shows_metrics_that_there_are():
+def unknown_to_the_service(expressions):
+    """The metrics that expressions ask for and the service does not export."""
     metrics = Metrics()
     metrics.answered(dict.fromkeys(STAGES, 0.001), "popular")
     metrics.switched(None, "r1", "CPUExecutionProvider")
     exported = set(re.findall(r"^# TYPE (\w+)", metrics.text().decode(), re.MULTILINE)) | {"two_tower_requests_total"}
     exported |= {f"{name}_{part}" for name in set(exported) for part in ("bucket", "sum", "count")}
-    asked = set()
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        for target in panel["targets"]:
-            asked |= set(re.findall(r"\b(?:two_tower|process)_\w+", target["expr"]))
-    assert asked and asked <= exported, asked - exported
+    asked = {name for one in expressions for name in re.findall(r"\b(?:two_tower|process)_\w+", one)}
+    assert asked
+    return asked - exported
+
+
+def test_the_dashboard_shows_metrics_that_there_are():
+    panels = json.loads((DEPLOY / "grafana" / "two-tower.json").read_text())["panels"]
+    assert not unknown_to_the_service(target["expr"] for panel in panels for target in panel["targets"])
+
+
+def test_alerts_ask_for_metrics_that_there_are_and_are_explained():
+    (group,) = yaml.safe_load(ALERTS.read_text())["spec"]["groups"]
+    assert not unknown_to_the_service(rule["expr"] for rule in group["rules"])
+    explained = set(re.findall(r"`(TwoTower\w+)`", OPERATIONS.read_text()))
+    assert explained == {rule["alert"] for rule in group["rules"]}
 
 
 def test_a_switch_leaves_one_release_and_one_provider():
