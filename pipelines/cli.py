@@ -30,6 +30,54 @@ Releases = Annotated[str, typer.Option("--releases", help="Folder, s3:// or gs:/
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
+Names = Annotated[str, typer.Option(metavar="NAMES", help="Names, with commas, for that file's columns.")]
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The feature repository to make, or to bring up to date.")
+    ],
+    interactions: Annotated[Path | None, typer.Option(help="Who took which item, and when.")] = None,
+    users: Annotated[Path | None, typer.Option(help="A row a user; without it, from the interactions.")] = None,
+    items: Annotated[Path | None, typer.Option(help="A row an item; without it, from the interactions.")] = None,
+    user_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that names the user.")] = None,
+    item_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that names the item.")] = None,
+    timestamp: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The interactions' column of the time.")
+    ] = None,
+    timestamp_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="Its form: strptime's, or s, ms, us, ns since 1970.")
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What an interaction weighs in training.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Which interactions count.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Leave out; may be repeated.")] = None,
+    user_columns: Names = "",
+    item_columns: Names = "",
+    interaction_columns: Names = "",
+) -> None:
+    """Make a feature repository from plain tables: CSV, parquet, other delimited text, or a workbook.
+
+    What each column becomes is told and shown; options overrule it. In a folder made before, without options, the data
+    are computed again from the files as they are now, and edited definitions stay.
+    """
+    from pipelines.init import init as make
+
+    files = {"interactions": interactions, "users": users, "items": items}
+    named = {"user_columns": user_columns, "item_columns": item_columns, "interaction_columns": interaction_columns}
+    said = {
+        "user_key": user_key,
+        "item_key": item_key,
+        "timestamp": timestamp,
+        "timestamp_format": timestamp_format,
+        "weight": weight,
+        "where": where,
+        "ignore": tuple(ignore or ()),
+        **{option: [name.strip() for name in names.split(",")] for option, names in named.items() if names},
+    }
+    make(folder, {n: p for n, p in files.items() if p}, {n: v for n, v in said.items() if v}, out)
 
 
 @app.command()
@@ -107,7 +155,7 @@ def submit(
 def serve(
     releases: Releases,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
+    port: Annotated[int, typer.Option(envvar="PORT", min=0, max=65535, help="Port to listen on.")] = 8080,
     feature_repo: Annotated[
         Path | None, typer.Option(help="Feature repository for online look-ups; default: the release's own.")
     ] = None,

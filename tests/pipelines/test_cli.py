@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it refuses, and how it says so."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,15 @@ def test_bad_input_is_a_sentence_and_exit_status_2(tmp_path: Path, arguments: li
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_the_service_takes_its_port_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        done = two_tower("serve", "--releases", str(tmp_path))
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in " ".join(done.stderr.split())
 
 
 def test_help_names_every_command() -> None:
