@@ -29,3 +29,5 @@ def evaluate(
     for name, value in figures.items():
         metrics.log_metric(name, value)
     curve.log_roc_curve(*roc(figures, result.counts["items"]))
+    for shown in (metrics, curve):  # what they show is metadata; without a file, kfp's local cache takes them for lost
+        Path(shown.path).touch()
