@@ -25,6 +25,8 @@ def two_tower(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "--dataset", "sample", "--as-of", "2024-01-01"], "no time zone"),
         (["run", "--dataset", "movielens-100k", "--data-dir", "/no/such/folder"], "/no/such/folder"),
         (["run", "--feature-repo", "/no/such/repo"], "feature_store.yaml"),
+        (["init", "/no/such/dir"], "--interactions FILE is needed"),
+        (["init", "/no/such/dir", "--interactions", "/no/such/clicks.csv"], "/no/such/clicks.csv: no such file"),
         (["recommend", "--releases", "/no/such/releases", "--user", "u1"], "/no/such/releases"),
         (["releases", "show", "--releases", "/no/such/releases"], "no release"),
         (["releases", "activate", "20240101T000000-00000000", "--releases", "/no/such"], "20240101T000000-00000000"),
@@ -53,7 +55,7 @@ def test_the_service_takes_its_port_from_the_environment(tmp_path: Path, monkeyp
 def test_help_names_every_command() -> None:
     done = two_tower("--help")
     assert done.returncode == 0
-    for command in ("run", "compile", "serve", "recommend", "releases"):
+    for command in ("init", "run", "compile", "serve", "recommend", "releases"):
         assert command in done.stdout
 
 

@@ -18,15 +18,22 @@ _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a wall clock time, as Excel co
 _DATE_FORMATS = {14, 15, 16, 17, 18, 19, 20, 21, 22, 45, 46, 47}
 
 
-def read_sheet(path: Path, width: int) -> list[list[str]]:
-    """The rows of the first sheet, [rows][width]; an empty cell is "". InputError for a file that is no workbook."""
+def read_sheet(path: Path, width: int | None = None) -> list[list[str]]:
+    """The rows of the first sheet, [rows][width]; an empty cell is "". InputError for a file that is no workbook.
+
+    width: None takes that of the first row.
+    """
     try:
         with zipfile.ZipFile(path) as book:
             names = book.namelist()
             strings = _strings(book) if "xl/sharedStrings.xml" in names else []
             dates = _date_styles(book) if "xl/styles.xml" in names else set()
             with book.open("xl/worksheets/sheet1.xml") as sheet:
-                return [_row(path, row, width, strings, dates) for row in _elements(sheet, "row")]
+                rows: list[list[str]] = []
+                for row in _elements(sheet, "row"):
+                    width = width or 1 + max((_place(c.attrib.get("r"), i) for i, c in enumerate(row)), default=0)
+                    rows.append(_row(path, row, width, strings, dates))
+                return rows
     except (zipfile.BadZipFile, KeyError, ET.ParseError, EOFError) as error:
         raise InputError(f"{path} is no readable workbook, or cut short ({error}). Fetch it again.") from error
 

@@ -1,0 +1,166 @@
+"""From files to a repository that Feast applies and that trains: what is in it, and what is refused."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from tests.two_tower.starter import tables
+from two_tower.config import PullConfig
+from two_tower.errors import InputError
+from two_tower.features import pull
+from two_tower.schema import Dtype, Encoding
+from two_tower.starter.create import create, refresh
+from two_tower.starter.decide import Asked
+from two_tower.starter.plan import Plan
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    return Asked(interactions=tables.events(tmp_path), users=tables.users(tmp_path), items=tables.items(tmp_path))
+
+
+def columns(plan: Plan) -> dict[str, str]:
+    """What became of each column of each file."""
+    found = [c for t in (plan.users, plan.items, plan.interactions) if t for c in t.columns]
+    return {c.source: f"{c.role} {c.field}".strip() for c in found}
+
+
+def test_a_repository_that_trains_as_it_is(asked: Asked, tmp_path: Path) -> None:
+    plan, _ = create(tmp_path / "repo", asked)
+    became = columns(plan)
+    assert became["id"] == "user key customer"
+    assert became["sku"] == "item key sku"
+    assert became["ordered_at"] == "time event_timestamp"
+    assert became["stars"] == "kept stars"
+    assert {n for n, b in became.items() if b == "unused"} == {"currency", "page", "last_login"}
+
+    pulled = pull(tmp_path / "repo", PullConfig(), None, tmp_path / "pulled")
+    schema = pulled.contract
+    assert (schema.user_key, schema.user_key_dtype) == ("customer", Dtype.STRING)
+    assert (schema.item_key, schema.item_key_dtype) == ("sku", Dtype.INT64)
+    user = {f.name: (f.dtype, f.encoding) for f in schema.user}
+    assert user["newsletter"] == (Dtype.BOOL, Encoding.CATEGORICAL)
+    assert user["joined"] == (Dtype.TIMESTAMP, Encoding.AGE)
+    assert user["recent_items"] == (Dtype.INTS, Encoding.HISTORY)
+    item = {f.name: (f.dtype, f.encoding) for f in schema.item}
+    assert item["item"] == (Dtype.INT64, Encoding.CATEGORICAL)
+    assert item["made_in"] == (Dtype.STRINGS, Encoding.BAG)
+    assert schema.seen is not None
+
+    events = pulled.interactions.select(["customer", "sku"]).to_pylist()
+    last = events[-1]
+    past = [e["sku"] for e in events[:-1] if e["customer"] == last["customer"]]
+    assert pulled.user["recent_items"][-1].as_py() == past, "its own event is not in a user's history"
+    assert pulled.user["age"].null_count == 0, "users are known from the start"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        lambda t: int(t.timestamp()),
+        lambda t: int(t.timestamp() * 1000),
+        lambda t: t.strftime("%m/%d/%Y %H:%M"),
+        lambda t: t.strftime("%d.%m.%Y %H:%M:%S"),
+    ],
+    ids=["seconds", "milliseconds", "US", "German"],
+)
+def test_times_of_any_form_are_the_same_instants(tmp_path: Path, stamp: object) -> None:
+    _, made = create(tmp_path / "repo", Asked(interactions=tables.events(tmp_path, stamp)))
+    assert made.interactions["event_timestamp"].to_pylist() == [tables.when(n) for n in range(tables.EVENTS)]
+
+
+def test_one_table_for_all_gives_users_and_items_what_does_not_change_with_them(tmp_path: Path) -> None:
+    head = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "CustomerID", "Country")
+    lines = [
+        (
+            n // 3,
+            f"S{n % 7}",
+            f"thing {n % 7}",
+            n % 5 - 1,
+            tables.when(n),
+            f"{n % 11}.0" if n % 13 else "",
+            tables.PLACES[n % 11 % 3],
+        )
+        for n in range(300)
+    ]
+    path = tables.write(tmp_path / "retail.csv", [head, *lines, lines[-2]])
+    plan, made = create(tmp_path / "repo", Asked(interactions=path, users=path, items=path, where='"Quantity" > 0'))
+    became = columns(plan)
+    assert became["CustomerID"] == "user key CustomerID"
+    assert became["StockCode"] == "item key StockCode"
+    assert became["Country"] == "user feature Country"
+    assert became["Description"] == "item feature Description"
+    assert became["InvoiceNo"] == "kept InvoiceNo"
+    assert plan.user_dtype == Dtype.INT64
+    assert (made.users.num_rows, made.items.num_rows) == (11, 7)
+    taken = [line for line in lines if line[3] > 0 and line[5]]
+    assert made.interactions.num_rows == len(taken)
+    assert made.report["no_user"] == sum(not line[5] for line in [*lines, lines[-2]])
+    assert made.report["duplicate"] == 1
+    first = made.items.filter(pc.equal(made.items["StockCode"], "S3"))
+    assert first["event_timestamp"][0].as_py() == next(line[4] for line in taken if line[1] == "S3")
+    assert any("Quantity" in note for note in plan.notes)
+
+
+def test_several_rows_of_a_user_hold_from_their_times_on(asked: Asked, tmp_path: Path) -> None:
+    rows = [("c001", "2023-12-01", "Bonn"), ("c001", "2024-02-01", "Köln"), ("c002", "2024-01-01", "Bonn")]
+    users = tables.write(tmp_path / "versions.csv", [("customer", "valid_since", "city"), *rows])
+    _, made = create(tmp_path / "repo", Asked(interactions=asked.interactions, users=users))
+    told = {(u["customer"], u["event_timestamp"]): u["city"] for u in made.users.to_pylist() if u["city"]}
+    assert told[("c001", datetime(2023, 12, 1, tzinfo=UTC))] == "Bonn"
+    assert told[("c001", datetime(2024, 2, 1, tzinfo=UTC))] == "Köln"
+
+
+def test_again_after_new_events_keeps_what_was_edited(asked: Asked, tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    create(repo, asked)
+    edited = (repo / "definitions.py").read_text() + "# mine\n"
+    (repo / "definitions.py").write_text(edited)
+    tables.events(tmp_path, count=tables.EVENTS + 50)
+    _, made = refresh(repo, {})
+    assert made.interactions.num_rows == tables.EVENTS + 50
+    newest = tables.when(tables.EVENTS + 49) + timedelta(microseconds=1)
+    assert max(pq.read_table(repo / "data" / "user_activity.parquet")["event_timestamp"].to_pylist()) == newest
+    assert (repo / "definitions.py").read_text() == edited
+
+    daily = tables.write(tmp_path / "day.csv", [("customer", "sku", "ordered_at"), ("c001", 1, "2024-01-01")])
+    with pytest.raises(InputError, match="no longer has the column 'stars'"):
+        refresh(repo, {"interactions": daily})
+    with pytest.raises(InputError, match="is not empty"):
+        create(repo, asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"users": Path("/no/such/file.csv")}, "/no/such/file.csv: no such file"),
+        ({"user_key": "custmer"}, "Did you mean 'customer'"),
+        ({"timestamp": "orderd_at"}, "Did you mean 'ordered_at'"),
+        ({"timestamp": "stars"}, "--timestamp-format"),
+        ({"timestamp_format": "%d/%m/%Y"}, "no column says when|are no times"),
+        ({"weight": "star"}, "Did you mean 'stars'"),
+        ({"ignore": ("pages",)}, "Did you mean 'page'"),
+        ({"where": "Quantity > 0"}, "--where"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_is_told_and_nothing_is_written(asked: Asked, tmp_path: Path, change: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        create(tmp_path / "repo", replace(asked, **change))
+    assert not (tmp_path / "repo").exists()
+
+
+def test_tables_that_do_not_meet_or_say_no_time_are_told(asked: Asked, tmp_path: Path) -> None:
+    other = tables.write(tmp_path / "other.csv", [("id", "age"), ("x1", 3), ("x2", 4)])
+    with pytest.raises(InputError, match="no column holds the values that name the users"):
+        create(tmp_path / "repo", Asked(interactions=asked.interactions, users=other))
+    timeless = tables.write(tmp_path / "t.csv", [("customer", "sku", "stars"), ("a", 1, 5), ("b", 2, 4)])
+    with pytest.raises(InputError, match=r"no column says when .* Columns: customer, sku, stars. Name it: --timestamp"):
+        create(tmp_path / "repo", Asked(interactions=timeless))
+    nameless = tables.write(tmp_path / "n.csv", [("who", "what", "at"), ("a", 1, "2024-01-01"), ("b", 2, "2024-01-02")])
+    with pytest.raises(InputError, match="--user-key COLUMN"):
+        create(tmp_path / "repo", Asked(interactions=nameless))

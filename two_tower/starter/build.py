@@ -1,0 +1,181 @@
+"""A plan applied to its files: the tables of a feature repository."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from two_tower.datasets.tables import TIMESTAMP, Tables
+from two_tower.errors import InputError
+from two_tower.inputs import ARROW_TYPES
+from two_tower.pulled import EVENT_TIMESTAMP
+from two_tower.schema import Dtype
+from two_tower.starter import values
+from two_tower.starter.plan import ITEM_ID, Column, Plan, Table
+
+Who = Literal["user", "item"]
+
+
+def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
+    """The tables of the repository; `report` says how many rows were left out, by the reason.
+
+    read: the files' tables, by `user`, `item` and `event`. A row of a user or an item without a time of its own holds
+    from the start of the interactions; one with a time from then on, yet not from later than the first interaction.
+    Raises InputError where a file no longer has a column, or holds other values in it than the plan says.
+    """
+    events, report = _events(plan, read["event"])
+    users = _people_or_things("user", plan, read, events, report)
+    items = _people_or_things("item", plan, read, events, report)
+    return Tables(
+        users=users,
+        items=items.append_column(ITEM_ID, items[plan.item_key]),
+        interactions=events.select(_event_columns(plan)),
+        report=report,
+        user_key=plan.user_key,
+        item_key=plan.item_key,
+    )
+
+
+def _event_columns(plan: Plan) -> list[str]:
+    keys = [plan.user_key, plan.item_key, EVENT_TIMESTAMP]
+    return [*keys, *(c.field for c in plan.interactions.columns if c.role in ("weight", "kept"))]
+
+
+def _events(plan: Plan, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+    """The interactions that count, ascending in time, with all columns that the plan reads; and what was left out."""
+    wanted = _where(plan, table)
+    rows = _typed(plan.interactions, table)
+    rules = {
+        "no_user": rows[plan.user_key].is_valid(),
+        "no_item": rows[plan.item_key].is_valid(),
+        "no_time": rows[EVENT_TIMESTAMP].is_valid(),
+        "not_wanted": wanted,
+    }
+    report, left = {}, np.ones(rows.num_rows, dtype=bool)
+    for name, mask in rules.items():
+        fulfilled = left & np.asarray(mask)
+        report[name] = int(left.sum() - fulfilled.sum())
+        left = fulfilled
+    rows = rows.filter(pa.array(left))
+    by = [(EVENT_TIMESTAMP, "ascending"), (plan.user_key, "ascending"), (plan.item_key, "ascending")]
+    rows = rows.sort_by(by)
+    once = _first_of_equal(rows, [name for name, _ in by])
+    report["duplicate"] = int(rows.num_rows - once.sum())
+    if not once.any():
+        raise InputError(f"{plan.interactions.path}: no interaction is left; left out: {report}.")
+    return rows.filter(pa.array(once)), report
+
+
+def _first_of_equal(rows: pa.Table, names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which of sorted rows differ from the row before in one of the columns."""
+    once = np.zeros(rows.num_rows, dtype=bool)
+    once[:1] = True
+    for name in names:
+        column = rows[name].combine_chunks()
+        column = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+        once[1:] |= np.asarray(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)))
+    return once
+
+
+def _where(plan: Plan, table: pa.Table) -> pa.ChunkedArray:
+    """Which interactions the user's condition keeps, over the file's own column names."""
+    if plan.where is None:
+        return pa.chunked_array([pa.array(np.ones(table.num_rows, dtype=bool))])
+    typed = pa.table({c.source: _read(plan.interactions, table, c) for c in plan.interactions.columns})
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("events", typed)
+        try:
+            kept = connection.sql(f"select coalesce(({plan.where})::bool, false) as kept from events").to_arrow_table()  # noqa: S608 - the user's own
+        except duckdb.Error as error:
+            raise InputError(f"--where {plan.where!r}: {error}. Columns: {', '.join(table.column_names)}.") from error
+    return kept["kept"]
+
+
+def _read(file: Table, table: pa.Table, column: Column) -> pa.Array:
+    if column.source not in table.column_names:
+        raise InputError(f"{file.path} no longer has the column {column.source!r}; it became {column.field!r}.")
+    return values.read_as(table[column.source], column.source, column.kind).array
+
+
+def _typed(file: Table, table: pa.Table) -> pa.Table:
+    """The used columns under their names in the repository, each of the type that its dtype has."""
+    columns = {}
+    for column in file.columns:
+        if column.role == "unused":
+            continue
+        read = _read(file, table, column)
+        dtype = Dtype.TIMESTAMP if column.role == "time" else column.dtype
+        assert dtype is not None
+        columns[column.field] = read.cast(ARROW_TYPES[dtype], safe=False)
+    return pa.table(columns)
+
+
+def _people_or_things(
+    who: Who, plan: Plan, read: Mapping[str, pa.Table], events: pa.Table, report: dict[str, int]
+) -> pa.Table:
+    """Key, event_timestamp and the features of each user or item."""
+    key = plan.user_key if who == "user" else plan.item_key
+    features = [c.field for c in plan.features(who)]
+    own = plan.users if who == "user" else plan.items
+    firsts = events.group_by(key, use_threads=False).aggregate([(EVENT_TIMESTAMP, "min")])
+    firsts = firsts.rename_columns([key, EVENT_TIMESTAMP])
+    if own is None:
+        return _derived(events, key, features)
+    rows = _typed(own, read[who])
+    known = rows[key].is_valid()
+    report[f"{who}_without_key"] = int(rows.num_rows - pc.sum(known).as_py())
+    rows = rows.filter(known)
+    if own.versions:
+        rows = rows.filter(rows[EVENT_TIMESTAMP].is_valid())
+    else:
+        born = next((c.field for c in own.columns if c.source == own.stamp), None)
+        stamps = _known_from(rows[key], rows[born] if born else None, firsts, pc.min(events[EVENT_TIMESTAMP]))
+        rows = rows.append_column(EVENT_TIMESTAMP, stamps)
+    once = _last_of_each(rows, [key, EVENT_TIMESTAMP] if own.versions else [key])
+    report[f"{who}_again"] = rows.num_rows - len(once)
+    rows = rows.take(pa.array(once)).select([key, EVENT_TIMESTAMP, *features])
+    new = firsts.filter(pc.invert(pc.is_in(firsts[key], value_set=rows[key].unique())))
+    if not new.num_rows:
+        return rows
+    return pa.concat_tables([rows, new.select([key, EVENT_TIMESTAMP])], promote_options="default")
+
+
+def _last_of_each(rows: pa.Table, keys: list[str]) -> list[int]:
+    columns = [rows[key].cast(pa.int64()) if pa.types.is_timestamp(rows[key].type) else rows[key] for key in keys]
+    last = {value: row for row, value in enumerate(zip(*(c.to_pylist() for c in columns), strict=True))}
+    return sorted(last.values())
+
+
+def _known_from(keys: pa.ChunkedArray, born: pa.ChunkedArray | None, firsts: pa.Table, start: pa.Scalar) -> pa.Array:
+    """From when each row holds: its own time or the start, the later of them, but never after the first interaction."""
+    begin = pa.array(np.full(len(keys), start.cast(pa.int64()).as_py()))
+    key = firsts.column_names[0]
+    place = pc.index_in(keys, value_set=firsts[key].combine_chunks())
+    first = firsts[EVENT_TIMESTAMP].combine_chunks().take(place.combine_chunks()).cast(pa.int64())
+    own = begin if born is None else pc.max_element_wise(born.combine_chunks().cast(pa.int64()), begin)
+    return pc.min_element_wise(own, first).cast(TIMESTAMP)
+
+
+def _derived(events: pa.Table, key: str, features: list[str]) -> pa.Table:
+    """One row a key from its events, ascending in time: the first value there is of each feature, from its first event.
+
+    A value that comes with a later event only was not known before, so it is left missing.
+    """
+    columns = ", ".join(f'first("{name}" order by row) as "{name}"' for name in features)
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        numbered = events.select(list(dict.fromkeys([key, EVENT_TIMESTAMP, *features]))).append_column(
+            "row", pa.array(np.arange(events.num_rows))
+        )
+        connection.register("events", numbered)
+        query = (
+            f'select "{key}", min({EVENT_TIMESTAMP}) as {EVENT_TIMESTAMP}{", " + columns if columns else ""} '  # noqa: S608 - names of ours
+            f'from events group by "{key}" order by min(row)'
+        )
+        table = connection.sql(query).to_arrow_table()
+    place = table.column_names.index(EVENT_TIMESTAMP)
+    return table.set_column(place, EVENT_TIMESTAMP, table[EVENT_TIMESTAMP].cast(TIMESTAMP))

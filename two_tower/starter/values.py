@@ -1,0 +1,265 @@
+"""What a column's values are, told from the values themselves, and reading them as that.
+
+A kind is a word, or a word and how: `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `as is`, and
+`time HOW`, where HOW is `iso`, `s`, `ms`, `us`, `ns` (since 1970) or a format of strptime.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from two_tower.datasets.delimited import words
+from two_tower.datasets.tables import TIMESTAMP
+from two_tower.errors import InputError
+
+MOST_LOST = 0.01  # share of the values that may not be readable, and then read as missing
+EPOCHS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_EARLIEST, _LATEST = 631_152_000, 2_051_222_400  # 1990 to 2035, in seconds: numbers beyond are no times to believe
+_TIME_NAME = re.compile(r"time|date|stamp|_at$|^at$|_ts$|^ts$|when|day|created|updated|released|joined|since", re.I)
+_TIME_LIKE = r"^(\d{4}-\d|\d{1,4}[-/. ]\w{1,3}[-/. ]\d|[A-Za-z]{3} \d)"  # spares other texts the trial of all formats
+_FLAGS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
+_DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%m/%d/%y")
+_HOURS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f")
+FORMATS = ("iso", *(day + hour for day in _DAYS for hour in _HOURS))
+_SNIFFED = 1000  # distinct values by which a time's format is told, before all of them are read by it
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column as its kind reads it. lost: values that were there and are missing now; example: one of them."""
+
+    array: pa.Array
+    lost: int = 0
+    example: str = ""
+
+
+def is_time_name(name: str) -> bool:
+    return bool(_TIME_NAME.search(name))
+
+
+def kind_of(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
+    """The kind of a column. from_text: the file holds text only, so that "7" may be a number.
+
+    A number is a time only where the column's name says so, too.
+    """
+    type_ = column.type
+    if pa.types.is_boolean(type_):
+        return "flag"
+    if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+        return "time as is"
+    if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return _number_kind(column, name)
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_):
+        return _text_kind(column, name, from_text)
+    return "as is"
+
+
+def _number_kind(column: pa.ChunkedArray, name: str) -> str:
+    numbers = column.cast(pa.float64(), safe=False).drop_null()
+    whole = pa.types.is_integer(column.type) or bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
+    if whole and is_time_name(name) and (unit := epoch_unit(numbers)):
+        return f"time {unit}"
+    return "integer" if whole and _fits(numbers) else "number"
+
+
+def _fits(numbers: pa.ChunkedArray) -> bool:
+    return len(numbers) == 0 or (pc.min(numbers).as_py() >= -(2**62) and pc.max(numbers).as_py() <= 2**62)
+
+
+def epoch_unit(numbers: pa.ChunkedArray) -> str | None:
+    """The unit in which all of the numbers are times between 1990 and 2035; None where there is none."""
+    if not len(numbers):
+        return None
+    low, high = pc.min(numbers).as_py(), pc.max(numbers).as_py()
+    return next((u for u, per in EPOCHS.items() if _EARLIEST * per <= low and high <= _LATEST * per), None)
+
+
+def _text_kind(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
+    distinct = _distinct(column)
+    if not len(distinct):
+        return "text"
+    if from_text:
+        numbers = _numbers(distinct)
+        if _lost(distinct, numbers) <= MOST_LOST * len(distinct):
+            return _padded_or(_number_kind(pa.chunked_array([numbers]), name), distinct)
+        if {value.lower() for value in distinct.slice(0, 9).to_pylist()} <= set(_FLAGS):
+            return "flag"
+    form = time_format(distinct)
+    return f"time {form}" if form else "text"
+
+
+def _padded_or(kind: str, distinct: pa.Array) -> str:
+    """A number with leading zeros is a code: 007 is not 7."""
+    padded = pc.any(pc.match_substring_regex(distinct, r"^[-+]?0\d")).as_py()
+    return "text" if padded and kind == "integer" else kind
+
+
+def time_format(distinct: pa.Array) -> str | None:
+    """The format in which all values, but for the few that may be lost, are times; of several the first of FORMATS."""
+    step = max(1, len(distinct) // _SNIFFED)
+    sample = distinct.take(pa.array(np.arange(0, len(distinct), step)))
+    if pc.mean(pc.match_substring_regex(sample, _TIME_LIKE).cast(pa.int8())).as_py() < 1 - 5 * MOST_LOST:
+        return None
+    return next((form for form in _likely(sample) if readable(distinct, form)), None)
+
+
+def _likely(sample: pa.Array) -> list[str]:
+    """The formats in which nearly all of a sample are times, tried in one query."""
+    tried = ", ".join(f"count({_guarded(_ISO if f == 'iso' else _OTHER.replace('?', repr(f)))})" for f in FORMATS)
+    with _connection(sample) as connection:
+        (counts,) = connection.sql(f"select {tried} from d").fetchall()  # noqa: S608 - formats of ours
+    return [f for f, n in zip(FORMATS, counts, strict=True) if n >= (1 - 5 * MOST_LOST) * len(sample)]
+
+
+def readable(distinct: pa.Array, form: str) -> bool:
+    """Whether all texts but for the few that may be lost are times of a format."""
+    return _lost(distinct, _times(distinct, form)) <= MOST_LOST * len(distinct)
+
+
+def read_as(column: pa.ChunkedArray, name: str, kind: str) -> Values:
+    """The values as their kind. Those few that cannot be read are missing.
+
+    Raises InputError, naming the column and a value, where more than one in a hundred cannot be read.
+    """
+    word, _, how = kind.partition(" ")
+    if kind in ("as is", "time as is"):
+        return Values(_plain(column, kind))
+    if not pa.types.is_string(column.type):
+        if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+            column = column.cast(pa.string())
+        elif word in ("text", "words", "list"):
+            column = _numbers_as_text(column)
+        else:
+            return Values(_from_numbers(column, word, how))
+    coded = column.combine_chunks().dictionary_encode()
+    read = _parse(coded.dictionary, word, how)
+    array = read.take(coded.indices)
+    lost = array.null_count - coded.null_count
+    example = ""
+    if lost:
+        failed = coded.dictionary.filter(pc.and_(read.is_null(), coded.dictionary.is_valid()))
+        example = failed[0].as_py()
+        if lost > MOST_LOST * len(array):
+            what = f"times of the format {how!r}" if word == "time" else f"read as {word}"
+            raise InputError(f"column {name!r}: {lost} of {len(array)} values are no {what}, such as {example!r}.")
+    return Values(array, lost, example)
+
+
+def _plain(column: pa.ChunkedArray, kind: str) -> pa.Array:
+    if kind == "as is":
+        return column.combine_chunks()
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("us"))
+    if column.type.tz is None:
+        column = column.cast(pa.timestamp(column.type.unit, tz="UTC"))
+    return column.cast(TIMESTAMP, safe=False).combine_chunks()
+
+
+def _from_numbers(column: pa.ChunkedArray, word: str, how: str) -> pa.Array:
+    if word == "flag":
+        return column.cast(pa.bool_()).combine_chunks()
+    if word == "integer":
+        whole = column if pa.types.is_integer(column.type) else pc.round(column)
+        return whole.cast(pa.int64()).combine_chunks()
+    numbers = column.cast(pa.float64(), safe=False).combine_chunks()
+    return _since_1970(numbers, how) if word == "time" else numbers.cast(pa.float32())
+
+
+def _numbers_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+        if bool(pc.all(pc.equal(column, pc.floor(column))).as_py()):
+            column = column.cast(pa.int64())  # pandas' reals for integers with gaps
+    return column.cast(pa.string())
+
+
+def _parse(distinct: pa.Array, word: str, how: str) -> pa.Array:
+    """Each distinct text as a value, null where it is none."""
+    match word:
+        case "text":
+            return distinct
+        case "integer":
+            return _integers(distinct)
+        case "number":
+            return _numbers(distinct).cast(pa.float32())
+        case "flag":
+            return pa.array([None if v is None else _FLAGS.get(v.lower()) for v in distinct.to_pylist()], pa.bool_())
+        case "time":
+            return _since_1970(_numbers(distinct), how) if how in EPOCHS else _times(distinct, how)
+        case "words":
+            return _listed(distinct, words)
+        case "list":
+            return _listed(distinct, lambda text: [part.strip() for part in text.split(how) if part.strip()])
+    raise AssertionError(word)
+
+
+def _listed(distinct: pa.Array, split: object) -> pa.Array:
+    assert callable(split)
+    return pa.array([None if v is None else split(v) for v in distinct.to_pylist()], pa.list_(pa.string()))
+
+
+def _numbers(distinct: pa.Array) -> pa.Array:
+    """Texts as reals; null where a text is no finite number."""
+    form = pc.match_substring_regex(distinct, r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
+    numbers = pc.if_else(form, distinct, pa.scalar(None, pa.string()))
+    numbers = pc.utf8_ltrim(numbers, "+").cast(pa.float64())
+    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
+
+
+def _integers(distinct: pa.Array) -> pa.Array:
+    """Texts as integers, also 17850.0; those of 18 digits exactly, which no real can hold."""
+    digits = pc.match_substring_regex(distinct, r"^-?\d{1,18}$")
+    exact = pc.if_else(digits, distinct, pa.scalar(None, pa.string())).cast(pa.int64())
+    return pc.coalesce(exact, pc.round(_numbers(distinct)).cast(pa.int64()))
+
+
+def _since_1970(numbers: pa.Array, unit: str) -> pa.Array:
+    micros = pc.round(pc.multiply(numbers, 10**6 / EPOCHS[unit])).cast(pa.int64(), safe=False)
+    return micros.cast(TIMESTAMP)
+
+
+_ISO = r"case when regexp_matches(v, '^\d{4}-\d{1,2}-\d{1,2}') then try_cast(v as timestamptz) end"
+_OTHER = "try_strptime(v, ?) at time zone 'UTC'"
+
+
+def _guarded(time: str) -> str:
+    """In SQL: a time, null where its year has fewer than four digits, as %Y reads 24."""
+    return f"case when year({time}) between 1000 and 9999 then {time} end"
+
+
+def _connection(texts: pa.Array) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("set timezone = 'UTC'")
+    connection.register("d", pa.table({"v": texts}))
+    return connection
+
+
+def _times(distinct: pa.Array, form: str) -> pa.Array:
+    """Texts as times of a format, in UTC where they say nothing else; null where a text is none."""
+    time = _guarded(_ISO if form == "iso" else _OTHER.replace("?", "$form"))
+    with _connection(distinct) as connection:
+        found = connection.sql(f"select {time} as t from d", params=None if form == "iso" else {"form": form})  # noqa: S608
+        return found.to_arrow_table()["t"].cast(TIMESTAMP).combine_chunks()
+
+
+def _distinct(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks().cast(pa.string()).unique().drop_null()
+
+
+def _lost(texts: pa.Array, values: pa.Array) -> int:
+    return int(values.null_count - texts.null_count)
+
+
+def skewed(numbers: pa.Array) -> bool:
+    """Whether numbers are spread so unevenly that quantile bins tell more than their size."""
+    known = np.asarray(numbers.drop_null().cast(pa.float64()))
+    if len(known) < 2:
+        return False
+    low, middle, high = np.quantile(known, (0.01, 0.5, 0.99))
+    spread = max(middle - low, high - middle)
+    return bool(spread > 4 * max(min(middle - low, high - middle), 1e-12)) and math.isfinite(spread)
