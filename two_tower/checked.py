@@ -18,6 +18,11 @@ def finite_column(name: str) -> str:
     return f"{name} (finite)"
 
 
+def unlisted_column(item_key: str) -> str:
+    """The checked column that holds an interaction's item where the last catalogue lacks it."""
+    return f"{item_key} (not in the catalogue)"
+
+
 def type_row(table: pa.Table, suite: gx.ExpectationSuite) -> pd.DataFrame:
     """One row: the type of each column that the suite asks for, by the column's name."""
     found = dict(zip(table.schema.names, map(_type_name, table.schema.types), strict=True))

@@ -27,8 +27,8 @@ def page(verdict: Verdict, outcomes: list[Outcome], bounds: Bounds) -> str:
         *_list("Reasons", "held", verdict.reasons),
         *_list("Warnings", "warned", verdict.details["warnings"]),
     ]
-    for table in rows:
-        parts.append(f"<h2>{escape(table)}: {rows[table]:,} rows</h2>")
+    for table in [*rows, *sorted({o.table for o in outcomes} - set(rows))]:
+        parts.append(f"<h2>{escape(table)}{f': {rows[table]:,} rows' if table in rows else ''}</h2>")
         parts.append(_table([o for o in outcomes if o.table == table]))
     head = f"<meta charset='utf-8'><title>Data gate: {word}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"

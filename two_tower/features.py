@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,9 @@ def pull(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -
                 joined[tower] = _join(store, schema, tower, rows[schema.key(tower)], rows[EVENT_TIMESTAMP])
         with _timed("catalogue"):
             catalogue = _catalogue(store, schema, rows[schema.item_key], bounds)
-    pulled = Pulled(schema, bounds, rows, joined["user"], joined["item"], catalogue)
+        with _timed("state of the sources"):
+            states = _states(store, schema, bounds.as_of)
+    pulled = Pulled(schema, bounds, rows, joined["user"], joined["item"], catalogue, states)
     pulled.write(folder)
     return pulled
 
@@ -96,6 +99,16 @@ def _check_sources(store: FeatureStore, schema: Contract) -> None:
         key = schema.key(tower)
         for source, fields in _views(store, tower):
             sources.check(store, source, dict.fromkeys(_own_keys(source), keys[key]) | {n: dtypes[n] for n in fields})
+
+
+def _states(store: FeatureStore, schema: Contract, as_of: datetime) -> dict[str, dict[str, Any]]:
+    """What was seen of the source of every view that is pulled, by the view's name."""
+    interactions = _view(store, INTERACTIONS_VIEW)
+    found = {INTERACTIONS_VIEW: sources.state(store, interactions, [schema.user_key, schema.item_key], as_of)}
+    for tower in _SERVICES:
+        for source, _ in _views(store, tower):
+            found[source.name] = sources.state(store, source, _own_keys(source), as_of)
+    return found
 
 
 def _views(store: FeatureStore, tower: TowerName) -> Iterator[tuple[FeatureView, list[str]]]:

@@ -33,23 +33,26 @@ class Outcome:
     def place(self) -> str:
         return ".".join([self.table, ", ".join(self.columns)] if self.columns else [self.table])
 
-    def found(self, table: pa.Table) -> str:
+    def found(self, table: pa.Table | None) -> str:
         """What was seen; values are shown as the pulled table holds them."""
         if self.error:
             return f"could not be checked: {self.error}"
         if self.counted is None:
             return f"found {_shown(self.observed)}"
+        if self.counted == (1, 1):
+            return f"found {_shown(self.examples[0][1])}" if self.examples else "found none"
         shown = ", ".join(f"{_shown(self._raw(table, row, value))} (row {row})" for row, value in self.examples)
         return f"{self.counted[0]} of {self.counted[1]} values" + (f", such as {shown}" if shown else "")
 
-    def sentence(self, table: pa.Table) -> str:
+    def sentence(self, table: pa.Table | None) -> str:
         limits = ", ".join(f"{name} {_shown(value)}" for name, value in self.allowed.items())
         return f"{self.place}: {self.expectation}: {self.found(table)}" + (f"; {limits}" if limits else "") + "."
 
-    def _raw(self, table: pa.Table, row: int, value: Any) -> Any:
+    def _raw(self, table: pa.Table | None, row: int, value: Any) -> Any:
         one = self.columns[0] if len(self.columns) == 1 else None
-        of_values = one in table.column_names and not isinstance(value, str)
-        return table[one][row].as_py() if of_values else value
+        if table is None or one not in table.column_names or isinstance(value, str):
+            return value
+        return table[one][row].as_py()
 
 
 def outcome(table: str, result: Any) -> Outcome:

@@ -28,7 +28,7 @@ def _feature(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, A
     null_share = column.null_count / max(1, len(column))
     if f.encoding in (Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BAG, Encoding.HISTORY):
         return {"null_share": null_share, "top": _top(column, f)}
-    values = _numbers(column, f, seconds)
+    values = numbers(column, f, seconds)
     if not len(values):
         return {"null_share": null_share}
     return {"null_share": null_share, "quantiles": np.quantile(values, np.linspace(0, 1, QUANTILES)).tolist()}
@@ -44,7 +44,8 @@ def _top(column: pa.ChunkedArray, f: Feature) -> list[list[Any]]:
     return [[value.as_py(), n.as_py() / total] for value, n in zip(values.take(best), counts.take(best), strict=True)]
 
 
-def _numbers(column: pa.ChunkedArray, f: Feature, seconds: Array) -> Array:
+def numbers(column: pa.ChunkedArray, f: Feature, seconds: Array) -> Array:
+    """The values that are there as numbers: ages in days before `seconds`, hours of the day, lengths of vectors."""
     raw = column_to_input(column, f)
     if f.dtype == Dtype.FLOATS:
         raw = np.linalg.norm(raw, axis=1)

@@ -6,15 +6,17 @@ A folder of parquet files, so that it can travel between pipeline steps as one a
     user.parquet           features of service user_tower as of each interaction; row i belongs to interaction i
     item.parquet           features of service item_tower, likewise
     catalogue.parquet      snapshot (timestamp), item key, features of item_tower as of the snapshot
-    pulled.json            the contract and the bounds in time
+    pulled.json            the contract, the bounds in time, and what was seen of the views' sources
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +63,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Pulled:
-    """The pulled tables in memory."""
+    """The pulled tables in memory. views: what was seen of the source of each feature view (see `sources.state`)."""
 
     contract: Contract
     bounds: Bounds
@@ -69,6 +71,7 @@ class Pulled:
     user: pa.Table
     item: pa.Table
     catalogue: pa.Table
+    views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def rows(self, split: Split) -> Array:
         """Row numbers of the interactions of one split, int64, ascending in time."""
@@ -96,7 +99,7 @@ class Pulled:
             "snapshots": [s.isoformat() for s in self.bounds.snapshots],
         }
         (folder / "pulled.json").write_text(
-            json.dumps({"contract": self.contract.to_dict(), "bounds": bounds}, indent=2)
+            json.dumps({"contract": self.contract.to_dict(), "bounds": bounds, "views": self.views}, indent=2)
         )
 
     @classmethod
@@ -111,5 +114,6 @@ class Pulled:
                 as_of=datetime.fromisoformat(bounds["as_of"]),
                 snapshots=tuple(datetime.fromisoformat(s) for s in bounds["snapshots"]),
             ),
-            *(pq.read_table(folder / f"{name}.parquet") for name in TABLES),
+            **{name: pq.read_table(folder / f"{name}.parquet") for name in TABLES},
+            views=meta["views"],
         )

@@ -2,20 +2,25 @@
 
 import contextlib
 import re
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 import ibis
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 
 from two_tower.asof_store import source_column
 from two_tower.errors import InputError, unknown
-from two_tower.inputs import ARROW_TYPES
+from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.schema import Dtype
 
+_DAY = 86_400_000_000  # microseconds
 _INTEGER, _REAL = r"u?int\d+", r"halffloat|float|double"
 _NUMBER = rf"{_INTEGER}|{_REAL}|decimal.*"
 _TEXT = r"(large_)?string(_view)?|dictionary<values=(large_)?string.*"
@@ -53,6 +58,10 @@ def check(store: FeatureStore, view: FeatureView, columns: Mapping[str, Dtype]) 
         raise InputError(
             f"feature view {view.name!r}: its source {_where(view)} is not there. Write that file, or correct the path."
         ) from error
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"feature view {view.name!r}: its source {_where(view)} is no whole parquet file ({error}). Write it again."
+        ) from error
     stamp = source.timestamp_field
     for name, dtype in {**columns, stamp: Dtype.TIMESTAMP}.items():
         column = source_column(view, name)
@@ -86,6 +95,43 @@ def read(store: FeatureStore, view: FeatureView, columns: list[str], until: date
     )
     table = job.to_arrow()
     return table.select([source_column(view, n) for n in names]).rename_columns(names)
+
+
+def state(store: FeatureStore, view: FeatureView, keys: list[str], as_of: datetime) -> dict[str, Any]:
+    """What the gate wants to know of a view's source.
+
+    rows, keys (distinct), repeated (share of the rows whose key and instant another one has too; 0 where a created
+    timestamp tells them apart), lag and longest_gap (days: from the newest row to as_of, and between two instants),
+    future (rows stamped after both as_of and now), and max_age_hours where the view is tagged with it.
+    """
+    stamp = view.batch_source.timestamp_field
+    table = read(store, view, keys)
+    micros = cast(table[stamp], stamp, Dtype.TIMESTAMP).cast(pa.int64()).drop_null().to_numpy()
+    until = int(as_of.timestamp() * 1e6)
+    instants = np.unique(micros[micros <= until])
+    codes = [pc.rank(table[key], tiebreaker="dense").to_numpy() for key in keys]
+    found = {
+        "time": stamp,
+        "key": ", ".join(keys),
+        "rows": table.num_rows,
+        "keys": table.select(keys).group_by(keys).aggregate([]).num_rows,
+        "repeated": 0.0 if view.batch_source.created_timestamp_column else _repeated([*codes, micros]),
+        "lag": float((until - instants[-1]) / _DAY) if len(instants) else None,
+        "longest_gap": float(np.diff(instants).max() / _DAY) if len(instants) > 1 else 0.0,
+        "future": int((micros > max(until, time.time() * 1e6)).sum()),
+    }
+    return found | ({"max_age_hours": float(view.tags["max_age_hours"])} if "max_age_hours" in view.tags else {})
+
+
+def _repeated(columns: list[Array]) -> float:
+    """The share of the rows that are equal to another one."""
+    if len({len(c) for c in columns}) > 1 or len(columns[0]) < 2:
+        return 0.0
+    order = np.lexsort(columns)
+    same = np.ones(len(order) - 1, dtype=bool)
+    for column in columns:
+        same &= column[order][1:] == column[order][:-1]
+    return float(same.mean())
 
 
 def cast(column: pa.ChunkedArray, name: str, dtype: Dtype) -> pa.ChunkedArray:

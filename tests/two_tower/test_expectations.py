@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import shop
 
-from two_tower import expectations, features
+from two_tower import expectations, features, suites
 from two_tower.config import PullConfig
 from two_tower.gates import Verdict
 from two_tower.pulled import Pulled
@@ -48,12 +48,12 @@ def test_clean_data_pass_and_the_report_needs_nothing_else(clean, tmp_path):
 
 
 def test_suites_follow_from_the_contract(clean):
-    suites = expectations.suites(clean.contract)
-    assert set(suites) == {"interactions", "user", "item", "catalogue"}
-    assert {e.column for e in suites["user"].expectations if hasattr(e, "column")} == {
+    found = suites.suites(clean.contract)
+    assert set(found) == {"interactions", "user", "item", "catalogue"}
+    assert {e.column for e in found["user"].expectations if hasattr(e, "column")} == {
         f.name for f in clean.contract.user
     }
-    json.dumps([suite.to_json_dict() for suite in suites.values()])
+    json.dumps([suite.to_json_dict() for suite in found.values()])
 
 
 def test_a_wholly_null_column(clean, tmp_path):

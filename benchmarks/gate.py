@@ -1,0 +1,245 @@
+"""The data gate against damage: `python -m benchmarks.gate [--data-dir D] [--json F]`.
+
+Every kind of `damage` is done to the sources of a real data set, which is then pulled and judged against the reference
+of what it was some days earlier. It is caught where the gate, or the pull before it, holds; and named where a reason
+names the damaged column. The clean sets, judged likewise, are those in which nothing may be found. Then the time of the
+gate on a million interactions (movielens-1m).
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.damage import KINDS, MOVIELENS, RETAIL, Damage
+from benchmarks.harness import arguments, finish, machine, progress
+from two_tower import reference
+from two_tower.activity import item_activity, user_activity
+from two_tower.config import PullConfig
+from two_tower.datasets import DATASETS
+from two_tower.datasets.prepare import prepare
+from two_tower.errors import InputError
+from two_tower.expectations import validate
+from two_tower.features import pull
+from two_tower.gates import Verdict
+from two_tower.pulled import Pulled
+
+DAYS_BEFORE = {MOVIELENS: 14, RETAIL: 14, "movielens-1m": 30, "sample": 7}  # how old the reference is
+QUICK = 9  # every so many of the kinds
+GLOBO = "globo"
+GLOBO_USERS = 4  # one in so many
+GLOBO_WEEKS = (datetime(2017, 10, 2, tzinfo=UTC), datetime(2017, 10, 9, tzinfo=UTC), datetime(2017, 10, 16, tzinfo=UTC))
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--data-dir", type=Path, help="folder of ml-100k, ml-1m, online-retail and globo")
+    given = parser.parse_args()
+    described = machine()
+    with tempfile.TemporaryDirectory(prefix="benchmark-gate-") as folder:
+        rows, claims = measure(Path(folder), _data(given.data_dir), quick=given.quick)
+    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+
+
+def _data(given: Path | None) -> Path:
+    """The folder of the raw data: as given, else $TWO_TOWER_DATA, else beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    found = given or Path(os.environ.get("TWO_TOWER_DATA") or beside)
+    if not found.is_dir():
+        sys.exit(f"{found} is no folder. Give --data-dir, with ml-100k, ml-1m, online-retail and globo in it.")
+    return found
+
+
+def measure(folder: Path, data: Path, *, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    kinds = [k for k in KINDS[::QUICK] if k.dataset == MOVIELENS] if quick else KINDS
+    clean = [MOVIELENS] if quick else [*DAYS_BEFORE, GLOBO]
+    worlds, rows, seconds = {}, [], {}
+    for name in clean:
+        if name == GLOBO and not (data / GLOBO).is_dir():
+            progress("globo is not there and is left out")
+            continue
+        progress(f"clean: {name}")
+        pulled, before = _globo(folder, data) if name == GLOBO else _world(name, folder / name, data)
+        began = time.perf_counter()
+        verdict = validate(pulled, folder / "report.html", before)
+        seconds[name] = time.perf_counter() - began
+        rows.append(_row(f"clean: {name}", name, "", verdict))
+        worlds[name] = pulled.bounds.as_of, before, pulled.interactions.num_rows
+    for place, kind in enumerate(kinds, 1):
+        progress(f"{place} of {len(kinds)}: {kind.kind}")
+        rows.append(_damaged(kind, folder, *worlds[kind.dataset][:2]))
+    found = [row for row in rows if not row["what"].startswith("clean")]
+    largest = max(worlds, key=lambda name: worlds[name][2] if name != GLOBO else 0)
+    return rows, {
+        "kinds": len(found),
+        "caught": sum(row["held"] for row in found),
+        "named_column": sum(row["named"] for row in found),
+        "clean_sets": len(worlds),
+        "false_alarms": sum(row["held"] for row in rows) - sum(row["held"] for row in found),
+        "seconds_1m": round(seconds[largest] * 1e6 / worlds[largest][2], 2),
+    }
+
+
+def _world(name: str, folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]:
+    """A data set as it is, and the reference of some days earlier; its repository stays in `folder`/repo."""
+    source = DATASETS[name].source
+    with _quiet():
+        prepare(name, data / source.folder if source else None, folder / "repo")
+        pulled = pull(folder / "repo", PullConfig(), None, folder / "pulled")
+        earlier = pulled.bounds.as_of - timedelta(days=DAYS_BEFORE[name])
+        before = reference.describe(pull(folder / "repo", PullConfig(), earlier, folder / "earlier"))
+    return pulled, json.loads(json.dumps(before))
+
+
+def _damaged(kind: Damage, folder: Path, as_of: datetime, before: dict[str, Any]) -> dict[str, Any]:
+    """What the gate says of one kind of damage."""
+    repo = folder / "damaged"
+    shutil.rmtree(repo, ignore_errors=True)
+    shutil.copytree(folder / kind.dataset / "repo", repo, ignore=shutil.ignore_patterns("tables", "*.db"))
+    tables = {path.stem: pq.read_table(path) for path in (repo / "data").glob("*.parquet")}
+    changed = kind.change(tables, np.random.default_rng(0))
+    if kind.upstream:
+        events = changed["interactions"]
+        changed["user_activity"] = user_activity(events, "user_id", "item_id")
+        changed["item_activity"] = item_activity(events, "item_id")
+    for name, table in changed.items():
+        if table is not tables[name]:
+            pq.write_table(table, repo / "data" / f"{name}.parquet")
+    try:
+        with _quiet():
+            pulled = pull(repo, PullConfig(), as_of, folder / "pulled")
+            verdict = validate(pulled, folder / "report.html", before)
+    except InputError as error:
+        verdict = Verdict(gate="data", passed=False, reasons=(f"pull: {error}",))
+    return _row(kind.kind, kind.dataset, ", ".join(kind.columns), verdict, kind.columns)
+
+
+def _row(what: str, dataset: str, column: str, verdict: Verdict, columns: tuple[str, ...] = ()) -> dict[str, Any]:
+    naming = [r for r in verdict.reasons if any(c in r.split(": expect_")[0] for c in columns)]
+    said = (naming or [*verdict.reasons, ""])[0]
+    return {
+        "what": what,
+        "dataset": dataset,
+        "column": column,
+        "held": not verdict.passed,
+        "named": bool(naming),
+        "reasons": len(verdict.reasons),
+        "first": said if len(said) <= 110 else said[:107] + "…",
+    }
+
+
+# --- a week of news against the next ---------------------------------------------------------------------------------
+
+_GLOBO = """
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.types import Array, Int64, UnixTimestamp
+
+user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
+item = Entity(name="item", join_keys=["item_id"], value_type=ValueType.INT64)
+
+
+def view(name, entities, schema, **more):
+    source = FileSource(name=name, path=f"data/{name}.parquet", timestamp_field="event_timestamp")
+    return FeatureView(name=name, entities=entities, source=source, schema=schema, **more)
+
+
+code = {"encoding": "categorical"}
+contexts = view("contexts", [user], [Field(name=n, dtype=Int64, tags=code) for n in
+    ("environment", "device", "os", "country", "region", "referrer")])
+user_activity = view("user_activity", [user], [
+    Field(name="recent_items", dtype=Array(Int64), tags={"encoding": "history"}),
+    Field(name="user_events", dtype=Int64), Field(name="last_seen", dtype=UnixTimestamp)])
+items = view("items", [item], [Field(name="item", dtype=Int64, tags=code)])
+item_activity = view("item_activity", [item], [
+    Field(name=n, dtype=Int64) for n in ("item_events_7d", "item_events_30d", "item_events")])
+interactions = view("interactions", [user, item], [Field(name="session", dtype=Int64)], online=False)
+user_tower = FeatureService(name="user_tower", features=[contexts, user_activity])
+item_tower = FeatureService(name="item_tower", features=[items, item_activity])
+"""
+_CLICKS = """
+select user_id, click_article_id as item_id,
+       make_timestamptz(click_timestamp * 1000) as event_timestamp, session_id as session,
+       click_environment as environment, click_deviceGroup as device, click_os as os, click_country as country,
+       click_region as region, click_referrer_type as referrer
+from read_csv(?) where user_id % ? = 0 order by event_timestamp
+"""
+
+
+def _globo(folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]:
+    """The second week, and the reference of the first; each is a store that holds its week alone."""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        clicks = connection.execute(_CLICKS, [str(data / GLOBO / "clicks.csv.gz"), GLOBO_USERS]).to_arrow_table()
+    stamps = clicks["event_timestamp"].cast(pa.timestamp("us", tz="UTC"))
+    clicks = clicks.set_column(2, "event_timestamp", stamps)
+    weeks = []
+    for place, (start, end) in enumerate(pairwise(GLOBO_WEEKS)):
+        inside = (stamps.to_numpy() >= np.datetime64(start.replace(tzinfo=None))) & (
+            stamps.to_numpy() < np.datetime64(end.replace(tzinfo=None))
+        )
+        repo = folder / GLOBO / f"week-{place}"
+        _write_week(clicks.filter(pa.array(inside)), repo)
+        with _quiet():
+            weeks.append(pull(repo, PullConfig(), None, folder / GLOBO / "pulled"))
+    return weeks[1], json.loads(json.dumps(reference.describe(weeks[0])))
+
+
+def _write_week(clicks: pa.Table, repo: Path) -> None:
+    (repo / "data").mkdir(parents=True)
+    (repo / "definitions.py").write_text(_GLOBO)
+    settings = {
+        "project": "globo",
+        "provider": "local",
+        "registry": "data/registry.db",
+        "offline_store": {"type": "duckdb"},
+        "online_store": {"type": "sqlite", "path": "data/online.db"},
+        "entity_key_serialization_version": 3,
+    }
+    (repo / "feature_store.yaml").write_text(json.dumps(settings))
+    events = clicks.select(["user_id", "item_id", "event_timestamp", "session"])
+    contexts = clicks.drop_columns(["item_id", "session"]).group_by(["user_id", "event_timestamp"])
+    names = ["environment", "device", "os", "country", "region", "referrer"]
+    contexts = contexts.aggregate([(n, "min") for n in names]).rename_columns(["user_id", "event_timestamp", *names])
+    firsts = events.group_by("item_id").aggregate([("event_timestamp", "min")])
+    items = pa.table(
+        {"item_id": firsts["item_id"], "event_timestamp": firsts["event_timestamp_min"], "item": firsts["item_id"]}
+    )
+    tables = {
+        "interactions": events,
+        "contexts": contexts,
+        "items": items,
+        "user_activity": user_activity(events, "user_id", "item_id"),
+        "item_activity": item_activity(events, "item_id"),
+    }
+    for name, table in tables.items():
+        pq.write_table(table, repo / "data" / f"{name}.parquet")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+if __name__ == "__main__":
+    main()
