@@ -29,9 +29,13 @@ RUN /opt/tools/bin/pip install . \
     && if [ "$VARIANT" = cpu ]; then rm onnxruntime/capi/libonnxruntime_providers_cuda.so; \
        else /opt/tools/bin/pip install 'onnxruntime-gpu[cuda,cudnn]'; fi
 
-# Kubeflow's executor runs each step from the kfp package alone: none of what kfp depends on is for containers.
+# Kubeflow's executor runs each step from the kfp package alone: none of what kfp depends on is for containers. Feast asks
+# for mypy and brings a web page for its registry: no container runs either, nor the tests that packages bring.
 FROM builder AS data-packages
 RUN /opt/tools/bin/pip install '.[data]' && /opt/tools/bin/pip install --no-deps kfp \
+    && /opt/tools/bin/pip uninstall --yes mypy mypy_extensions ast-serialize librt pathspec types-greenlet \
+    && cd $SITE && rm -r feast/ui pandas/tests ibis/backends/tests \
+    && find scipy dask -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
 # torch first and alone, so that no other package chooses its build: on PyPI it is the one for CUDA.
@@ -41,13 +45,18 @@ ARG TORCH_INDEX=
 RUN if [ "$VARIANT" = cpu ] && [ -n "$TORCH_INDEX" ]; then export PIP_EXTRA_INDEX_URL="$TORCH_INDEX"; fi \
     && /opt/tools/bin/pip install "$(grep '^torch==' requirements.lock)"
 RUN /opt/tools/bin/pip install '.[train]' && /opt/tools/bin/pip install --no-deps kfp \
+    && cd $SITE && rm -rf torch/include torch/test pyarrow/_flight* pyarrow/libarrow_flight* \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
+    && find scipy sympy networkx -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
-# Feast asks for mypy and brings a web page for its registry; a service runs neither, nor tests, nor Arrow Flight.
+# A service has no use for Arrow Flight, nor for pillow, which KServe's package asks for.
 FROM builder AS serving-packages
 RUN /opt/tools/bin/pip install '.[serving]' \
-    && /opt/tools/bin/pip uninstall --yes mypy mypy_extensions ast-serialize librt pathspec types-greenlet \
-    && cd $SITE && rm -r feast/ui pandas/tests pyarrow/_flight* pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* \
+    && /opt/tools/bin/pip uninstall --yes mypy mypy_extensions ast-serialize librt pathspec types-greenlet pillow \
+    && cd $SITE && rm -r feast/ui pandas/tests pyarrow/_flight* pyarrow/libarrow_flight* \
+       pyarrow/libarrow_python_flight* \
+    && find dask -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
 # The project alone, as a layer over the packages: a change of source moves no gigabytes.
@@ -59,8 +68,9 @@ RUN /opt/tools/bin/pip install --no-deps --prefix /opt/project .
 
 FROM ${BASE_IMAGE} AS runtime
 # USER and LOGNAME: some libraries ask for a name, which an arbitrary uid does not have.
+# OMP_WAIT_POLICY: a thread of OpenMP that spins for others, where cores are limited, keeps them from finishing.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp USER=two-tower LOGNAME=two-tower LANG=C.UTF-8 \
-    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=PASSIVE
 WORKDIR /tmp
 USER 10001:10001
 
@@ -92,10 +102,12 @@ FROM runtime AS serving
 COPY --from=serving-packages /opt/venv /opt/venv
 COPY --from=serving-packages /opt/sbom.json /sbom.json
 COPY --from=project /opt/project /opt/venv
-EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/ready', timeout=4)"]
-ENTRYPOINT ["two-tower", "serve", "--host", "0.0.0.0", "--port", "8080"]
+# The port of HTTP, for the service and for the health check; Knative and others set it as well. gRPC has the next one.
+ENV PORT=8080
+EXPOSE 8080 8081
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-IS", "-c", \
+    "import os, urllib.request as web; web.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/v2/health/ready', timeout=4)"]
+ENTRYPOINT ["two-tower", "serve", "--host", "0.0.0.0"]
 CMD ["--releases", "/releases"]
 ARG VERSION
 ARG REVISION

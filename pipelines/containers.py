@@ -76,11 +76,13 @@ def run_container(
     client: docker.DockerClient, image: str, command: list[str], volumes: dict[str, Any], **options: Any
 ) -> int:
     """Run a step, print its log, and return its exit status: 0 only if the step came to its end."""
+    container = None
     try:
-        container = client.containers.run(image, command, volumes=volumes, detach=True, **options)
-    except APIError as error:
-        raise InputError(f"the Docker engine started no container of {image}: {error.explanation}") from error
-    try:
+        try:
+            container = client.containers.create(image, command, volumes=volumes, **options)
+            container.start()
+        except APIError as error:
+            raise InputError(_not_started(image, error, bool(options.get("device_requests")))) from error
         for chunk in container.logs(stream=True):
             print(chunk.decode(errors="replace"), end="")
         status: int = container.wait()["StatusCode"]
@@ -88,8 +90,14 @@ def run_container(
         if container.attrs["State"]["OOMKilled"]:
             print("The container ran out of memory: give the Docker engine more, or the run less data.")
     finally:
-        container.remove(force=True)  # stops it as well, when the run is interrupted
+        if container is not None:
+            container.remove(force=True)  # stops it as well, when the run is interrupted
     return status or int(not _came_to_its_end(command))
+
+
+def _not_started(image: str, error: APIError, gpu: bool) -> str:
+    step = " Give the engine NVIDIA's container toolkit, or train on the CPU: --set device=cpu." if gpu else ""
+    return f"the Docker engine started no container of {image}: {error.explanation}.{step}"
 
 
 def _came_to_its_end(command: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pipelines.containers import containers
 from pipelines.local import LocalRun, run
 from tests.containers.conftest import Done, two_tower
 from two_tower.datasets.prepare import prepare
+from two_tower.errors import InputError
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
@@ -48,9 +50,9 @@ def without_image() -> None:
     nowhere()
 
 
-def start(how: str, out: Path) -> LocalRun:
+def start(how: str, out: Path, gpu: bool = False) -> LocalRun:
     out.mkdir()
-    with containers(ending, writable=[out], readable=[], feature_repo=None, gpu=False) as runner:
+    with containers(ending, writable=[out], readable=[], feature_repo=None, gpu=gpu) as runner:
         return run(ending, {"how": how}, out, lambda *_: None, runner)
 
 
@@ -102,6 +104,16 @@ def test_a_repository_of_the_users_own_is_read_where_it_is(tmp_path: Path) -> No
 def test_an_image_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match=r"no image two-tower-data:0\.0\.0\. Make the images with `make images`"):
         containers(without_image, [], [], feature_repo=None, gpu=False).__enter__()
+
+
+@pytest.mark.containers
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
+def test_an_engine_without_gpus_is_told_with_the_next_step(tmp_path: Path) -> None:
+    before = subprocess.run(["docker", "ps", "--all", "--quiet"], check=True, capture_output=True, text=True).stdout
+    with pytest.raises(InputError, match=r"started no container of two-tower-data.*--set device=cpu"):
+        start("well", tmp_path / "out", gpu=True)
+    after = subprocess.run(["docker", "ps", "--all", "--quiet"], check=True, capture_output=True, text=True).stdout
+    assert set(after.split()) <= set(before.split()), "a container that did not start was left"
 
 
 def test_without_an_engine_the_run_says_what_to_do(tmp_path: Path) -> None:

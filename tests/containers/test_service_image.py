@@ -30,10 +30,11 @@ class Service:
 def service(line: Done) -> Iterator[Service]:
     port = free_port()
     closed = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-    command = ["docker", "run", "--detach", "--network", "host", *closed, "--volume", f"{line.out}:{line.out}:ro"]
+    given = ["--env", f"PORT={port}", "--volume", f"{line.out}:{line.out}:ro"]
+    command = ["docker", "run", "--detach", "--network", "host", *closed, *given]
     image = f"two-tower-serving:{__version__}"
     started = time.monotonic()
-    arguments = ["--releases", str(line.out / "releases"), "--port", str(port)]
+    arguments = ["--releases", str(line.out / "releases")]
     container = subprocess.run([*command, image, *arguments], check=True, capture_output=True, text=True).stdout.strip()
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/v2/health/ready", container)
