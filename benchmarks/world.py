@@ -97,6 +97,7 @@ def publish(world: World, items: int, releases: Path, first: int = 10_000_000, s
         "dataset": "benchmark",
         "metrics": {},
         "gates": {},
+        "settings": {},
         "versions": {},
     }
     return release.publish(releases, [world.towers, folder], manifest)

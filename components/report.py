@@ -8,6 +8,9 @@ def report(
     title: str,
     evaluation: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
+    towers: dsl.Input[dsl.Model],
+    pulled: dsl.Input[dsl.Dataset],
+    releases: str,
     data_verdict: dsl.Input[dsl.Artifact],
     parity_verdict: dsl.Input[dsl.Artifact],
     promotion_verdict: dsl.Input[dsl.Artifact],
@@ -19,5 +22,14 @@ def report(
 
     from two_tower.summary import write
 
-    verdicts = [Path(v.path) for v in (data_verdict, parity_verdict, promotion_verdict)]
-    write(title, Path(evaluation.path), Path(model.path), verdicts, Path(page.path), Path(summary.path))
+    write(
+        title,
+        evaluation=Path(evaluation.path),
+        model=Path(model.path),
+        towers=Path(towers.path),
+        pulled=Path(pulled.path),
+        verdicts=[Path(v.path) for v in (data_verdict, parity_verdict, promotion_verdict)],
+        releases=releases,
+        page=Path(page.path),
+        summary=Path(summary.path),
+    )

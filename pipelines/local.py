@@ -10,7 +10,9 @@ import io
 import logging
 import os
 import re
+import resource
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
@@ -33,10 +36,16 @@ _EXECUTOR = re.compile(r"^\[KFP Executor")
 
 @dataclass
 class Step:
-    """One executed or reused step. lines: what it printed, executor noise left out."""
+    """One executed or reused step.
+
+    cpu_seconds, peak_memory_mb: of its process and the processes that it started; those of a step in a container are
+    the engine's, and zero here. lines: what it printed, executor noise left out.
+    """
 
     name: str
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_mb: float = 0.0
     cached: bool = False
     failed: bool = False
     lines: list[str] = field(default_factory=list)
@@ -62,6 +71,41 @@ class LocalRun:
         return next((step for step in self.steps if step.failed), None)
 
 
+class PeakMemory:
+    """Watches how much memory all processes below this one hold together."""
+
+    EVERY = 0.2  # seconds
+
+    def start(self) -> None:
+        self._peak, self._over = 0, threading.Event()
+        self._watch = threading.Thread(target=self._watching, daemon=True)
+        self._watch.start()
+
+    def stop(self) -> float:
+        """The most since `start`, in MB."""
+        self._over.set()
+        self._watch.join()
+        return self._peak / 1e6
+
+    def _watching(self) -> None:
+        own = psutil.Process()
+        while not self._over.wait(self.EVERY):
+            self._peak = max(self._peak, sum(map(_resident, own.children(recursive=True))))
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:  # it ended while it was looked at
+        return 0
+
+
+def _children_cpu() -> float:
+    """Processor seconds of all processes below this one that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class StepLog(io.TextIOBase):
     """Stands in for stdout while kfp runs: keeps the whole log in a file and tells `tell` about steps and lines."""
 
@@ -70,7 +114,8 @@ class StepLog(io.TextIOBase):
         self._stdout = sys.stdout  # the real one, for what is told
         self.steps: list[Step] = []
         self._pending = ""
-        self._started = 0.0
+        self._started = self._cpu = 0.0
+        self._memory = PeakMemory()
         self._speaking = False  # the step's own code runs: after the executor has printed its input
 
     def write(self, text: str) -> int:
@@ -91,11 +136,13 @@ class StepLog(io.TextIOBase):
             self._own_line(plain.removeprefix("    "))
         elif match := _STARTED.match(message):
             self.steps.append(Step(self.names.get(match[1], match[1])))
-            self._started = time.monotonic()
+            self._started, self._cpu = time.monotonic(), _children_cpu()
+            self._memory.start()
             self._speaking = False
         elif match := _ENDED.match(message):
             step, self._speaking = self.steps[-1], False
-            step.seconds = time.monotonic() - self._started
+            step.seconds, step.cpu_seconds = time.monotonic() - self._started, _children_cpu() - self._cpu
+            step.peak_memory_mb = self._memory.stop()
             step.failed = match[2] != "SUCCESS"
             self.tell(step, None)
 

@@ -169,9 +169,7 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> i
         held = json.loads(error)
         summary["gates"].setdefault(held["gate"], {"passed": False, "reasons": held["reasons"]})
     _write_run(request, done, summary)
-    pages = [artifact(done, "report", "page"), artifact(done, "validate", "report")]
-    for page in [p for p in pages if p.exists()][:1]:
-        shutil.copyfile(page, request.out / "report.html")
+    _write_pages(request.out, done)
     if summary["metrics"]:
         out.print(_quality(summary["metrics"]))
     _explain(request, done, status, error, out, err)
@@ -193,10 +191,36 @@ def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> Non
         "release": done.output,
         "metrics": summary["metrics"],
         "gates": summary["gates"],
-        "steps": [{"name": s.name, "seconds": round(s.seconds, 3), "cached": s.cached} for s in done.steps],
+        "steps": _steps(done),
         "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
     }
     (request.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _steps(done: LocalRun) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": step.name,
+            "seconds": round(step.seconds, 3),
+            "cached": step.cached,
+            "cpu_seconds": round(step.cpu_seconds, 3),
+            "peak_memory_mb": round(step.peak_memory_mb, 1),
+        }
+        for step in done.steps
+    ]
+
+
+def _write_pages(out: Path, done: LocalRun) -> None:
+    """The report, with what only the runner knows, and the data gate's own page; that is the report where it held."""
+    from two_tower.report import with_run
+
+    page, data = artifact(done, "report", "page"), artifact(done, "validate", "report")
+    if data.exists():
+        shutil.copyfile(data, out / "data.html")
+    if page.exists():
+        (out / "report.html").write_text(with_run(page.read_text(), _steps(done), done.output))
+    elif data.exists():
+        shutil.copyfile(data, out / "report.html")
 
 
 def _quality(metrics: dict[str, dict[str, float]]) -> Table:

@@ -28,6 +28,9 @@ GATED = "recall@20"  # the metric of the promotion gate and of the slices
 TWO_TOWER = "two_tower"
 POPULARITY = "popularity"
 HEAD = 0.2
+CURVE_AT = (1, 2, 5, 10, 20, 50, 100)
+BANDS = 10  # of equally many items, from the most popular in training to the least
+TAKEN = "taken"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class Report:
     not_in_index: events on an item that the index did not hold yet, a miss for every model.
     events: fingerprint of the ranked events; two reports with the same one may be compared user by user.
     per_user: by model, recall@20 of each user, in one order for all reports with these events.
+    curve: by model, recall at each k of CURVE_AT.
+    exposure: by model, the share of the places in the users' last first-20 that goes to each band of popularity; as
+    `taken`, the share of the ranked events.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -48,6 +54,8 @@ class Report:
     counts: dict[str, int]
     events: str
     per_user: dict[str, list[float]]
+    curve: dict[str, list[float]]
+    exposure: dict[str, list[float]]
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
@@ -82,11 +90,13 @@ def evaluate_towers(pulled: Pulled, towers: Path, contract: Contract, config: Ev
 
 def measure(task: Task, train: Array, models: Mapping[str, Callable[[], Scorer]], config: EvaluationConfig) -> Report:
     """Each model, made when its turn comes, ranked over the task; `train` holds the rows of the training events."""
-    figures, recalls = {}, {}
+    figures, recalls, curve, shown = {}, {}, {}, {}
     for name, make in models.items():
         started = time.monotonic()
         ranking = rank(task, make())
         recalls[name] = metrics.recall(ranking.rank, 20)
+        curve[name] = [float(metrics.per_user(metrics.recall(ranking.rank, k), task.user).mean()) for k in CURVE_AT]
+        shown[name] = ranking.shown
         per_user = metrics.per_user(recalls[name], task.user)
         low, high = metrics.interval(per_user, config.bootstrap_samples)
         figures[name] = metrics.summary(ranking.rank, task.user) | {
@@ -95,12 +105,16 @@ def measure(task: Task, train: Array, models: Mapping[str, Callable[[], Scorer]]
             f"{GATED}_high": min(high, 1.0),
         }
         _say(name, figures[name], len(task.events), time.monotonic() - started)
+    shown[TAKEN] = np.bincount(task.item, minlength=len(task.interactions.items))
+    band = _bands(task, train, ranking.offered)
     return Report(
         metrics=figures,
         slices={name: _slice(task, chosen, recalls) for name, chosen in _slices(task, train).items()},
         counts=_counts(task),
         events=_fingerprint(task),
         per_user={name: np.round(metrics.per_user(r, task.user), 6).tolist() for name, r in recalls.items()},
+        curve=curve,
+        exposure={name: _shares(counts, band) for name, counts in shown.items()},
     )
 
 
@@ -130,6 +144,21 @@ def _head(by_item: Array) -> Array:
     head = np.zeros(len(by_item), dtype=bool)
     head[np.argsort(-by_item, kind="stable")[:size]] = True
     return head
+
+
+def _bands(task: Task, train: Array, offered: Array) -> Array:
+    """The band of each item on offer, -1 for all others, [items]."""
+    by_item = np.bincount(task.interactions.item[train], minlength=len(task.interactions.items))
+    ordered = offered[np.argsort(-by_item[offered], kind="stable")]
+    band = np.full(len(by_item), -1)
+    band[ordered] = np.arange(len(ordered)) * BANDS // len(ordered)
+    return band
+
+
+def _shares(counts: Array, band: Array) -> list[float]:
+    there = band >= 0
+    by_band = np.bincount(band[there], weights=counts[there], minlength=BANDS)
+    return list(by_band / max(1, by_band.sum()))
 
 
 def _slice(task: Task, chosen: Array, recalls: dict[str, Array]) -> dict[str, Any]:

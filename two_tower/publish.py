@@ -29,6 +29,7 @@ def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, 
         "embedding_space": metadata["embedding_space"],
         "metrics": measured["metrics"],
         "gates": measured["gates"],
+        "settings": measured["settings"],
         "versions": {name: installed[name] for name in RECORDED if name in installed},
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -96,12 +96,20 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Ranking:
-    """rank: place of each event's item, float64 [events], infinite for a miss. coverage: share of the items on offer
-    that are in the first 20 at the last event of at least one user.
+    """rank: place of each event's item, float64 [events], infinite for a miss.
+
+    shown: in how many users' first 20 each item is, at the last event of each user, int64 [all items]. offered: codes
+    of the items of any snapshot, ascending.
     """
 
     rank: Array
-    coverage: float
+    shown: Array
+    offered: Array
+
+    @property
+    def coverage(self) -> float:
+        """Share of the items on offer that somebody is shown."""
+        return float(np.count_nonzero(self.shown) / len(self.offered))
 
 
 def to_micros(at: object) -> int:
@@ -112,9 +120,9 @@ def rank(task: Task, scorer: Scorer) -> Ranking:
     """Every event ranked among its snapshot's items, less those that its user had seen, block by block."""
     places = np.full(len(task.events), np.inf)
     last = _last_of_user(task.user)
-    covered = np.zeros(len(task.interactions.items), dtype=bool)
+    shown = np.zeros(len(task.interactions.items), dtype=np.int64)
     for snapshot, block in _blocks(task):
-        column = np.full(len(covered), -1)
+        column = np.full(len(shown), -1)
         column[snapshot.items] = np.arange(len(snapshot.items))
         events = task.events[block]
         scores = scorer.scores(events, snapshot)
@@ -123,9 +131,9 @@ def rank(task: Task, scorer: Scorer) -> Ranking:
         there = column[seen] >= 0
         scores[position[there], column[seen[there]]] = -np.inf
         places[block] = metrics.ranks(scores, column[task.interactions.item[events]])
-        covered[snapshot.items[metrics.top(scores[last[block]], COVERAGE_AT)]] = True
-    offered = np.unique(np.concatenate([s.items for s in task.snapshots]))
-    return Ranking(places, float(covered.sum() / len(offered)))
+        listed = snapshot.items[metrics.top(scores[last[block]], COVERAGE_AT)]
+        shown += np.bincount(listed, minlength=len(shown))
+    return Ranking(places, shown, np.unique(np.concatenate([s.items for s in task.snapshots])))
 
 
 def _last_of_user(user: Array) -> Array:

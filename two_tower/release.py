@@ -30,8 +30,11 @@ ITEMS = "items.parquet"
 ONNX_FILES = ("user_tower.onnx", "item_tower.onnx", "index.onnx")
 REQUIRED = (*ONNX_FILES, ITEMS)
 CHOICE = "choice.json"
-OPTIONAL = ("index.onnx.data", "profile.json", CHOICE, FEATURE_STORE)
-FIELDS = ("contract", "embedding_space", "bounds", "dataset", "metrics", "gates", "versions")  # given by the pipeline
+PROFILE = "profile.json"
+USERS = "users.json"
+OPTIONAL = ("index.onnx.data", PROFILE, USERS, CHOICE, FEATURE_STORE)
+# given by the pipeline
+FIELDS = ("contract", "embedding_space", "bounds", "dataset", "metrics", "gates", "settings", "versions")
 
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 

@@ -95,6 +95,7 @@ def manifest(space: str = "space-1", **others: object) -> dict[str, object]:
         "dataset": "by hand",
         "metrics": {"two_tower": {"recall@20": 0.5}},
         "gates": {},
+        "settings": {},
         "versions": {},
         **others,
     }

@@ -7,7 +7,7 @@ from timelines import lookup_towers, timeline
 from two_tower.config import EvaluationConfig
 from two_tower.datasets.world import Oracle
 from two_tower.errors import InputError
-from two_tower.evaluate import Report, evaluate
+from two_tower.evaluate import CURVE_AT, Report, evaluate
 from two_tower.pulled import Pulled
 from two_tower.ranking import Task
 from two_tower.scorers import TowerScorer, compare
@@ -49,6 +49,17 @@ def test_a_report_counted_by_hand(pulled, towers):
     assert own["coverage@20"] == 20 / 50
     assert own["recall@20_low"] <= own["recall@20"] <= own["recall@20_high"]
     assert report.metrics["popularity"]["recall@20"] == pytest.approx((1 / 2 + 0 + 1) / 3)
+
+
+def test_the_curve_and_the_exposure_counted_by_hand(pulled, towers):
+    report = evaluate(pulled, towers, None, CONFIG)
+    own = dict(zip(CURVE_AT, report.curve["two_tower"], strict=True))
+    assert own[20] == report.metrics["two_tower"]["recall@20"]
+    assert own[1] == pytest.approx(1 / 2 / 3), "e9 comes first"
+    # Of three users' first 20, all from e9 down to c0: the last 40 of 50 items, of which bands hold 5 each.
+    assert report.exposure["two_tower"] == [0] * 2 + [pytest.approx(x) for x in report.exposure["two_tower"][2:]]
+    assert sum(report.exposure["popularity"]) == pytest.approx(1)
+    assert report.exposure["taken"][0] == pytest.approx(2 / 3), "a1 twice; e9 is among the last"
 
 
 def test_slices_counted_by_hand(pulled, towers):

@@ -30,6 +30,8 @@ def report(two_tower, popularity) -> Report:
         counts={"events": 3 * len(per_user["two_tower"]), "users": len(per_user["two_tower"])},
         events="0",
         per_user=per_user,
+        curve={},
+        exposure={},
     )
 
 

@@ -27,6 +27,7 @@ def served(world, exported, tmp_path):
         "embedding_space": "space-1",
         "metrics": {"two_tower": {"recall@20": 0.5}},
         "gates": {"data": {"passed": True, "reasons": []}},
+        "settings": {},
         "versions": {},
     }
     release.activate(releases, release.publish(releases, [exported, tmp_path / "index"], manifest))

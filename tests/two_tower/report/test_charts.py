@@ -1,0 +1,46 @@
+import re
+from itertools import pairwise
+
+import pytest
+
+from two_tower.report.charts import HEIGHT, LEAST_GAP, Line, intervals, lines
+
+
+def heights(chart: str) -> list[float]:
+    """Of the labels at the lines' ends."""
+    return [float(y) for y in re.findall(r'</g>|<text x="[\d.]+" y="([\d.]+)">', chart) if y]
+
+
+def test_the_highest_value_is_highest_and_zero_on_the_axis():
+    chart = lines("t", ["1", "2"], [Line("a", [0, 4], "own")], "k")
+    (points,) = re.findall(r'points="([^"]+)"', chart)
+    (_, low), (_, high) = (map(float, point.split(",")) for point in points.split())
+    assert high < low < HEIGHT
+    assert ">4.000</text>" in chart and ">0.000</text>" in chart
+
+
+def test_an_axis_may_start_at_the_least_value():
+    chart = lines("t", ["1", "2"], [Line("a", [3, 4], "own")], "k", from_zero=False)
+    assert ">3.000</text>" in chart and ">0.000</text>" not in chart
+
+
+@pytest.mark.parametrize("values", [[1, 1, 1, 1], [0.5, 0.51, 0.52, 0.53], [0, 0, 0, 0]])
+def test_labels_of_near_lines_do_not_overlap_and_stay_inside(values):
+    chart = lines("t", ["1", "2"], [Line(str(i), [0, value], "own") for i, value in enumerate(values)], "k")
+    found = sorted(heights(chart))
+    assert len(found) == 4
+    assert all(b - a >= LEAST_GAP - 0.11 for a, b in pairwise(found))
+    assert found[0] > 0 and found[-1] <= HEIGHT
+
+
+def test_an_interval_spans_its_bounds_around_the_dot():
+    chart = intervals("t", {"a": (0.1, 0.2, 0.4)}, {"a": "own"})
+    low, high = map(float, re.search(r'd="M([\d.]+) [\d.]+H([\d.]+)"/><circle', chart).groups())
+    dot = float(re.search(r'cx="([\d.]+)"', chart).group(1))
+    assert (dot - low) * 2 == pytest.approx(high - dot, abs=0.2)
+    assert "a: 0.2000, 0.1000 to 0.4000" in chart, "the same for those who do not see it"
+
+
+def test_text_is_escaped():
+    assert "<b>" not in lines("<b>", ["<b>"], [Line("<b>", [1], "own")], "<b>")
+    assert "<b>" not in intervals("<b>", {"<b>": (0, 1, 1)}, {"<b>": "own"})

@@ -1,0 +1,111 @@
+"""Charts as SVG text: they follow the page's colours, tell series apart without colour, and need no script."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+WIDTH, HEIGHT = 460, 240
+LEFT, RIGHT, TOP, FOOT = 44, 96, 14, 38
+LEAST_GAP = 13  # between the labels of two lines, in pixels
+ROW = 26  # height of a row of `intervals`
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series. style: a class of the page's style sheet, such as `own` or `peer-2`."""
+
+    name: str
+    values: Sequence[float]
+    style: str
+
+
+def lines(
+    title: str,
+    ticks: Sequence[str],
+    series: Sequence[Line],
+    x_label: str,
+    *,
+    percent: bool = False,
+    from_zero: bool = True,
+) -> str:
+    """Lines over common, evenly spaced ticks, each named at its right end.
+
+    percent: values are shares. from_zero: whether the axis starts at 0, or at the least value, to show small changes.
+    """
+    values = [value for line in series for value in line.values]
+    low = 0.0 if from_zero else min(values)
+    top = max(values) if max(values) > low else low + 1.0
+    across = (WIDTH - LEFT - RIGHT) / max(1, len(ticks) - 1)
+
+    def place(index: int, value: float) -> tuple[float, float]:
+        return LEFT + across * index, HEIGHT - FOOT - (HEIGHT - FOOT - TOP) * (value - low) / (top - low)
+
+    def shown(value: float) -> str:
+        return f"{value:.0%}" if percent else f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+    parts = [
+        f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - FOOT}H{WIDTH - RIGHT}"/>',
+        *(
+            f'<text x="{LEFT - 6}" y="{place(0, value)[1] + 4:.1f}" text-anchor="end">{shown(value)}</text>'
+            for value in (low, (low + top) / 2, top)
+        ),
+        *(
+            f'<text x="{place(i, low)[0]:.1f}" y="{HEIGHT - FOOT + 15}" text-anchor="middle">{escape(tick)}</text>'
+            for i, tick in enumerate(ticks)
+            if len(ticks) <= 12 or i % (len(ticks) // 8) == 0
+        ),
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>',
+    ]
+    labels = _spread([place(0, line.values[-1])[1] for line in series])
+    for line, label in zip(series, labels, strict=True):
+        points = [place(i, value) for i, value in enumerate(line.values)]
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in points)
+        parts.append(
+            f'<g class="{line.style}"><polyline points="{drawn}"/>{dots}'
+            f'<text x="{points[-1][0] + 8:.1f}" y="{label + 4:.1f}">{escape(line.name)}</text></g>'
+        )
+    said = "; ".join(f"{line.name}: {shown(line.values[0])} to {shown(line.values[-1])}" for line in series)
+    return _figure(title, said, WIDTH, HEIGHT, parts)
+
+
+def intervals(title: str, rows: Mapping[str, tuple[float, float, float]], styles: Mapping[str, str]) -> str:
+    """A dot with its interval for each name: (low, value, high), from zero."""
+    top = max((high for _, _, high in rows.values()), default=0.0) or 1.0
+    left, height = 96, ROW * len(rows) + 24
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - 60) * value / top
+
+    parts = [f'<path class="axis" d="M{left} 4V{height - 20}H{WIDTH - 60}"/>']
+    for number, (name, (low, value, high)) in enumerate(rows.items()):
+        y = 4 + ROW * (number + 0.5)
+        parts.append(
+            f'<g class="{styles[name]}"><text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(name)}</text>'
+            f'<path class="whisker" d="M{x(low):.1f} {y}H{x(high):.1f}"/><circle cx="{x(value):.1f}" cy="{y}" r="4.5"/>'
+            f'<text x="{x(high) + 8:.1f}" y="{y + 4}">{value:.3f}</text></g>'
+        )
+    parts += [
+        f'<text x="{left}" y="{height - 4}" text-anchor="middle">0</text>',
+        f'<text x="{x(top):.0f}" y="{height - 4}" text-anchor="middle">{top:.2g}</text>',
+    ]
+    said = "; ".join(f"{name}: {value:.4f}, {low:.4f} to {high:.4f}" for name, (low, value, high) in rows.items())
+    return _figure(title, said, WIDTH, height, parts)
+
+
+def _figure(title: str, said: str, width: int, height: int, parts: Sequence[str]) -> str:
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)}. {escape(said)}">{"".join(parts)}</svg></figure>'
+    )
+
+
+def _spread(heights: Sequence[float]) -> list[float]:
+    """The heights moved down just so far that no two labels overlap, and up again where they would leave the chart."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    placed = list(heights)
+    for before, after in pairwise(order):
+        placed[after] = max(placed[after], placed[before] + LEAST_GAP)
+    beyond = max(0.0, max(placed, default=0.0) - (HEIGHT - FOOT))
+    return [height - beyond for height in placed]
