@@ -59,7 +59,7 @@ images: ## build the images data, train and serving, their bills of materials to
 	docker image ls --filter reference='two-tower-*:$(TAG)' --format '{{.Repository}}:{{.Tag}}\t{{.Size}}'
 
 test-containers: install ## the line in its images, and the service on what it released; needs `make images`
-	$(BIN)/python -m pytest -q -m containers
+	$(BIN)/python -m pytest -q -m containers --durations=8
 
 check: install ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -66,8 +66,11 @@ def recommended(url: str, body: dict[str, Any]) -> Any:
         return json.load(response)
 
 
-def test_it_answers_with_the_release_and_the_stores_features(service: Service, line: Done) -> None:
-    print(f"ready after {service.seconds:.1f} s")
+def test_it_answers_with_the_release_and_the_stores_features(
+    service: Service, line: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        print(f"\nthe serving container was ready after {service.seconds:.1f} s")
     user = load("sample").interactions["user_id"][0].as_py()
     answer = recommended(service.url, {"user_id": user, "k": 5})
     assert answer["release"] == line.record["release"]
