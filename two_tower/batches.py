@@ -6,67 +6,106 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from two_tower.columns import Columns
 from two_tower.encoders import Encoders, prepare_table
+from two_tower.errors import InputError
 from two_tower.inputs import Array
 from two_tower.pulled import WEIGHT, Pulled, Split
+from two_tower.schema import TowerName
 from two_tower.seen import Interactions
-
-Inputs = dict[str, Tensor]
+from two_tower.towers import TwoTower
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Positives and what the loss must know of them.
+    """Some positives; each tensor has one element a positive, but for the pairs.
 
-    user, item: the towers' inputs; row i of both is positive i. log_q: [batch]. weight: [batch].
-    mask: [batch, batch], True where item j is no negative of user i: the positive itself; the same item as another's
-        positive (an accidental hit); an item that the user had taken before, which is never ranked; the user's other
-        positives, which are in the batch because of the user and so were not drawn as `log_q` says.
+    rows: their rows of `Positives`. item: codes. weight: float32.
+    pair_row, pair_item: [pairs], a place in the batch and the code of an item that is no negative of its user: the
+        positive itself; what the user had taken before, which is never ranked; the user's other positives in the
+        batch, which are in it because of the user, and not because an item was drawn. Pairs may repeat.
+    items: how many codes of items there are.
     """
 
-    user: Inputs
-    item: Inputs
-    log_q: Tensor
-    mask: Tensor
+    rows: Tensor
+    item: Tensor
     weight: Tensor
+    pair_row: Tensor
+    pair_item: Tensor
+    items: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def mask(self, item: Tensor) -> Tensor:
+        """Where candidates, [candidates] different codes, are no negatives: bool [batch, candidates]."""
+        column = torch.full((self.items,), -1, dtype=torch.int32, device=item.device)
+        column[item] = torch.arange(len(item), dtype=torch.int32, device=item.device)
+        at = column[self.pair_item]
+        there = at >= 0
+        mask = torch.zeros(len(self), len(item), dtype=torch.bool, device=item.device)
+        mask[self.pair_row[there], at[there]] = True
+        return mask
 
 
 @dataclass(frozen=True)
 class Positives:
-    """All training positives, ascending in time; every tensor and array has one row a positive.
+    """All training positives, ascending in time; every tensor has one row a positive, but for `taken`.
 
-    events: their rows of `interactions`. log_q: the logarithm of each item's share of the positives of its
-    time, which is how likely it is to be another positive's in-batch negative.
+    user_columns, item_columns: what the towers read. user, item: codes; items: how many codes of items there are.
+    taken: the items of all users, by user, then time; of a positive, `begin` and `length` say where those lie that its
+        user had taken before. weight: float32.
+    log_q: the logarithm of each item's share of the positives of its time, which is how likely another positive's item
+        is to be that one. window: how many positives a batch's are near to in time.
     """
 
-    user: Inputs
-    item: Inputs
-    interactions: Interactions
-    events: Array
+    user_columns: Columns
+    item_columns: Columns
+    user: Tensor
+    item: Tensor
+    items: int
+    taken: Tensor
+    begin: Tensor
+    length: Tensor
     log_q: Tensor
     weight: Tensor
     window: int
 
     @classmethod
-    def of(cls, pulled: Pulled, encoders: Encoders, window: int, device: torch.device) -> "Positives":
-        """The first interaction of each user with each item in the training rows, for only new items are retrieved.
-
-        window: how many positives a batch's are near to in time.
-        """
+    def of(
+        cls, pulled: Pulled, encoders: Encoders, network: TwoTower, window: int, device: torch.device
+    ) -> "Positives":
+        """The first interaction of each user with each item in the training rows, for only new items are retrieved."""
         interactions = Interactions.of(pulled)
         rows = pulled.rows(Split.TRAIN)
         weight = _weights(pulled)[rows]
         kept = ~interactions.repeated[rows] & (weight > 0)
         rows, weight = rows[kept], weight[kept]
-        seconds = pulled.seconds[rows]
-        item = interactions.item[rows]
+        if len(rows) < 2:
+            raise InputError(
+                f"{len(rows)} training positives: at least 2 are needed. Check the weights of interactions."
+            )
+        seconds, item = pulled.seconds[rows], interactions.item[rows]
+        begin, length = interactions.spans(rows)
+
+        def columns(tower: TowerName) -> Columns:
+            prepared = prepare_table(encoders, tower, getattr(pulled, tower).take(rows), seconds)
+            return Columns.of(getattr(network, tower).read(prepared), device)
+
+        def on(values: Array) -> Tensor:
+            return torch.tensor(values, device=device)
+
         return cls(
-            _to(prepare_table(encoders, "user", pulled.user.take(rows), seconds), device),
-            _to(prepare_table(encoders, "item", pulled.item.take(rows), seconds), device),
-            interactions,
-            rows,
-            torch.tensor(log_q(item, window), device=device),
-            torch.tensor(weight, device=device),
+            columns("user"),
+            columns("item"),
+            on(interactions.user[rows]),
+            on(item),
+            len(interactions.items),
+            on(interactions.taken),
+            on(begin),
+            on(length),
+            on(log_q(item, window)),
+            on(weight),
             window,
         )
 
@@ -83,31 +122,33 @@ class Positives:
         return [batches[number] for number in torch.randperm(len(batches), generator=random).tolist()]
 
     def batch(self, rows: Tensor) -> Batch:
-        device = self.weight.device
-        mask = torch.from_numpy(self._mask(self.events[rows.numpy()])).to(device)
-        rows = rows.to(device)
+        rows = rows.to(self.weight.device)
+        item = self.item[rows]
+        before, place = expand(self.begin[rows], self.length[rows])
+        together, other = _of_one_user(self.user[rows])
         return Batch(
-            {name: column[rows] for name, column in self.user.items()},
-            {name: column[rows] for name, column in self.item.items()},
-            self.log_q[rows],
-            mask,
+            rows,
+            item,
             self.weight[rows],
+            torch.cat([before, together]),
+            torch.cat([self.taken[place], item[other]]),
+            self.items,
         )
 
-    def _mask(self, events: Array) -> Array:
-        user, item = self.interactions.user[events], self.interactions.item[events]
-        distinct, column = np.unique(item, return_inverse=True)
-        row, seen = self.interactions.seen(events)
-        place = np.searchsorted(distinct, seen).clip(max=len(distinct) - 1)
-        there = distinct[place] == seen
-        taken = np.zeros((len(events), len(distinct)), dtype=bool)
-        taken[row[there], place[there]] = True
-        taken[np.arange(len(events)), column] = True
-        return taken[:, column] | (user[:, None] == user)
+
+def expand(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Every place of each span and the number of its span: two tensors [places], by span."""
+    span = torch.repeat_interleave(length)
+    start = begin - length.cumsum(0) + length
+    return span, torch.arange(len(span), device=span.device) + start[span]
 
 
-def _to(inputs: Inputs, device: torch.device) -> Inputs:
-    return {name: tensor.to(device) for name, tensor in inputs.items()}
+def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs of places with the same user, each place with itself too."""
+    ordered, order = user.sort()
+    begin = torch.searchsorted(ordered, user)
+    row, place = expand(begin, torch.searchsorted(ordered, user, right=True) - begin)
+    return row, order[place]
 
 
 def _weights(pulled: Pulled) -> Array:

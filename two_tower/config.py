@@ -65,10 +65,19 @@ class TrainConfig(Section):
     """The towers, the loss and the loop. Widths count numbers, learning_rate is per step, patience counts epochs.
 
     id_dropout: share of the categorical values that read as unknown in training, for the sake of new users and items.
-    temperature: of the sampled softmax; margin: of the other losses.
+    history: how a list of items becomes one vector: a mean weighed by recency, or by recency and content (attention).
+    temperature: divides the scores, but in losses with a margin. margin: of contrastive, triplet (with its `mining`)
+        and cosine_contrastive (whose negatives weigh `negative_weight`).
+    negatives: where they come from (see `negatives.Negatives`). sampled_negatives: how many a batch has beside its own
+        items: drawn, kept in the queue, or mined; popularity_exponent: of popularity and mixed, 0 draws all items
+        alike; hard_refresh: steps between two indexes for mining.
     shuffle_window: how far apart in time, counted in positives, those of a batch may lie. Its in-batch negatives then
         are items as they were at about that time, which is how a catalogue is ranked.
+    schedule: of the learning rate after `warmup` steps: constant, or falling to 0 with the last of `epochs`.
     averaging: share of the moving average of the weights that one step keeps.
+    sparse_rows: embedding tables of at least so many rows are updated only where a batch touches them.
+    checkpoint_seconds: least time between two checkpoints within an epoch; there is one after each epoch anyway.
+    mlflow: address of an MLflow tracking server; may be empty.
     """
 
     dim: int = 64
@@ -76,29 +85,51 @@ class TrainConfig(Section):
     hidden: int = 128
     dropout: float = 0.1
     id_dropout: float = 0.05
-    loss: Literal["sampled_softmax", "contrastive", "triplet"] = "sampled_softmax"
+    history: Literal["mean", "attention"] = "mean"
+    loss: Literal["sampled_softmax", "info_nce", "pointwise", "bpr", "cosine_contrastive", "contrastive", "triplet"] = (
+        "sampled_softmax"
+    )
     similarity: Literal["cosine", "dot", "euclidean"] = "cosine"
     temperature: float = 0.1
     margin: float = 0.5
+    negative_weight: float = 1.0
+    mining: Literal["random", "semi_hard", "hard"] = "random"
+    negatives: Literal["in_batch", "uniform", "popularity", "mixed", "queue", "hard"] = "in_batch"
+    sampled_negatives: int = 1024
+    popularity_exponent: float = 0.75
+    hard_refresh: int = 200
     batch_size: int = 512
     shuffle_window: int = 8192
     epochs: int = 30
     patience: int = 3
     learning_rate: float = 0.002
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: int = 0
     weight_decay: float = 1e-5
     averaging: float = 0.995
+    sparse_rows: int = 100_000
+    checkpoint_seconds: float = 60.0
+    mlflow: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
 
     def check(self) -> None:
-        for name in ("dim", "feature_dim", "hidden", "epochs", "patience", "shuffle_window"):
+        for name in (
+            *("dim", "feature_dim", "hidden", "epochs", "patience", "shuffle_window"),
+            *("sampled_negatives", "hard_refresh", "sparse_rows"),
+        ):
             self.require(getattr(self, name) >= 1, name, "a whole number of at least 1")
         self.require(self.batch_size >= 2, "batch_size", "at least 2, for a batch holds its own negatives")
+        if self.loss == "cosine_contrastive":
+            self.require(
+                self.similarity == "cosine", "similarity", "cosine, which the loss cosine_contrastive asks for"
+            )
         for name in ("dropout", "id_dropout", "averaging"):
             self.require(0 <= getattr(self, name) < 1, name, "0 up to, not including, 1")
         for name in ("temperature", "learning_rate", "margin"):
             self.require(getattr(self, name) > 0, name, "a number above 0")
-        self.require(self.weight_decay >= 0, "weight_decay", "a number of at least 0")
+        for name in ("weight_decay", "negative_weight", "popularity_exponent", "warmup", "checkpoint_seconds"):
+            self.require(getattr(self, name) >= 0, name, "a number of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

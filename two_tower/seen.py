@@ -70,13 +70,22 @@ class Interactions:
         since: microseconds, [events]; leaves out the items that the user had taken before that already.
         Returns pairs (position in `events`, item code), each [pairs], ascending by position, each pair once.
         """
-        places, items = self._by_user
-        user, micros = self.user[events], self.micros[events]
-        begin = np.searchsorted(places, self._place(user, self._instants[:1] if since is None else since))
-        length = np.maximum(np.searchsorted(places, self._place(user, micros)) - begin, 0)
+        begin, length = self.spans(events, since)
         position = np.repeat(np.arange(len(events)), length)
         within = np.arange(len(position)) - np.repeat(np.cumsum(length) - length, length)
-        return position, items[np.repeat(begin, length) + within]
+        return position, self.taken[np.repeat(begin, length) + within]
+
+    @property
+    def taken(self) -> Array:
+        """The item codes of the first interactions of each pair of user and item, by user, then time."""
+        return self._by_user[1]
+
+    def spans(self, events: Array, since: Array | None = None) -> tuple[Array, Array]:
+        """Where in `taken` that which `seen` gives lies: the beginning and the length for each event, [events]."""
+        places, _ = self._by_user
+        user, micros = self.user[events], self.micros[events]
+        begin = np.searchsorted(places, self._place(user, self._instants[:1] if since is None else since))
+        return begin, np.maximum(np.searchsorted(places, self._place(user, micros)) - begin, 0)
 
 
 def codes(values: pa.ChunkedArray, keys: pa.Array) -> Array:

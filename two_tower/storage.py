@@ -50,6 +50,10 @@ class Storage(ABC):
         """Write a new folder of files, the last of them last. On an error nothing is left behind."""
 
     @abstractmethod
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and its files."""
+
+    @abstractmethod
     def replace_text(self, name: str, text: str) -> None: ...
 
     @abstractmethod
@@ -104,6 +108,11 @@ class _Local(Storage):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(self.root)
+
+    def remove_folder(self, name: str) -> None:
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root))
+        (self.root / name).rename(temporary / name)
+        shutil.rmtree(temporary)
 
     def replace_text(self, name: str, text: str) -> None:
         handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.root)
@@ -178,6 +187,10 @@ class _Objects(Storage):
                     for target in filter(self.fs.exists, targets):
                         self.fs.rm_file(target)
                 raise
+
+    def remove_folder(self, name: str) -> None:
+        with self._client():
+            self.fs.rm(f"{self.root}/{name}", recursive=True)
 
     def replace_text(self, name: str, text: str) -> None:
         with self._client():

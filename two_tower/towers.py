@@ -18,7 +18,7 @@ class Tower(nn.Module):
 
     def __init__(self, fitted: tuple[Fitted, ...], tables: dict[str, nn.Embedding], config: TrainConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([layer(f, tables, config.feature_dim, config.id_dropout) for f in fitted])
+        self.layers = nn.ModuleList([layer(f, tables, config) for f in fitted])
         width = sum(part.width for part in self.layers)  # type: ignore[misc]
         self.hidden = nn.Linear(width, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
@@ -31,7 +31,16 @@ class Tower(nn.Module):
 
         Returns embeddings, [batch, dim] float32, of length one where the similarity is the cosine.
         """
-        parts = torch.cat([part(inputs) for part in self.layers], dim=1)
+        return self.embed(self.read(inputs))
+
+    def read(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        """What each layer reads from the inputs; nothing learned is in it."""
+        return [part.read(inputs) for part in self.layers]  # type: ignore[operator]
+
+    def embed(self, read: list[Tensor]) -> Tensor:
+        """Embeddings from what `read` gave, [batch, dim] float32."""
+        pairs = zip(self.layers, read, strict=True)
+        parts = torch.cat([part.embed(one) for part, one in pairs], dim=1)  # type: ignore[operator]
         hidden = self.dropout(functional.gelu(self.hidden(parts)))
         embedding = self.output(hidden) + self.shortcut(parts)
         return functional.normalize(embedding, dim=1) if self.normalise else embedding
@@ -52,6 +61,6 @@ class TwoTower(nn.Module):
 
 def _table(fitted: Fitted, config: TrainConfig) -> nn.Embedding:
     width = fitted.feature.dim or min(config.feature_dim, fitted.size)
-    table = nn.Embedding(fitted.size, width)
+    table = nn.Embedding(fitted.size, width, sparse=fitted.size >= config.sparse_rows)
     nn.init.normal_(table.weight, std=0.1)
     return table

@@ -1,26 +1,35 @@
 """Fit the encoders, train both towers, keep the weights of the best epoch."""
 
-import copy
 import math
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from two_tower import model
 from two_tower.batches import Positives
+from two_tower.checkpoint import Checkpoints, run_key
 from two_tower.config import TrainConfig
 from two_tower.encoders import fit
 from two_tower.errors import InputError
-from two_tower.losses import joint_loss
 from two_tower.pulled import Pulled
 from two_tower.towers import TwoTower
+from two_tower.tracking import Tracking
+from two_tower.trainer import Trainer
 from two_tower.validation import Validation
 
+CHECK = 100  # steps between two looks at the loss, each of which waits for the device
+TENSORBOARD = "tensorboard"
 
-def train(pulled: Pulled, config: TrainConfig, folder: Path) -> dict[str, Any]:
+
+def train(pulled: Pulled, config: TrainConfig, folder: Path, checkpoints: str = "") -> dict[str, Any]:
     """Train on the training rows, stop by recall@20 on the validation rows, and write the model to `folder`.
+
+    checkpoints: a folder or an address in object storage; a run of the same settings on the same data that was broken
+        off goes on from where it was, and ends with the same weights on a CPU. Empty: none are kept.
 
     Returns `embedding_space`, `best` (the metrics of the epoch that was kept) and `history` (those of every epoch:
     epoch, loss, recall@20, positives_per_second). The same seed gives the same weights on one machine's CPU. Raises
@@ -28,15 +37,20 @@ def train(pulled: Pulled, config: TrainConfig, folder: Path) -> dict[str, Any]:
     """
     device = choose_device(config.device)
     encoders = fit(pulled)
-    positives = Positives.of(pulled, encoders, config.shuffle_window, device)
     validation = Validation.of(pulled, encoders, device)
-    with torch.random.fork_rng():
+    kept = Checkpoints(checkpoints, run_key(pulled, config)) if checkpoints else None
+    with torch.random.fork_rng(), Tracking(folder / TENSORBOARD, config) as tracking:
         torch.manual_seed(config.seed)
-        network = TwoTower(encoders, config).to(device)
-        history = _fit(network, positives, validation, config)
-    space = model.save(folder, network, encoders, pulled.contract, config, history)
-    best = max(history, key=lambda epoch: epoch["recall@20"])
-    return {"embedding_space": space, "best": best, "history": history}
+        network = TwoTower(encoders, config)
+        positives = Positives.of(pulled, encoders, network, config.shuffle_window, device)
+        run = Run(Trainer(network.to(device), positives, config), validation, tracking, kept)
+        run.resume()
+        run.finish()
+    space = model.save(folder, network.eval(), encoders, pulled.contract, config, run.history)
+    if kept:
+        kept.clear()
+    best = max(run.history, key=lambda epoch: epoch["recall@20"])
+    return {"embedding_space": space, "best": best, "history": run.history}
 
 
 def choose_device(name: str) -> torch.device:
@@ -48,75 +62,115 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _fit(
-    network: TwoTower, positives: Positives, validation: Validation, config: TrainConfig
-) -> list[dict[str, float]]:
-    """Train in place until validation recall has not risen for `patience` epochs; leave the best epoch's weights.
+@dataclass
+class Run:
+    """A run between its beginning and its end, from one checkpoint to the next.
 
-    What is measured and kept is an exponential moving average of the weights, which carries less of the last batches'
-    noise (Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control 1992).
+    losses: of the steps of the present epoch. history: what was measured after each epoch. best: the averaged weights
+    of the best epoch, by name.
     """
-    average = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    random = torch.Generator().manual_seed(config.seed)
-    history: list[dict[str, float]] = []
-    best, best_epoch, weights = -1.0, 0, network.state_dict()
-    for epoch in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        loss = _epoch(network, average, positives, optimiser, random, config, epoch)
-        trained = time.perf_counter() - started
-        recall = validation.recall(average, config.similarity)
-        seconds = time.perf_counter() - started
-        rate = len(positives) / trained
-        history.append({"epoch": epoch, "loss": loss, "recall@20": recall, "positives_per_second": rate})
-        print(  # noqa: T201 – a step's log is its standard output
-            f"epoch {epoch}/{config.epochs}  loss {loss:.4f}  validation recall@20 {recall:.4f}  "
-            f"{rate:,.0f} positives/s  at most {seconds * (config.epochs - epoch):.0f} s left",
-            flush=True,
+
+    trainer: Trainer
+    validation: Validation
+    tracking: Tracking
+    checkpoints: Checkpoints | None
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def resume(self) -> None:
+        """Take up the last checkpoint, if there is one."""
+        found = self.checkpoints.newest() if self.checkpoints else None
+        if not found:
+            return
+        tensors, progress = found
+        self.best = {key.removeprefix("best/"): v for key, v in tensors.items() if key.startswith("best/")}
+        self.losses, self.history = progress["losses"], progress["history"]
+        self.trainer.load(tensors, progress["step"])
+        for measured in self.history:
+            self._track(measured)
+        _say(f"going on after step {self.trainer.step:,}, in epoch {len(self.history) + 1}")
+
+    def finish(self) -> None:
+        """Train until validation recall has not risen for `patience` epochs; leave the best epoch's weights."""
+        config = self.trainer.config
+        while len(self.history) < config.epochs and not self._patience_ended():
+            began, before = time.perf_counter(), len(self.losses)
+            self._epoch(len(self.history) + 1)
+            trained, made = time.perf_counter() - began, len(self.losses) - before
+            self._measure(trained, made / len(self.losses))
+            seconds = time.perf_counter() - began
+            self._told(seconds)
+            self._save()
+        with torch.no_grad():
+            for name, parameter in self.trainer.network.named_parameters():
+                parameter.copy_(self.best[name])
+
+    def _epoch(self, epoch: int) -> None:
+        batches, config = self.trainer.batches(epoch), self.trainer.config
+        saved, fresh = time.monotonic(), list[Tensor]()
+        for rows in batches[len(self.losses) :]:
+            fresh.append(self.trainer.advance(rows))
+            late = self.checkpoints is not None and time.monotonic() - saved > config.checkpoint_seconds
+            if late or len(fresh) == CHECK:
+                fresh = self._checked(fresh)
+            if late:
+                self._save()
+                saved = time.monotonic()
+        self._checked(fresh)
+
+    def _checked(self, fresh: list[Tensor]) -> list[Tensor]:
+        """Note the losses of the last steps, unless one of them is no finite number; what is left to check: none."""
+        config, epoch = self.trainer.config, len(self.history) + 1
+        if not fresh:
+            return []
+        for value in torch.stack(fresh).tolist():
+            if not math.isfinite(value):
+                held = " The last good checkpoint is kept." if self.checkpoints else ""
+                raise InputError(
+                    f"the loss is {value} at step {len(self.losses) + 1} of epoch {epoch}. "
+                    f"Lower learning_rate={config.learning_rate}.{held}"
+                )
+            self.losses.append(value)
+        self.tracking.scalars(self.trainer.step, {"step/loss": self.losses[-1]})
+        return []
+
+    def _measure(self, seconds: float, share: float) -> None:
+        """End an epoch, a share of which was trained in so many seconds."""
+        recall = self.validation.recall(self.trainer.average.network, self.trainer.config.similarity)
+        measured = {
+            "epoch": len(self.history) + 1,
+            "loss": sum(self.losses) / len(self.losses),
+            "recall@20": recall,
+            "positives_per_second": len(self.trainer.positives) * share / seconds,
+        }
+        if recall > max((epoch["recall@20"] for epoch in self.history), default=-1.0):
+            self.best = self.trainer.weights()
+        self.history.append(measured)
+        self.losses = []
+        self._track(measured)
+
+    def _track(self, measured: dict[str, float]) -> None:
+        self.tracking.scalars(int(measured["epoch"]), {f"epoch/{k}": v for k, v in measured.items() if k != "epoch"})
+
+    def _told(self, seconds: float) -> None:
+        epochs, last = self.trainer.config.epochs, self.history[-1]
+        _say(
+            f"epoch {len(self.history)}/{epochs}  loss {last['loss']:.4f}  validation recall@20 {last['recall@20']:.4f}"
+            f"  {last['positives_per_second']:,.0f} positives/s  at most {seconds * (epochs - len(self.history)):.0f} s"
+            " left"
         )
-        if recall > best:
-            best, best_epoch, weights = recall, epoch, copy.deepcopy(average.state_dict())
-        elif epoch - best_epoch >= config.patience:
-            break
-    network.load_state_dict(weights)
-    network.eval()
-    return history
+
+    def _patience_ended(self) -> bool:
+        recalls = [epoch["recall@20"] for epoch in self.history]
+        return bool(recalls) and len(recalls) - 1 - recalls.index(max(recalls)) >= self.trainer.config.patience
+
+    def _save(self) -> None:
+        if self.checkpoints:
+            tensors = self.trainer.state() | {f"best/{name}": value for name, value in self.best.items()}
+            progress = {"step": self.trainer.step, "losses": self.losses, "history": self.history}
+            self.checkpoints.save(self.trainer.step, tensors, progress)
 
 
-def _epoch(
-    network: TwoTower,
-    average: TwoTower,
-    positives: Positives,
-    optimiser: torch.optim.Optimizer,
-    random: torch.Generator,
-    config: TrainConfig,
-    epoch: int,
-) -> float:
-    """One pass over the positives; the mean loss of its batches."""
-    network.train()
-    losses = []
-    batches = positives.epoch(config.batch_size, random)
-    for rows in batches:
-        batch = positives.batch(rows)
-        user, item = network.user(batch.user), network.item(batch.item)
-        loss = joint_loss(user, item, batch.log_q, batch.mask, batch.weight, config)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.detach())
-        steps = (epoch - 1) * len(batches) + len(losses)
-        _follow(average, network, keep=min(config.averaging, (1 + steps) / (10 + steps)))
-    values = torch.stack(losses).tolist()
-    for step, value in enumerate(values, start=1):
-        if not math.isfinite(value):
-            raise InputError(
-                f"the loss is {value} at step {step} of epoch {epoch}. Lower learning_rate={config.learning_rate}."
-            )
-    return sum(values) / len(values)
-
-
-@torch.no_grad()
-def _follow(average: TwoTower, network: TwoTower, keep: float) -> None:
-    """Move the averaged weights towards the network's; `keep` is small at first, when there is little to average."""
-    for old, new in zip(average.parameters(), network.parameters(), strict=True):
-        old.lerp_(new, 1 - keep)
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a step's log is its standard output

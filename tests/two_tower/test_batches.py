@@ -1,15 +1,20 @@
 import numpy as np
 import pytest
 import torch
-from worlds import checkerboard
+from worlds import checkerboard, every_encoding
 
-from two_tower.batches import Positives, log_q
-from two_tower.encoders import fit
+from two_tower.batches import Positives, expand, log_q
+from two_tower.columns import Columns
+from two_tower.config import TrainConfig
+from two_tower.encoders import fit, prepare_table
+from two_tower.errors import InputError
 from two_tower.pulled import Pulled, Split
+from two_tower.towers import TwoTower
 
 
 def positives(world: Pulled, window: int = 100) -> Positives:
-    return Positives.of(world, fit(world), window, torch.device("cpu"))
+    encoders = fit(world)
+    return Positives.of(world, encoders, TwoTower(encoders, TrainConfig()), window, torch.device("cpu"))
 
 
 def test_an_epoch_draws_each_positive_once_from_one_stretch_of_time():
@@ -21,15 +26,35 @@ def test_an_epoch_draws_each_positive_once_from_one_stretch_of_time():
     assert starts != sorted(starts)
 
 
-def test_mask_holds_the_users_own_rows_accidental_hits_and_what_the_user_took_before():
+def test_mask_holds_the_users_own_items_and_what_the_user_took_before():
     world = checkerboard()
     rows = torch.arange(600, 660)
-    mask = positives(world).batch(rows).mask
+    batch = positives(world).batch(rows)
     user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
+    code = batch.item.unique()
+    name = {c: item[r] for c, r in zip(batch.item.tolist(), rows.tolist(), strict=True)}
+    mask = batch.mask(code)
     for u, i in enumerate(rows.tolist()):
         taken = {item[r] for r in range(i) if user[r] == user[i]}
-        assert mask[u].tolist() == [item[j] in {*taken, item[i]} or user[j] == user[i] for j in rows.tolist()]
+        own = {item[r] for r in rows.tolist() if user[r] == user[i]}
+        assert mask[u].tolist() == [name[c] in taken | own for c in code.tolist()]
     assert 0.1 < mask.float().mean() < 0.9
+
+
+def test_spans_expand_to_their_places():
+    span, place = expand(torch.tensor([5, 0, 9]), torch.tensor([2, 0, 3]))
+    assert (span.tolist(), place.tolist()) == ([0, 0, 2, 2, 2], [5, 6, 9, 10, 11])
+
+
+@pytest.mark.parametrize("name", ["user", "item"])
+def test_packed_columns_are_what_the_tower_reads(name):
+    world = every_encoding()
+    encoders = fit(world)
+    tower = getattr(TwoTower(encoders, TrainConfig()), name)
+    read = tower.read(prepare_table(encoders, name, getattr(world, name), world.seconds))
+    rows = torch.tensor([3, 3, 150])
+    for packed, one in zip(Columns.of(read, torch.device("cpu")).take(rows), read, strict=True):
+        assert torch.equal(packed, one[rows].to(packed.dtype))
 
 
 def test_repeats_and_weightless_interactions_are_no_positives():
@@ -42,6 +67,13 @@ def test_repeats_and_weightless_interactions_are_no_positives():
     changed = table.set_column(1, "item_id", [item]).set_column(3, "weight", [weight])
     columns = positives(Pulled(world.contract, world.bounds, changed, world.user, world.item, world.catalogue))
     assert len(columns) == len(world.rows(Split.TRAIN)) - 2
+
+
+def test_weights_that_leave_no_positive_are_told():
+    world = checkerboard()
+    none = world.interactions.set_column(3, "weight", [np.zeros(world.interactions.num_rows, dtype=np.float32)])
+    with pytest.raises(InputError, match="0 training positives"):
+        positives(Pulled(world.contract, world.bounds, none, world.user, world.item, world.catalogue))
 
 
 def test_log_q_is_the_share_of_the_items_own_time():

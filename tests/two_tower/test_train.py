@@ -7,19 +7,42 @@ from two_tower import model
 from two_tower.config import TrainConfig
 from two_tower.encoders import prepare_table
 from two_tower.errors import InputError
-from two_tower.losses import similarity
+from two_tower.losses import LOSSES, similarity
 from two_tower.pulled import Split
 from two_tower.train import choose_device, train
 
 SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15, "device": "cpu"}
 
 
-@pytest.mark.parametrize("name", ["cosine", "dot", "euclidean"])
-@pytest.mark.parametrize("loss", ["sampled_softmax", "contrastive", "triplet"])
-def test_the_checkerboard_is_learned(tmp_path, loss, name):
+WAYS = [
+    {},
+    {"loss": "bpr", "similarity": "dot", "negatives": "mixed", "sampled_negatives": 48},
+    {"negatives": "queue", "sampled_negatives": 48, "sparse_rows": 1},  # every table is sparse
+    {"negatives": "hard", "sampled_negatives": 64, "hard_refresh": 10, "history": "attention"},
+]
+MORE_WAYS = [
+    *(
+        {"loss": loss, "similarity": name, "epochs": 20}
+        for loss in LOSSES
+        for name in ("cosine", "dot", "euclidean")
+        if loss != "cosine_contrastive" or name == "cosine"
+    ),
+    {"loss": "triplet", "mining": "semi_hard"},
+    {"loss": "triplet", "mining": "hard", "epochs": 40},  # which begins by drawing all points together
+    *({"negatives": negatives, "sampled_negatives": 48} for negatives in ("uniform", "popularity")),
+    {"schedule": "cosine", "warmup": 20},
+]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in MORE_WAYS)],
+    ids=lambda way: " ".join(map(str, way.values())),
+)
+def test_the_checkerboard_is_learned(tmp_path, way):
     """Every test event is among the first 20 untaken items: a user has at most 12 of the own parity left."""
     world = checkerboard()
-    train(world, TrainConfig(loss=loss, similarity=name, epochs=20, **SMALL), tmp_path)
+    train(world, TrainConfig(**{"epochs": 10, **SMALL, **way}), tmp_path)
     trained = model.load(tmp_path)
     rows = world.rows(Split.TEST)
     catalogue = world.catalogue_at(world.bounds.as_of)
@@ -29,7 +52,7 @@ def test_the_checkerboard_is_learned(tmp_path, loss, name):
             prepare_table(trained.encoders, "user", world.user.take(rows), world.seconds[rows])
         )
         goods = trained.network.item(prepare_table(trained.encoders, "item", catalogue, np.zeros(len(items), np.int64)))
-        scores = similarity(users, goods, name).numpy()
+        scores = similarity(users, goods, trained.config.similarity).numpy()
     user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
     for event, row in enumerate(rows):
         taken = [items.index(item[r]) for r in range(row) if user[r] == user[row]]
