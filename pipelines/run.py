@@ -98,10 +98,14 @@ def config_arguments(settings: Settings) -> dict[str, str]:
 def run_training(request: Request, out: Console, err: Console) -> int:
     """Run the line, write run.json and report.html under `request.out`, and return the exit status."""
     request.out.mkdir(parents=True, exist_ok=True)
+    settings = request.settings
+    if not settings.train.checkpoints:
+        # Beside the steps' own folders, which are new in each run.
+        settings = settings.with_values({"checkpoints": str(request.out / "checkpoints")})
     common = {
         "releases": str(request.out / "releases"),
         "as_of": request.as_of,
-        **config_arguments(request.settings),
+        **config_arguments(settings),
     }
     if request.feature_repo:
         from two_tower.fingerprint import fingerprint

@@ -38,9 +38,9 @@ class Optimiser:
         return rate
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of the state by a name of its own."""
+        """The state as tensors by name; SparseAdam's count of steps, a whole number, as an int64."""
         return {
-            f"{number}.{parameter}.{name}": value if isinstance(value, Tensor) else torch.tensor(float(value))
+            f"{number}.{parameter}.{name}": torch.as_tensor(value)
             for number, part in enumerate(self.parts)
             for parameter, values in part.state_dict()["state"].items()
             for name, value in values.items()
@@ -48,11 +48,12 @@ class Optimiser:
 
     def load(self, state: dict[str, Tensor]) -> None:
         for number, part in enumerate(self.parts):
-            found: dict[int, dict[str, Tensor]] = {}
+            found: dict[int, dict[str, Tensor | int]] = {}
             for key, value in state.items():
                 of, parameter, name = key.split(".")
                 if int(of) == number:
-                    found.setdefault(int(parameter), {})[name] = value
+                    whole = value.dtype == torch.int64
+                    found.setdefault(int(parameter), {})[name] = int(value) if whole else value
             part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
 
 

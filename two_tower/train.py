@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ CHECK = 100  # steps between two looks at the loss, each of which waits for the 
 TENSORBOARD = "tensorboard"
 
 
-def train(pulled: Pulled, config: TrainConfig, folder: Path, checkpoints: str = "") -> dict[str, Any]:
+def train(pulled: Pulled, config: TrainConfig, folder: Path) -> dict[str, Any]:
     """Train on the training rows, stop by recall@20 on the validation rows, and write the model to `folder`.
 
-    checkpoints: a folder or an address in object storage; a run of the same settings on the same data that was broken
-        off goes on from where it was, and ends with the same weights on a CPU. Empty: none are kept.
+    A run of the same settings on the same data that was broken off goes on from its last checkpoint, where
+    `config.checkpoints` names a place for them, and on a CPU ends with the same weights as an unbroken one.
 
     Returns `embedding_space`, `best` (the metrics of the epoch that was kept) and `history` (those of every epoch:
     epoch, loss, recall@20, positives_per_second). The same seed gives the same weights on one machine's CPU. Raises
@@ -38,7 +38,8 @@ def train(pulled: Pulled, config: TrainConfig, folder: Path, checkpoints: str = 
     device = choose_device(config.device)
     encoders = fit(pulled)
     validation = Validation.of(pulled, encoders, device)
-    kept = Checkpoints(checkpoints, run_key(pulled, config)) if checkpoints else None
+    learned = replace(config, checkpoints="", mlflow="")  # without what names places, and teaches nothing
+    kept = Checkpoints(config.checkpoints, run_key(pulled, learned)) if config.checkpoints else None
     with torch.random.fork_rng(), Tracking(folder / TENSORBOARD, config) as tracking:
         torch.manual_seed(config.seed)
         network = TwoTower(encoders, config)
@@ -46,7 +47,7 @@ def train(pulled: Pulled, config: TrainConfig, folder: Path, checkpoints: str = 
         run = Run(Trainer(network.to(device), positives, config), validation, tracking, kept)
         run.resume()
         run.finish()
-    space = model.save(folder, network.eval(), encoders, pulled.contract, config, run.history)
+    space = model.save(folder, network.eval(), encoders, pulled.contract, learned, run.history)
     if kept:
         kept.clear()
     best = max(run.history, key=lambda epoch: epoch["recall@20"])
