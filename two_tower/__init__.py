@@ -1,3 +1,50 @@
-"""Candidate retrieval with two-tower models, from a feature store to a served top-k."""
+"""Candidate retrieval with two-tower models, from a feature store to a served top-k.
+
+The surface for a quick look in Python; each name is imported when it is first asked for, so that `import two_tower`
+costs nothing:
+
+- `prepare_dataset` makes a Feast feature repository of a public data set; `load_contract` reads what feeds the towers.
+- `pull_features` as of each interaction, `train_towers`, `export_towers` to ONNX, `evaluate_towers` as served.
+- `load_release` opens what the pipeline promoted, and recommends.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from two_tower.api import (
+        evaluate_towers,
+        export_towers,
+        load_contract,
+        prepare_dataset,
+        pull_features,
+        train_towers,
+    )
+    from two_tower.errors import InputError
+    from two_tower.released import Released, load_release
 
 __version__ = "0.1.0"
+__all__ = [
+    "InputError",
+    "Released",
+    "evaluate_towers",
+    "export_towers",
+    "load_contract",
+    "load_release",
+    "prepare_dataset",
+    "pull_features",
+    "train_towers",
+]
+
+_HOME = {"InputError": "errors", "Released": "released", "load_release": "released"}  # all others: api
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'two_tower' has no attribute {name!r}")
+    # By its name as text: the service, which imports this package too, must not be seen to reach torch.
+    return getattr(import_module(f"two_tower.{_HOME.get(name, 'api')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

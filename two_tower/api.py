@@ -1,0 +1,67 @@
+"""The steps of the line as functions of Python values; settings are keywords, with the names that `--set` takes."""
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from two_tower import features
+from two_tower.config import EvaluationConfig, PullConfig, Section, TrainConfig
+from two_tower.datasets.prepare import prepare as write_repository
+from two_tower.errors import unknown
+from two_tower.evaluate import Report, evaluate
+from two_tower.export import export
+from two_tower.model import Model, load
+from two_tower.pulled import Pulled
+from two_tower.repository import apply
+from two_tower.schema import Contract
+from two_tower.train import train
+
+_S = TypeVar("_S", bound=Section)
+
+
+def prepare_dataset(dataset: str, folder: str | Path, data_dir: str | Path | None = None) -> Path:
+    """Write a public data set, or a simulated one, as a Feast feature repository, and return its folder.
+
+    dataset: sample, checkerboard, movielens-100k, movielens-1m or online-retail. data_dir: its raw files; without them
+    they are downloaded. Raises InputError where they are not to be had.
+    """
+    write_repository(dataset, Path(data_dir) if data_dir else None, Path(folder))
+    return Path(folder)
+
+
+def load_contract(repo: str | Path) -> Contract:
+    """What feeds each tower, as the repository's feature services say. Raises InputError for what cannot be used."""
+    return features.contract(apply(Path(repo)))
+
+
+def pull_features(repo: str | Path, as_of: datetime | None = None, **settings: Any) -> Pulled:
+    """The interactions up to `as_of` with the features as of each, split by time; settings of PullConfig."""
+    with tempfile.TemporaryDirectory() as folder:
+        return features.pull(Path(repo).resolve(), _config(PullConfig, settings), as_of, Path(folder))
+
+
+def train_towers(pulled: Pulled, **settings: Any) -> Model:
+    """Both towers, trained jointly; settings of TrainConfig, such as `dim=64` or `epochs=5`."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(pulled, _config(TrainConfig, settings), Path(folder))
+        return load(Path(folder))
+
+
+def export_towers(model: Model, folder: str | Path) -> Path:
+    """Write `user_tower.onnx` and `item_tower.onnx`, which take raw feature values, and return their folder."""
+    export(model, Path(folder))
+    return Path(folder)
+
+
+def evaluate_towers(pulled: Pulled, towers: str | Path, **settings: Any) -> Report:
+    """The exported towers on the test window, beside the baselines; settings of EvaluationConfig."""
+    return evaluate(pulled, Path(towers), None, _config(EvaluationConfig, settings))
+
+
+def _config(section: type[_S], settings: dict[str, Any]) -> _S:
+    known = section.__dataclass_fields__
+    for name in settings:
+        if name not in known:
+            raise unknown("setting", name, known)
+    return section(**settings)
