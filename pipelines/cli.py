@@ -99,6 +99,17 @@ def run(
     raise typer.Exit(run_training(request, out, err))
 
 
+@app.command()
+def leaks(
+    feature_repo: Annotated[Path, typer.Option(help="The Feast feature repository to look at.")],
+    as_of: Annotated[str, typer.Option(help="Read interactions up to this instant (ISO 8601).")] = "",
+) -> None:
+    """Look for features that know the future; exit status 3 where there is one."""
+    from pipelines.leaks import look
+
+    raise typer.Exit(look(feature_repo, as_of, out, err))
+
+
 @app.command("compile")
 def compile_(
     out_file: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("pipeline.yaml"),

@@ -19,6 +19,7 @@ from two_tower.datasets.tables import Tables
 from two_tower.evaluate import evaluate
 from two_tower.export import export
 from two_tower.features import pull
+from two_tower.leaks import check
 from two_tower.model import load as load_model
 from two_tower.pulled import Pulled
 from two_tower.train import train
@@ -61,6 +62,7 @@ def own_item_in_history(pulled: Pulled) -> float:
 def test_a_row_of_its_own_event_lifts_recall_and_the_pipeline_has_none(repo: Path, tmp_path: Path) -> None:
     honest, chance = recall(repo, tmp_path / "honest")
     assert own_item_in_history(honest) < 0.05
+    assert check(repo).passed
     assert chance < 0.45, "20 of about 60 unseen items, by chance"
 
     path = repo / "data" / "user_activity.parquet"
@@ -68,6 +70,9 @@ def test_a_row_of_its_own_event_lifts_recall_and_the_pipeline_has_none(repo: Pat
     stamp = rows.column_names.index("event_timestamp")
     own = pc.subtract(rows["event_timestamp"], pa.scalar(1, pa.duration("us")))
     pq.write_table(rows.set_column(stamp, "event_timestamp", own), path)
+    found = check(repo)
+    assert all("'user_activity'" in reason for reason in found.reasons)
+    assert not found.passed
     leaking, lifted = recall(repo, tmp_path / "leaking")
     assert own_item_in_history(leaking) > 0.95
     assert lifted > chance + 0.15
