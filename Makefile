@@ -16,7 +16,7 @@ BASE_IMAGE ?= python:3.11-slim-bookworm
 BUILD_IMAGE ?= $(BASE_IMAGE)
 TORCH_INDEX ?=
 
-.PHONY: help install demo test test-slow test-all test-containers soak images check format lock clean
+.PHONY: help install demo test test-slow test-all test-containers soak images check docs format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,11 +61,15 @@ images: ## build the images data, train and serving, their bills of materials to
 test-containers: install ## the line in its images, and the service on what it released; needs `make images`
 	$(BIN)/python -m pytest -q -m containers --durations=8
 
-check: install ## format, lint, types, import rules
+check: install ## format, lint, types, import rules, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+docs: install ## the documentation as a site in build/site, served on port 8000 while one edits it
+	$(BIN)/mkdocs serve
 
 format: install ## format and mend what can be mended
 	$(BIN)/ruff format .
