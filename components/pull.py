@@ -16,8 +16,8 @@ def pull(
     from pathlib import Path
 
     from two_tower.config import PullConfig
-    from two_tower.features import pull
+    from two_tower.features import pull_into
 
     until = datetime.fromisoformat(as_of) if as_of else None
-    pull(Path(repo.path), PullConfig.from_json(config), until, Path(pulled.path))
+    pull_into(Path(repo.path), PullConfig.from_json(config), until, Path(pulled.path))
     pulled.metadata["fingerprint"] = fingerprint

@@ -20,6 +20,7 @@ from feast.repo_config import RepoConfig
 
 _TIME = "two_tower_feature_time"
 _KEY = "two_tower_feature_key_"
+_UTC = ibis.expr.datatypes.Timestamp(timezone="UTC")
 
 
 class AsOfOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -53,7 +54,7 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         for view in feature_views:
             prefix = view.projection.name_to_use() + ":"
             names = [ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix)]
-            joined = _join(joined, stamp, _read(config, view, names), view)
+            joined = _join(joined, stamp, _reached(_read(config, view, names), view, entity_df, stamp), view)
         return IbisRetrievalJob(
             table=joined,
             on_demand_feature_views=[],
@@ -87,12 +88,30 @@ def _read(config: RepoConfig, view: FeatureView, names: list[str]) -> Any:
     ).table
     if created:
         rows = deduplicate(rows, [*(source_column(view, k) for k in keys), stamp], stamp, created)
-    utc = ibis.expr.datatypes.Timestamp(timezone="UTC")
     return rows.select(
-        **{_TIME: rows[stamp].cast(utc)},
+        **{_TIME: rows[stamp].cast(_UTC)},
         **{f"{_KEY}{i}": rows[source_column(view, k)] for i, k in enumerate(keys)},
         **{n: rows[source_column(view, n)] for n in names},
     )
+
+
+def _reached(rows: Any, view: FeatureView, entities: pd.DataFrame, stamp: str) -> Any:
+    """Those rows that a join of these entities can reach: of their keys, no later than the last of them, and of all
+    that is no later than the first of them the newest of each key.
+
+    The join sorts what it is given, whole rows and all; this only has to look at each once.
+    """
+    first, last = (ibis.literal(at).cast(_UTC) for at in (entities[stamp].min(), entities[stamp].max()))
+    keys = _join_keys(view)
+    wanted = ibis.memtable(entities[list(keys.values())].drop_duplicates())
+    of_them = rows.semi_join(wanted, [rows[f"{_KEY}{i}"] == wanted[c] for i, c in enumerate(keys.values())])
+    before = of_them.filter(of_them[_TIME] <= first)
+    by_key = [c for c in rows.columns if c.startswith(_KEY)]
+    others = [c for c in rows.columns if c not in by_key]
+    newest = before.group_by(by_key).agg(row=ibis.struct({c: before[c] for c in others}).argmax(before[_TIME]))
+    newest = newest.select(*by_key, **{c: newest["row"][c] for c in others})
+    during = of_them.filter((of_them[_TIME] > first) & (of_them[_TIME] <= last))
+    return during.select(rows.columns).union(newest.select(rows.columns))
 
 
 def _join(entities: Any, stamp: str, rows: Any, view: FeatureView) -> Any:

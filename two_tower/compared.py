@@ -14,7 +14,7 @@ from two_tower.reference import SAMPLED_KEYS
 from two_tower.schema import INTERACTIONS_VIEW, Contract, Feature, TowerName
 
 PSI_WARNS, PSI_FAILS = 0.1, 0.25  # of the population stability index: something moved, much moved
-STEADY = 0.7  # a feature whose value stayed for so many keys belongs to the key, and not to the day
+STEADY = 0.95  # a feature whose value stayed for so many keys belongs to the key, and not to the day
 LEAST_KEYS = 20  # of those in both samples
 _FEW = 3  # rows that alarm nobody, in the smallest table
 
@@ -79,9 +79,10 @@ def measures(contract: Contract, now: Described, before: Described) -> Iterator[
             if f.name not in before[table]:
                 continue
             steady = keys_before["steady"].get(f.name, 0.0) >= STEADY
-            # A catalogue is of one instant: what depends on the day has moved by the next.
+            # What depends on the day moves from one to the next, a catalogue, which is of one instant, altogether.
+            fails = PSI_FAILS if steady else 2 * PSI_FAILS
             moves = table == "catalogue" and not steady
-            yield from _feature(table, f, now[table][f.name], before[table][f.name], moves=moves)
+            yield from _feature(table, f, now[table][f.name], before[table][f.name], fails, moves=moves)
             if steady and table != "item":
                 yield from _same_keys(table, contract.key(tower), f, keys_now, keys_before)
 
@@ -112,7 +113,7 @@ def _interactions(contract: Contract, now: Described, before: Described) -> Iter
     if days := [now["days_rows"][d] / n for d, n in before["days_rows"].items() if d in now["days_rows"] and n >= 50]:
         yield measure(time, "least share of a day's rows that are still there", min(days), least=0.8)
     yield measure(time, "psi of the hours of the day", now["hours"]["psi"], most=PSI_FAILS + 10 * few)
-    yield from _numbers("interactions", WEIGHT, "", now["weight"], before["weight"], few, moves=False)
+    yield from _numbers("interactions", WEIGHT, "", now["weight"], before["weight"], few, PSI_FAILS, moves=False)
 
 
 def _kept(now: list[list[int]], before: list[list[int]], oldest: int) -> float | None:
@@ -141,7 +142,8 @@ def _histories(contract: Contract, now: Described, before: Described) -> Iterato
 def _view(name: str, now: Described, before: Described) -> Iterator[Measure]:
     time, key = f"{name}.{now['time']}", f"{name}.{now['key']}"
     yield Measure(table="views", column=key, what="rows", value=now["rows"], least=before["rows"] / 2)
-    yield Measure(table="views", column=key, what="distinct", value=now["keys"], least=0.9 * before["keys"] - 1)
+    if name != INTERACTIONS_VIEW:
+        yield Measure(table="views", column=key, what="distinct", value=now["keys"], least=0.9 * before["keys"] - 1)
     if now["lag"] is not None and before["lag"] is not None:
         most = max(2 * before["lag"], 1.5 * before["longest_gap"]) + 0.05
         yield Measure(table="views", column=time, what="days behind", value=now["lag"], most=most)
@@ -157,14 +159,16 @@ def _same_keys(table: str, key: str, f: Feature, now: Described, before: Describ
         yield Measure(table=table, column=f.name, what=what, value=value, least=least)
 
 
-def _feature(table: str, f: Feature, now: Described, before: Described, *, moves: bool) -> Iterator[Measure]:
+def _feature(
+    table: str, f: Feature, now: Described, before: Described, fails: float, *, moves: bool
+) -> Iterator[Measure]:
     few = _FEW / max(1, min(now["rows"], before["rows"]))
     nulls, most = now["null_share"], 1.1 * before["null_share"] + 0.01 + few
     yield Measure(table=table, column=f.name, what="null share", value=nulls, most=most, warning=moves)
     if "lengths" in now and before.get("lengths"):
-        yield from _numbers(table, f.name, "lengths: ", now["lengths"], before["lengths"], few, moves=moves)
+        yield from _numbers(table, f.name, "lengths: ", now["lengths"], before["lengths"], few, fails, moves=moves)
     if "edges" in now and "edges" in before:
-        yield from _numbers(table, f.name, "", now, before, few, moves=moves)
+        yield from _numbers(table, f.name, "", now, before, few, fails, moves=moves)
     if now.get("values") and before.get("values") and not before["names_items"]:
         yield from _categories(table, f.name, now, before, few)
 
@@ -186,7 +190,7 @@ def _categories(table: str, column: str, now: Described, before: Described, few:
 
 
 def _numbers(
-    table: str, column: str, of: str, now: Described, before: Described, few: float, *, moves: bool
+    table: str, column: str, of: str, now: Described, before: Described, few: float, fails: float, *, moves: bool
 ) -> Iterator[Measure]:
     if not now or not before:
         return
@@ -195,7 +199,7 @@ def _numbers(
         return Measure(table=table, column=column, what=f"{of}{what}", value=value, **limits)
 
     yield measure("psi", now["psi"], most=PSI_WARNS + few, warning=True)
-    yield measure("psi", now["psi"], most=PSI_FAILS + few, warning=moves)
+    yield measure("psi", now["psi"], most=fails + few, warning=moves)
     yield measure("share outside the old range", now["outside"], most=0.002 + few, warning=moves)
     most = 1.2 * before["most_frequent"] + 0.05 + few
     yield measure("share of the most frequent value", now["most_frequent"], most=most, warning=moves)

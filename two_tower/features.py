@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -24,29 +25,50 @@ from two_tower.errors import InputError
 from two_tower.inputs import Array, arrow_schema
 from two_tower.materialize import materialize
 from two_tower.online import online_rows
-from two_tower.pulled import EVENT_TIMESTAMP, SNAPSHOT, SPLIT, WEIGHT, Bounds, Pulled
+from two_tower.pulled import (
+    EVENT_TIMESTAMP,
+    SNAPSHOT,
+    SPLIT,
+    TABLES,
+    WEIGHT,
+    Bounds,
+    Pulled,
+    write_description,
+    write_part,
+)
 from two_tower.repository import apply, contract, open_store, service, view
 from two_tower.schema import INTERACTIONS_VIEW, ITEM_SERVICE, USER_SERVICE, Contract, Dtype, TowerName
 
-__all__ = ["apply", "contract", "materialize", "online_rows", "pull", "pull_catalogue"]
+__all__ = ["apply", "contract", "materialize", "online_rows", "pull", "pull_catalogue", "pull_into"]
 
+WINDOW = 500_000  # interactions whose features are joined at a time
 _ROW = "two_tower_row"  # travels through the join, which may answer in any order
 _STAMP = pa.timestamp("us", tz="UTC")
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 
 
 def pull(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -> Pulled:
-    """Read the interactions, the features as of each, and the catalogue at each snapshot; write them to `folder`.
+    """`pull_into`, and what it wrote in memory."""
+    pull_into(repo, config, as_of, folder)
+    return Pulled.read(folder)
+
+
+def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -> None:
+    """Read the interactions, the features as of each, and the catalogue at each snapshot; write them to `folder`, as
+    `Pulled` reads them.
 
     Applies the repository's definitions first. Features are joined at a point in time: the newest feature row stamped
-    at or before the event. A row stamped t must therefore describe the world before t.
+    at or before the event. A row stamped t must therefore describe the world before t. Joined are WINDOW interactions
+    at a time, in order of time, so that the memory it takes is that of the interactions' keys and of one window.
 
     as_of: interactions after this instant are left out; None takes the newest interaction's time. A naive one is UTC.
     Raises InputError for missing or mistyped columns, empty interactions, one user or one item only, null keys, and a
-    window with too few interactions.
+    window of the time line with too few interactions.
     """
     folder = folder.resolve()
     apply(repo)
+    for name in TABLES:
+        shutil.rmtree(folder / name, ignore_errors=True)  # of an earlier pull, which may have had more parts
     with contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
@@ -56,17 +78,20 @@ def pull(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -
         micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
         bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()))
         rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
-        joined = {}
-        for tower in _SERVICES:
-            with _timed(f"features of service {_SERVICES[tower]}"):
-                joined[tower] = _join(store, schema, tower, rows[schema.key(tower)], rows[EVENT_TIMESTAMP])
+        with _timed("features as of the interactions"):
+            for part, start in enumerate(range(0, rows.num_rows, WINDOW)):
+                window = rows.slice(start, WINDOW)
+                write_part(folder, "interactions", part, window)
+                for tower in _SERVICES:
+                    joined = _join(store, schema, tower, window[schema.key(tower)], window[EVENT_TIMESTAMP])
+                    write_part(folder, tower, part, joined)
         with _timed("catalogue"):
-            catalogue = _catalogue(store, schema, rows[schema.item_key], bounds)
+            items = _items(store, schema, rows[schema.item_key], bounds.as_of)
+            for part, snapshot in enumerate(bounds.snapshots):
+                write_part(folder, "catalogue", part, _catalogue(store, schema, items, snapshot))
         with _timed("state of the sources"):
             states = _states(store, schema, bounds.as_of)
-    pulled = Pulled(schema, bounds, rows, joined["user"], joined["item"], catalogue, states)
-    pulled.write(folder)
-    return pulled
+    write_description(folder, schema, bounds, states)
 
 
 def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogue:
@@ -82,7 +107,7 @@ def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogu
         at = _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py())
         bounds = Bounds(train_end=at, validation_end=at, as_of=at, snapshots=(at,))
         with _timed("catalogue"):
-            items = _catalogue(store, schema, rows[schema.item_key], bounds)
+            items = _catalogue(store, schema, _items(store, schema, rows[schema.item_key], at), at)
     none = {tower: arrow_schema(schema.tower(tower)).empty_table() for tower in _SERVICES}
     catalogue = Catalogue.of(Pulled(schema, bounds, rows, none["user"], none["item"], items))
     catalogue.write(folder)
@@ -199,18 +224,14 @@ def _distinct(keys: pa.ChunkedArray, stamps: pa.ChunkedArray) -> tuple[Array, Ar
     return firsts, inverse
 
 
-def _catalogue(store: FeatureStore, schema: Contract, interacted: pa.ChunkedArray, bounds: Bounds) -> pa.Table:
+def _catalogue(store: FeatureStore, schema: Contract, items: pa.Array, snapshot: datetime) -> pa.Table:
     """Snapshot, item key and features of every item of which anything is known at the snapshot."""
-    items = _items(store, schema, interacted, bounds.as_of)
-    snapshots = pa.array(bounds.snapshots, _STAMP)
-    of_item = np.tile(np.arange(len(items)), len(snapshots))
-    keys = items.take(pa.array(of_item))
-    stamps = pa.chunked_array([snapshots.take(pa.array(np.repeat(np.arange(len(snapshots)), len(items))))])
-    features = _join(store, schema, "item", pa.chunked_array([keys]), stamps)
+    stamps = pa.chunked_array([pa.repeat(pa.scalar(snapshot, _STAMP), len(items))])
+    features = _join(store, schema, "item", pa.chunked_array([items]), stamps)
     known = np.zeros(features.num_rows, dtype=bool)
     for column in features.columns:
         known |= column.is_valid().to_numpy()
-    table = pa.table([stamps, keys, *features.columns], names=[SNAPSHOT, schema.item_key, *features.column_names])
+    table = pa.table([stamps, items, *features.columns], names=[SNAPSHOT, schema.item_key, *features.column_names])
     return table.filter(pa.array(known))
 
 

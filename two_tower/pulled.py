@@ -1,16 +1,17 @@
 """What was pulled from the feature store: interactions, features as of each, split by time, and the catalogue.
 
-A folder of parquet files, so that it can travel between pipeline steps as one artifact:
+A folder of parquet data sets, each in parts that follow one another, so that it can be written while it is read from
+the store, and travel between pipeline steps as one artifact:
 
-    interactions.parquet   user key, item key, event_timestamp, weight, split; by event_timestamp
-    user.parquet           features of service user_tower as of each interaction; row i belongs to interaction i
-    item.parquet           features of service item_tower, likewise
-    catalogue.parquet      snapshot (timestamp), item key, features of item_tower as of the snapshot
-    pulled.json            the contract, the bounds in time, and what was seen of the views' sources
+    interactions/   user key, item key, event_timestamp, weight, split; by event_timestamp
+    user/           features of service user_tower as of each interaction; row i belongs to interaction i
+    item/           features of service item_tower, likewise
+    catalogue/      snapshot (timestamp), item key, features of item_tower as of the snapshot
+    pulled.json     the contract, the bounds in time, and what was seen of the views' sources
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -89,21 +90,13 @@ class Pulled:
         return self.catalogue.filter(pc.equal(self.catalogue[SNAPSHOT], at)).drop_columns([SNAPSHOT])
 
     def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
-            pq.write_table(getattr(self, name), folder / f"{name}.parquet")
-        bounds = {
-            "train_end": self.bounds.train_end.isoformat(),
-            "validation_end": self.bounds.validation_end.isoformat(),
-            "as_of": self.bounds.as_of.isoformat(),
-            "snapshots": [s.isoformat() for s in self.bounds.snapshots],
-        }
-        (folder / "pulled.json").write_text(
-            json.dumps({"contract": self.contract.to_dict(), "bounds": bounds, "views": self.views}, indent=2)
-        )
+            write_part(folder, name, 0, getattr(self, name))
+        write_description(folder, self.contract, self.bounds, self.views)
 
     @classmethod
-    def read(cls, folder: Path) -> "Pulled":
+    def read(cls, folder: Path, tables: Collection[str] = TABLES) -> "Pulled":
+        """What a folder holds. tables: those to load; of the others only the columns are there, without rows."""
         meta = json.loads((folder / "pulled.json").read_text())
         bounds = meta["bounds"]
         return cls(
@@ -114,6 +107,30 @@ class Pulled:
                 as_of=datetime.fromisoformat(bounds["as_of"]),
                 snapshots=tuple(datetime.fromisoformat(s) for s in bounds["snapshots"]),
             ),
-            **{name: pq.read_table(folder / f"{name}.parquet") for name in TABLES},
+            **{name: _read(folder / name, rows=name in tables) for name in TABLES},
             views=meta["views"],
         )
+
+
+def write_part(folder: Path, name: str, number: int, table: pa.Table) -> None:
+    """One part of a table of `Pulled`; parts are read in the order of their numbers."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / name / f"part-{number:05}.parquet")
+
+
+def write_description(folder: Path, contract: Contract, bounds: Bounds, views: Mapping[str, Any]) -> None:
+    """What `Pulled` holds beside its tables; written last, it says that these are whole."""
+    said = {
+        "train_end": bounds.train_end.isoformat(),
+        "validation_end": bounds.validation_end.isoformat(),
+        "as_of": bounds.as_of.isoformat(),
+        "snapshots": [s.isoformat() for s in bounds.snapshots],
+    }
+    described = {"contract": contract.to_dict(), "bounds": said, "views": views}
+    (folder / "pulled.json").write_text(json.dumps(described, indent=2))
+
+
+def _read(folder: Path, *, rows: bool) -> pa.Table:
+    if not rows:
+        return pq.read_schema(min(folder.iterdir())).empty_table()
+    return pa.concat_tables([pq.read_table(part) for part in sorted(folder.iterdir())])

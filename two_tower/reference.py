@@ -125,7 +125,10 @@ def _numbers(known: Array, before: Mapping[str, Any] | None) -> dict[str, Any]:
     if before and "edges" in before:
         found["psi"] = psi(before["shares"], shares(ordered, before["edges"]))
         margin = BEYOND * (before["greatest"] - before["least"])
-        ends = np.searchsorted(ordered, [before["least"] - margin, before["greatest"] + margin], side="left")
+        lowest = before["least"] - margin
+        if before["least"] >= 0:  # prices, counts and ages have no sign
+            lowest = max(0.0, lowest)
+        ends = np.searchsorted(ordered, [lowest, before["greatest"] + margin], side="left")
         found["outside"] = float((len(ordered) - (ends[1] - ends[0])) / len(ordered))
         if before["greatest"] == before["least"]:
             found["outside"] = float((ordered != before["least"]).mean())
@@ -185,12 +188,12 @@ def _sampled_rows(pulled: Pulled, micros: Array) -> list[list[int]]:
     for key in (pulled.contract.user_key, pulled.contract.item_key):
         coded = pulled.interactions[key].combine_chunks().dictionary_encode()
         sums = np.array([zlib.crc32(str(v).encode()) for v in coded.dictionary.to_pylist()], dtype=np.uint64)
-        mixed = _mix(mixed ^ sums[coded.indices.to_numpy()])
+        mixed = mix(mixed ^ sums[coded.indices.to_numpy()])
     least = np.argsort(mixed, kind="stable")[:SAMPLED_KEYS]
     return [[int(h), int(t)] for h, t in zip(mixed[least], micros[least], strict=True)]
 
 
-def _mix(x: Array) -> Array:
+def mix(x: Array) -> Array:
     """The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014): uint64, every bit depends on all."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -11,13 +11,13 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 from feast.infra.offline_stores.file_source import FileSource
 
 from two_tower.asof_store import source_column
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import ARROW_TYPES, Array
+from two_tower.reference import mix
 from two_tower.schema import Dtype
 
 _DAY = 86_400_000_000  # microseconds
@@ -109,29 +109,36 @@ def state(store: FeatureStore, view: FeatureView, keys: list[str], as_of: dateti
     micros = cast(table[stamp], stamp, Dtype.TIMESTAMP).cast(pa.int64()).drop_null().to_numpy()
     until = int(as_of.timestamp() * 1e6)
     instants = np.unique(micros[micros <= until])
-    codes = [pc.rank(table[key], tiebreaker="dense").to_numpy() for key in keys]
+    codes = [_codes(table[key]) for key in keys]
     found = {
         "time": stamp,
         "key": ", ".join(keys),
         "rows": table.num_rows,
-        "keys": table.select(keys).group_by(keys).aggregate([]).num_rows,
-        "repeated": 0.0 if view.batch_source.created_timestamp_column else _repeated([*codes, micros]),
+        "keys": table.num_rows - _repeats(codes),
+        "repeated": 0.0,
         "lag": float((until - instants[-1]) / _DAY) if len(instants) else None,
         "longest_gap": float(np.diff(instants).max() / _DAY) if len(instants) > 1 else 0.0,
         "future": int((micros > max(until, time.time() * 1e6)).sum()),
     }
+    if not view.batch_source.created_timestamp_column and len(micros) == table.num_rows > 0:
+        found["repeated"] = _repeats([*codes, micros]) / table.num_rows
     return found | ({"max_age_hours": float(view.tags["max_age_hours"])} if "max_age_hours" in view.tags else {})
 
 
-def _repeated(columns: list[Array]) -> float:
-    """The share of the rows that are equal to another one."""
-    if len({len(c) for c in columns}) > 1 or len(columns[0]) < 2:
-        return 0.0
-    order = np.lexsort(columns)
-    same = np.ones(len(order) - 1, dtype=bool)
+def _codes(column: pa.ChunkedArray) -> Array:
+    """A number for each distinct value, int64 [rows]."""
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return np.asarray(column.to_numpy(), dtype=np.int64)
+    return np.asarray(column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(), dtype=np.int64)
+
+
+def _repeats(columns: list[Array]) -> int:
+    """How many rows equal an earlier one, by 64 mixed bits of each."""
+    mixed = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
-        same &= column[order][1:] == column[order][:-1]
-    return float(same.mean())
+        mixed = mix(mixed ^ column.astype(np.uint64))
+    mixed.sort()
+    return int((mixed[1:] == mixed[:-1]).sum())
 
 
 def cast(column: pa.ChunkedArray, name: str, dtype: Dtype) -> pa.ChunkedArray:
