@@ -6,14 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from two_tower import __version__
 from two_tower.errors import InputError, unknown
 from two_tower.storage import StorageError
 
 app = typer.Typer(
     name="two-tower",
-    help="Candidate retrieval with two-tower models, from a Feast feature store to a served top-k.",
+    help="Candidate retrieval with two-tower models, from a Feast feature store to a served top-k.\n\n"
+    "From your own tables: init, run, serve. To try it: run --dataset sample. On a cluster: compile, submit.",
+    epilog="Exit status: 0 done or promoted; 3 a gate held the release back; 2 bad usage or bad input; 1 a fault.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -26,7 +29,23 @@ err = Console(stderr=True, highlight=False)
 EXIT_FAULT, EXIT_INPUT, EXIT_HELD = 1, 2, 3
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
 Releases = Annotated[str, typer.Option("--releases", help="Folder, s3:// or gs:// address of the releases.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts, instead of a table.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
@@ -89,6 +108,7 @@ def run(
     as_of: Annotated[str, typer.Option(help="Read interactions up to this instant (ISO 8601).")] = "",
     runner: Annotated[str, typer.Option(help="subprocess, or docker for each step in its container.")] = "subprocess",
     assignments: Assignments = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole line on this machine: features, gates, training, index, evaluation, release."""
     from pipelines.run import Request, Runner, run_training
@@ -96,7 +116,10 @@ def run(
     if runner not in list(Runner):
         raise unknown("runner", runner, list(Runner))
     request = Request.of(dataset, feature_repo, data_dir, out_dir, as_of, assignments or [], Runner(runner))
-    raise typer.Exit(run_training(request, out, err))
+    status = run_training(request, err if as_json else out, err)
+    if as_json:
+        out.print_json((request.out / "run.json").read_text())
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -178,12 +201,27 @@ def serve(
     release: Annotated[
         str | None, typer.Option(envvar="TWO_TOWER_RELEASE", help="Serve this release, whatever is current.")
     ] = None,
+    page: Annotated[
+        bool | None,
+        typer.Option(
+            "--page/--no-page",
+            envvar="TWO_TOWER_PAGE",
+            help="The demo page at /, which shows users to whoever reaches it; default: on a loopback address.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the current release over HTTP and gRPC, and each newly activated one without a restart."""
     from serving.app import serve as serve_forever
 
     serve_forever(
-        releases, host, port, feature_repo=feature_repo, grpc_port=grpc_port, device=device, release=release or None
+        releases,
+        host,
+        port,
+        feature_repo=feature_repo,
+        grpc_port=grpc_port,
+        device=device,
+        release=release or None,
+        page=page,
     )
 
 
@@ -192,11 +230,16 @@ def recommend(
     releases: Releases,
     user: Annotated[str, typer.Option(help="The user's id.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    as_json: AsJson = False,
 ) -> None:
     """Recommend items for one user from the current release, without a server."""
     from serving.app import recommend_once
 
     answer = recommend_once(releases, user, k)
+    if as_json:
+        items = [{"item_id": item.item_id, "score": item.score} for item in answer.items]
+        out.print_json(data={"items": items, "release": answer.release, "fallback": answer.fallback})
+        return
     table = Table("rank", "item", "score", title=f"user {user}, release {answer.release}")
     for rank, item in enumerate(answer.items, 1):
         table.add_row(str(rank), str(item.item_id), f"{item.score:.4f}")
@@ -206,18 +249,29 @@ def recommend(
 
 
 @releases_app.command("list")
-def list_(releases: Releases) -> None:
+def list_(releases: Releases, as_json: AsJson = False) -> None:
     """List the releases, the newest first; the current one is marked."""
     from two_tower import release
 
-    table = Table("", "release", "data set", "recall@20", "created")
+    if as_json:
+        listed = release.list_releases(releases)
+        told = ("dataset", "created", "metrics")
+        out.print_json(
+            data=[
+                {"id": one.id, "current": one.current, "problem": one.problem}
+                | {name: one.manifest[name] for name in told if name in one.manifest}
+                for one in listed
+            ]
+        )
+        return
+    table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
     for one in release.list_releases(releases):
         mark = "→" if one.current else ""
         if one.problem:
             table.add_row(mark, one.id, f"[red]{one.problem}[/]", "", "")
         else:
             recall = one.manifest["metrics"]["two_tower"]["recall@20"]
-            table.add_row(mark, one.id, one.manifest["dataset"], f"{recall:.4f}", one.manifest["created"])
+            table.add_row(mark, one.id, one.manifest["dataset"], f"{recall:.4f}", one.manifest["created"][:16])
     out.print(table)
 
 

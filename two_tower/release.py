@@ -32,7 +32,8 @@ REQUIRED = (*ONNX_FILES, ITEMS)
 CHOICE = "choice.json"
 PROFILE = "profile.json"
 USERS = "users.json"
-OPTIONAL = ("index.onnx.data", PROFILE, USERS, CHOICE, FEATURE_STORE)
+REFERENCE = "reference.json"  # what the data were like, for the next data gate
+OPTIONAL = ("index.onnx.data", PROFILE, USERS, REFERENCE, CHOICE, FEATURE_STORE)
 # given by the pipeline
 FIELDS = ("contract", "embedding_space", "bounds", "dataset", "metrics", "gates", "settings", "versions")
 
@@ -114,6 +115,23 @@ def current(releases: str | Path) -> str | None:
     return text
 
 
+def served_reference(releases: str | Path, contract: Contract) -> dict[str, Any] | None:
+    """What the data of the release that serves were like (see `reference.describe`).
+
+    None where no release is active, where it has none, and where it is about other users or items.
+    """
+    active = current(releases)
+    if active is None:
+        return None
+    storage = open_storage(releases)
+    manifest = _manifest(storage, active)
+    of = Contract.from_dict(manifest["contract"])
+    if REFERENCE not in manifest["files"] or (of.user_key, of.item_key) != (contract.user_key, contract.item_key):
+        return None
+    with _missing_named(active, REFERENCE):
+        return dict(json.loads(storage.read(f"{active}/{REFERENCE}")))
+
+
 def activate(releases: str | Path, release: str) -> None:
     """Point to a release, at once and as a whole. Raises ReleaseError, and changes nothing, unless it verifies."""
     verify(releases, release)
@@ -176,7 +194,8 @@ def _required(manifest: Mapping[str, Any], name: str) -> Any:
 
 def _id_of(body: Mapping[str, Any]) -> str:
     """as_of and the first 8 hex digits of the hash of all that the manifest says, but for its id and its time."""
-    said = {name: body[name] for name in (*FIELDS, "files")}
+    # Whatever fields it has: those of another version's releases are told from torn ones by the same hash.
+    said = {name: value for name, value in body.items() if name not in ("id", "created")}
     # What was measured of the index is another each time, and makes no other release.
     said["files"] = {name: digest for name, digest in body["files"].items() if name != CHOICE}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

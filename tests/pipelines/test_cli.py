@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it refuses, and how it says so."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.two_tower import parts
+from two_tower import __version__, release
 
 
 def two_tower(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,3 +70,25 @@ def test_compile_writes_the_settings_as_defaults(tmp_path: Path) -> None:
     default = spec["root"]["inputDefinitions"]["parameters"]["train_config"]["defaultValue"]
     assert '"loss": "triplet"' in default
     assert '"epochs": 2' in default
+
+
+def test_releases_and_recommendations_as_json(tmp_path: Path) -> None:
+    made = parts.write(tmp_path / "parts")
+    name = release.publish(tmp_path / "releases", [made], parts.manifest())
+    release.activate(tmp_path / "releases", name)
+    listed = two_tower("releases", "list", "--releases", str(tmp_path / "releases"), "--json")
+    (one,) = json.loads(listed.stdout)
+    assert (one["id"], one["current"], one["problem"], one["dataset"]) == (name, True, "", "by hand")
+    asked = two_tower("recommend", "--releases", str(tmp_path / "releases"), "--user", "u1", "-k", "2", "--json")
+    answer = json.loads(asked.stdout)
+    assert answer["release"] == name and answer["fallback"] == "popular"
+    assert [item["item_id"] for item in answer["items"]] == ["i9", "i8"]
+
+
+def test_a_release_can_be_read_off_the_table_on_a_narrow_terminal(tmp_path: Path) -> None:
+    name = release.publish(tmp_path / "releases", [parts.write(tmp_path / "parts")], parts.manifest())
+    assert name in two_tower("releases", "list", "--releases", str(tmp_path / "releases")).stdout
+
+
+def test_version() -> None:
+    assert two_tower("--version").stdout.strip() == __version__

@@ -268,3 +268,18 @@ def test_release_moved_under_another_name_is_refused(tmp_path, made):
     shutil.move(tmp_path / one, tmp_path / other)
     with pytest.raises(ReleaseError, match=other):
         activate(tmp_path, other)
+
+
+def test_a_release_with_fields_of_another_version_is_whole_and_cannot_be_changed(tmp_path, made):
+    """Written by a later version, which records one thing more."""
+    one = publish(tmp_path / "releases", [made], parts.manifest())
+    path = tmp_path / "releases" / one / "manifest.json"
+    later = {**json.loads(path.read_text()), "licence": "CC0"}
+    name = release._id_of(later)
+    path.parent.rename(tmp_path / "releases" / name)
+    path = tmp_path / "releases" / name / "manifest.json"
+    path.write_text(json.dumps({**later, "id": name}))
+    assert verify(tmp_path / "releases", name)["licence"] == "CC0"
+    path.write_text(json.dumps({**later, "id": name, "licence": "none"}))
+    with pytest.raises(ReleaseError, match="torn or changed"):
+        verify(tmp_path / "releases", name)

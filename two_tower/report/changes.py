@@ -15,8 +15,9 @@ def changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[str, s
         before, now = old["metrics"]["two_tower"].get(name), new["metrics"]["two_tower"].get(name)
         rows.append((name, _figure(before), _figure(now)))
     rows += _features(Contract.from_dict(new["contract"]), Contract.from_dict(old["contract"]))
-    for key in sorted({*new["settings"], *old["settings"]}):
-        before, now = old["settings"].get(key), new["settings"].get(key)
+    before_settings = old.get("settings", new["settings"])  # a release need not record them
+    for key in sorted({*new["settings"], *before_settings}):
+        before, now = before_settings.get(key), new["settings"].get(key)
         if before != now:
             rows.append((key, _figure(before), _figure(now)))
     return rows
