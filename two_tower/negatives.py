@@ -22,12 +22,12 @@ NONE = float("-inf")
 
 @dataclass(frozen=True)
 class Candidates:
-    """The items that a batch's users are scored with.
+    """The items that a batch's users are scored with: their positives and the negatives.
 
     item: codes; rows: positives whose item columns are read, [encoded], of the first candidates.
     stored: embeddings of the other candidates, which get no gradient, [candidates - encoded, dim].
     target: [batch], the candidate that is each user's positive.
-    log_weight, mask: [candidates] and [batch, candidates], see `losses.joint_loss`.
+    log_weight, mask: [negatives] and [batch, negatives], of the last candidates; see `losses.joint_loss`.
     """
 
     item: Tensor
@@ -67,20 +67,24 @@ class Negatives:
         """user: embeddings of the batch's users, [batch, dim], near to which hard ones are mined."""
         drawn = self._drawn(batch, user.detach())
         item, place = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True)
-        target, others = place[: len(batch)], torch.bincount(place[len(batch) :], minlength=len(item))
+        others = torch.bincount(place[len(batch) :], minlength=len(item))
+        if self.config.negatives in ("uniform", "popularity"):  # the items of the batch that were not drawn come first
+            order = (others > 0).int().argsort(stable=True)
+            item, others, place = item[order], others[order], order.argsort()[place]
+        target = place[: len(batch)]
         rows = self._rows(batch, item, target)
         draws, q = len(batch) - 1, self.positives.log_q[rows].exp()
         count = torch.bincount(target, minlength=len(item))
         match self.config.negatives:
             case "uniform" | "popularity":
-                weight = others / (len(drawn) * self.share[item])
+                weight = (others / (len(drawn) * self.share[item]))[others > 0]
             case "mixed":
                 weight = (count + others) / (draws * q + len(drawn) * self.share[item])
             case "hard":
                 weight = count / (draws * q) + others.clamp(max=1)
             case _:
                 weight = count / (draws * q)
-        found = Candidates(item, rows, target, weight.log(), batch.mask(item))
+        found = Candidates(item, rows, target, weight.log(), batch.mask(item[len(item) - len(weight) :]))
         return self._with_queue(batch, found) if self.state and self.config.negatives == "queue" else found
 
     def _drawn(self, batch: Batch, user: Tensor) -> Tensor:

@@ -53,6 +53,20 @@ def test_soak(tmp_path: Path):
     assert [claims[name] for name in ("activated", "rolled_back", "corrupt_refused", "redis_kills")] == list(plan[:4])
 
 
+@pytest.mark.slow
+def test_training(tmp_path: Path):
+    pytest.importorskip("torch_rechub")
+    claims = run("training", tmp_path / "out.json")
+    assert claims["ratio_vs_torch_rechub_in_batch"] > 2 and claims["ratio_vs_torch_rechub_bce"] > 0.3
+    assert claims["bound_share"] > 0
+
+
+@pytest.mark.slow
+def test_resume(tmp_path: Path):
+    claims = run("resume", tmp_path / "out.json")
+    assert claims["kills"] == claims["resumed"] == 2 and claims["equal_weights"]
+
+
 def test_calls_take_turns():
     order: list[str] = []
     taken = harness.alternate({name: lambda name=name: order.append(name) for name in "ab"}, seconds=0, least=3)

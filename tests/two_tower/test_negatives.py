@@ -49,9 +49,9 @@ def test_targets_are_the_positives_and_hits_are_masked(positives, network, kind)
         found = candidates(positives, network, negatives, rows)
         assert torch.equal(found.item[found.target], batch.item)
         assert torch.equal(positives.item[found.rows], found.item) and len(found.item.unique()) == len(found.item)
-        codes = found.item
+        codes = found.item[len(found.item) - len(found.log_weight) :]
         if found.stored is not None:
-            codes = torch.cat([codes, negatives.state["item"]])
+            codes = torch.cat([found.item, negatives.state["item"]])
             assert len(found.stored) == len(codes) - len(found.item)
         assert found.mask.shape == (40, len(codes)) and found.log_weight.shape == (len(codes),)
         for u in range(40):
@@ -84,7 +84,7 @@ def test_negatives_stand_for_the_catalogue(positives, network, kind):
     for _ in range(rounds):
         rows = torch.randint(len(positives), (64,), generator=random).unique()
         found = candidates(positives, network, negatives, rows)
-        total[found.item] += found.log_weight.exp()
+        total[found.item[-len(found.log_weight) :]] += found.log_weight.exp()
     mean = total[total > 0] / rounds
     assert mean.mean().item() == pytest.approx(1, abs=0.1) and (mean - 1).abs().max() < 0.8
 

@@ -10,11 +10,11 @@ from two_tower.losses.cosine_contrastive import cosine_contrastive
 from two_tower.losses.info_nce import info_nce
 from two_tower.losses.pointwise import pointwise
 from two_tower.losses.sampled_softmax import sampled_softmax
-from two_tower.losses.similarity import distance, similarity
+from two_tower.losses.similarity import distance, paired, similarity
 from two_tower.losses.triplet import triplet
 
-OF_SCORES = {"sampled_softmax": sampled_softmax, "info_nce": info_nce, "pointwise": pointwise, "bpr": bpr}
-LOSSES = (*OF_SCORES, "cosine_contrastive", "contrastive", "triplet")
+OF_SCORES = {"sampled_softmax": sampled_softmax, "pointwise": pointwise, "bpr": bpr}
+LOSSES = (*OF_SCORES, "info_nce", "cosine_contrastive", "contrastive", "triplet")
 
 
 def joint_loss(
@@ -22,26 +22,40 @@ def joint_loss(
 ) -> Tensor:
     """The loss that the configuration names, under the similarity that it names.
 
-    user: [batch, dim]; item: [candidates, dim]. target: [batch], the candidate that is each user's positive.
-    log_weight: [candidates], the logarithm of how many items of the catalogue a candidate stands for as a negative;
-        minus infinity for one that is none. Margin losses ask for random unrelated pairs, while popular items are drawn
-        more often: so weighed, every item counts alike.
-    mask: [batch, candidates], True where a candidate is no negative of the user (the positive itself included).
-    weight: [batch], of each positive.
+    user: [batch, dim]; item: [items, dim], of which the last `negatives` are negatives.
+    target: [batch], the item that is each user's positive.
+    log_weight: [negatives], the logarithm of how many items of the catalogue each stands for. Margin losses ask for
+        random unrelated pairs, while popular items are drawn more often: so weighed, every item counts alike.
+    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
     """
-    scores = similarity(user, item, config.similarity)
-    given = (target, log_weight, mask, weight)
+    own = item.index_select(0, target)
+    positive = paired(user, own, config.similarity)
+    scores = similarity(user, item[len(item) - len(log_weight) :], config.similarity)
+    given = (log_weight, mask, weight)
     if config.loss in OF_SCORES:
-        return OF_SCORES[config.loss](scores, *given, config.temperature)
+        return OF_SCORES[config.loss](scores, positive, *given, config.temperature)
     match config.loss:
+        case "info_nce":
+            others = similarity(own, user, config.similarity)
+            return info_nce(scores, positive, *given, config.temperature, others, _takers(target, mask, len(item)))
         case "cosine_contrastive":
-            return cosine_contrastive(scores, *given, config.margin, config.negative_weight)
+            return cosine_contrastive(scores, positive, *given, config.margin, config.negative_weight)
+    near, far = distance(positive, config.similarity), distance(scores, config.similarity)
+    match config.loss:
         case "contrastive":
-            return contrastive(distance(scores, config.similarity), *given, config.margin)
+            return contrastive(far, near, *given, config.margin)
         case "triplet":
-            return triplet(distance(scores, config.similarity), *given, config.margin, config.mining)
+            return triplet(far, near, *given, config.margin, config.mining)
         case _:
             raise unknown("loss", config.loss, LOSSES)
 
 
-__all__ = ["LOSSES", "distance", "joint_loss", "similarity", *LOSSES]
+def _takers(target: Tensor, mask: Tensor, items: int) -> Tensor:
+    """Whether a user (columns) took the item of each positive (rows), as far as the mask says: [batch, batch]."""
+    same = target.unsqueeze(1) == target
+    column = target - (items - mask.shape[1])
+    known = mask.index_select(1, column.clamp(min=0)).T
+    return same | (known & (column >= 0).unsqueeze(1))
+
+
+__all__ = ["LOSSES", "distance", "joint_loss", "paired", "similarity", *LOSSES]

@@ -8,7 +8,7 @@ from two_tower.losses.similarity import weighted_mean
 
 def cosine_contrastive(
     scores: Tensor,
-    target: Tensor,
+    positive: Tensor,
     log_weight: Tensor,
     mask: Tensor,
     weight: Tensor,
@@ -17,12 +17,11 @@ def cosine_contrastive(
 ) -> Tensor:
     """1 - s(positive) plus `negative_weight` times the mean of max(0, s(negative) - margin).
 
-    scores: [batch, candidates] of at most 1, such as cosines. target: [batch], the column of each positive.
-    log_weight: [candidates], the logarithms of the negatives' relative weights.
-    mask: [batch, candidates], True where a candidate is no negative of the user. weight: [batch], of each positive.
+    scores: [batch, negatives] of at most 1, such as cosines. positive: [batch], of each user's own item.
+    log_weight: [negatives], the logarithms of the negatives' relative weights.
+    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
 
     Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM 2021.
     """
-    positive = 1 - scores.gather(1, target.unsqueeze(1)).squeeze(1)
     near = mean_of_negatives((scores - margin).clamp(min=0), mask, log_weight)
-    return weighted_mean(positive + negative_weight * near, weight)
+    return weighted_mean(1 - positive + negative_weight * near, weight)

@@ -2,26 +2,29 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from two_tower.losses.sampled_softmax import sampled_softmax
-from two_tower.losses.similarity import weighted_mean
 
 
 def info_nce(
-    scores: Tensor, target: Tensor, log_weight: Tensor, mask: Tensor, weight: Tensor, temperature: float
+    scores: Tensor,
+    positive: Tensor,
+    log_weight: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    temperature: float,
+    others: Tensor,
+    others_mask: Tensor,
 ) -> Tensor:
     """The mean of two cross-entropies; arguments as of `sampled_softmax`, which the first of them is.
 
-    In the second, the users of the batch compete for each positive's item, but for those to whom it is no negative.
+    others: [batch, batch], scores of every user (columns) with the item of each positive (rows). others_mask: True
+        where the user took that item, and so is no negative of it.
 
     Van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018; in both directions: Radford
     et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
     """
-    logits = scores / temperature
-    others = logits.masked_fill(mask, float("-inf"))
-    # A column all of whose users are masked has no gradient to give; the finite floor keeps it from being NaN.
-    rivals = torch.where(mask.all(dim=0), 0.0, others).logsumexp(dim=0).masked_fill(mask.all(dim=0), float("-inf"))
-    positive = logits.gather(1, target.unsqueeze(1)).squeeze(1)
-    of_items = weighted_mean(functional.softplus(rivals[target] - positive), weight)
-    return (sampled_softmax(scores, target, log_weight, mask, weight, temperature) + of_items) / 2
+    even = torch.zeros(len(others), dtype=log_weight.dtype, device=log_weight.device)
+    of_users = sampled_softmax(scores, positive, log_weight, mask, weight, temperature)
+    of_items = sampled_softmax(others, positive, even, others_mask, weight, temperature)
+    return (of_users + of_items) / 2

@@ -10,6 +10,6 @@ def mean_of_negatives(values: Tensor, mask: Tensor, log_weight: Tensor) -> Tenso
     mask: [batch, candidates], True where a candidate is no negative. log_weight: [candidates], the logarithms of their
     relative weights.
     """
-    share = (log_weight - log_weight.max()).exp()
-    shares = share.expand_as(values).masked_fill(mask, 0.0)
-    return (values * shares).sum(dim=1) / shares.sum(dim=1).clamp(min=torch.finfo(shares.dtype).tiny)
+    share = (log_weight - log_weight.max()).exp().to(values.dtype)
+    total = mask.logical_not().to(share.dtype) @ share  # products with a vector take one pass over the matrix
+    return values.masked_fill(mask, 0.0) @ share / total.clamp(min=torch.finfo(share.dtype).tiny)

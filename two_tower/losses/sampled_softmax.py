@@ -8,15 +8,15 @@ from two_tower.losses.similarity import weighted_mean
 
 
 def sampled_softmax(
-    scores: Tensor, target: Tensor, log_weight: Tensor, mask: Tensor, weight: Tensor, temperature: float
+    scores: Tensor, positive: Tensor, log_weight: Tensor, mask: Tensor, weight: Tensor, temperature: float
 ) -> Tensor:
-    """The mean cross-entropy of each user's positive among the candidates.
+    """The mean cross-entropy of each user's positive among the negatives.
 
-    scores: [batch, candidates]. target: [batch], the column of each user's positive.
-    log_weight: [candidates], the logarithm of how many items of the catalogue a candidate stands for as a negative: one
+    scores: [batch, negatives]. positive: [batch], of each user's own item.
+    log_weight: [negatives], the logarithm of how many items of the catalogue a negative stands for: one
         drawn with the probability Q in each of n draws stands for 1 / (n · Q), and so the loss estimates that of the
         softmax over all of it. The positive is no draw, and stands for itself.
-    mask: [batch, candidates], True where a candidate is no negative of the user (the positive itself included).
+    mask: [batch, negatives], True where one is no negative of the user.
     weight: [batch], of each positive.
 
     Bengio and Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic Language Model",
@@ -24,7 +24,7 @@ def sampled_softmax(
     2019, correct the positive's logit too, which overrates popular items; that it must stay as it is, is shown by
     Khrylchenko et al., "Correcting the LogQ Correction", RecSys 2025.
     """
-    column = target.unsqueeze(1)
-    logits = torch.add(log_weight, scores, alpha=1 / temperature).masked_fill_(mask, float("-inf"))
-    logits = logits.scatter(1, column, scores.gather(1, column) / temperature)
-    return weighted_mean(functional.cross_entropy(logits, target, reduction="none"), weight)
+    negatives = torch.add(log_weight, scores, alpha=1 / temperature).masked_fill_(mask, float("-inf"))
+    logits = torch.cat([positive.unsqueeze(1) / temperature, negatives], dim=1)
+    first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    return weighted_mean(functional.cross_entropy(logits, first, reduction="none"), weight)

@@ -27,6 +27,19 @@ def similarity(user: Tensor, item: Tensor, name: str) -> Tensor:
             raise unknown("similarity", name, SIMILARITIES)
 
 
+def paired(user: Tensor, item: Tensor, name: str) -> Tensor:
+    """The scores of each user with the item of the same row, [batch]; user and item: [batch, dim]."""
+    match name:
+        case "cosine":
+            return (functional.normalize(user, dim=1) * functional.normalize(item, dim=1)).sum(dim=1)
+        case "dot":
+            return (user * item).sum(dim=1)
+        case "euclidean":
+            return -((user - item).square().sum(dim=1) + 1e-12).sqrt()
+        case _:
+            raise unknown("similarity", name, SIMILARITIES)
+
+
 def distance(scores: Tensor, name: str) -> Tensor:
     """Distances of at least 0 that fall as the score rises, of the same shape.
 

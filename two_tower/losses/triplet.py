@@ -13,7 +13,7 @@ Mining = Literal["random", "semi_hard", "hard"]
 
 def triplet(
     distances: Tensor,
-    target: Tensor,
+    positive: Tensor,
     log_weight: Tensor,
     mask: Tensor,
     weight: Tensor,
@@ -22,16 +22,16 @@ def triplet(
 ) -> Tensor:
     """The mean of max(0, d(positive) - d(negative) + margin) over triplets.
 
-    distances: [batch, candidates]. target: [batch], the column of each user's positive.
-    log_weight: [candidates], the logarithms of the negatives' relative weights.
-    mask: [batch, candidates], True where a candidate is no negative of the user. weight: [batch], of each positive.
+    distances: [batch, negatives]. positive: [batch], of each user's own item.
+    log_weight: [negatives], the logarithms of the negatives' relative weights.
+    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
     mining: `random` takes the mean over all negatives, which is what a random one costs on the average; `hard` the
         nearest negative; `semi_hard` the nearest of those farther than the positive, or, without any, the farthest.
 
     Weinberger and Saul, "Distance Metric Learning for Large Margin Nearest Neighbor Classification", JMLR 2009; mining:
     Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
     """
-    positive = distances.gather(1, target.unsqueeze(1))  # [batch, 1]
+    positive = positive.unsqueeze(1)  # [batch, 1]
     if mining == "random":
         violations = (positive - distances + margin).clamp(min=0)
         return weighted_mean(mean_of_negatives(violations, mask, log_weight), weight)

@@ -1,0 +1,100 @@
+"""Training killed at random moments, and run again: `python -m benchmarks.resume [--kills N]`.
+
+One run goes from beginning to end. Others, of the same settings on the same data, are killed by SIGKILL after a random
+time, whatever they are doing then, and started again until they end; a new one begins until N kills are done. A kill
+counts as resumed when the next process that lives to say so goes on from the newest checkpoint that was left, or
+begins anew where none was. Every run must leave the same weights as the unbroken one, bit for bit.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import arguments, finish, machine, progress
+from two_tower.config import TrainConfig
+
+GOING_ON = re.compile(r"going on after step ([\d,]+)")
+CONFIG = TrainConfig(
+    epochs=6, patience=6, batch_size=256, negatives="queue", sampled_negatives=1024, checkpoint_seconds=0.1
+)
+CHILD = """
+import sys
+from pathlib import Path
+from benchmarks.positives import simulated
+from two_tower.config import TrainConfig
+from two_tower.train import train
+train(simulated(int(sys.argv[1])), TrainConfig.from_json(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    given = parser.parse_args()
+    kills, size = (2, 8_000) if given.quick else (given.kills, 30_000)
+    described = machine()
+    with tempfile.TemporaryDirectory(prefix="benchmark-resume-") as folder:
+        rows, claims = measure(kills, size, random.Random(given.seed), Path(folder))
+    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+
+
+def measure(kills: int, size: int, moments: random.Random, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """size: interactions."""
+    began = time.perf_counter()
+    said, killed = _run(size, CONFIG, folder / "whole", None)
+    assert not killed, said
+    seconds, expected = time.perf_counter() - began, (folder / "whole/model.safetensors").read_bytes()
+    progress(f"unbroken: {seconds:.1f} s")
+    kept = replace(CONFIG, checkpoints=str(folder / "checkpoints"))
+    rows: list[dict[str, Any]] = []
+    resumed, ended, equal, left, pending = 0, 0, True, 0, 0
+    while len(rows) < kills or killed:
+        moment = moments.uniform(0.2, 1.0) * seconds if len(rows) < kills else None
+        said, was_killed = _run(size, kept, folder / "broken", moment)
+        found = GOING_ON.search(said)
+        if found or not left or not was_killed:
+            resumed += pending * (int(found[1].replace(",", "") if found else 0) == left)
+            pending = 0
+        killed, left = was_killed, _newest(folder / "checkpoints")
+        if killed:
+            pending += 1
+            rows.append({"kill": len(rows) + 1, "after_seconds": round(moment or 0, 2), "checkpoint_of_step": left})
+            progress(f"kill {len(rows)} of {kills}: the newest checkpoint is that of step {left}")
+        else:
+            ended += 1
+            equal &= (folder / "broken/model.safetensors").read_bytes() == expected
+            (folder / "broken/model.safetensors").unlink()
+    claims = {"kills": len(rows), "resumed": resumed, "equal_weights": equal, "runs_ended": ended}
+    return rows, claims
+
+
+def _run(size: int, config: TrainConfig, folder: Path, seconds: float | None) -> tuple[str, bool]:
+    """What a process said, and whether it was killed after so many seconds."""
+    command = [sys.executable, "-c", CHILD, str(size), config.to_json(), str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    timer = threading.Timer(seconds or 0, process.kill)
+    if seconds:
+        timer.start()
+    said = process.communicate()[0]
+    timer.cancel()
+    assert process.returncode in (0, -signal.SIGKILL), said[-2000:]
+    return said, process.returncode != 0
+
+
+def _newest(folder: Path) -> int:
+    """The step of the newest whole checkpoint; 0 where there is none."""
+    return max((int(path.parent.name) for path in folder.glob("*/[0-9]*/progress.json")), default=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Samples a second of training, beside torch-rechub's DSSM trainer: `python -m benchmarks.training`.
+
+Both train the same towers (widths 128 and 64, embeddings of 32, Adam) on the same positives in turns, in this process
+and on the same threads: theirs by MatchTrainer.train_one_epoch over its own data loader, ours by Trainer.advance. A
+batch has 4096 samples: positives with all others of the batch as negatives (in-batch softmax), or 2048 positives with a
+negative each (pointwise binary cross-entropy). There theirs draws another negative for every positive, ours 256 that
+every positive of the batch is scored with; a sample of ours is counted as one of theirs. The ratios are of the least
+times. Then what one step of ours is made of, each part beside the least time that this machine's measured FLOP/s and
+memory traffic allow for it.
+"""
+
+import contextlib
+import io
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import alternate, arguments, finish, machine, progress
+from benchmarks.positives import ITEMS, USERS, simulated
+from two_tower.batches import Positives
+from two_tower.config import TrainConfig
+from two_tower.encoders import fit
+from two_tower.losses import joint_loss
+from two_tower.towers import TwoTower
+from two_tower.trainer import Trainer
+
+BATCH, DIM, HIDDEN, WIDTH = 4096, 64, 128, 32
+SHARED = {"dim": DIM, "hidden": HIDDEN, "feature_dim": WIDTH, "dropout": 0.0, "temperature": 1.0, "device": "cpu"}
+MODES = {
+    "in-batch softmax": TrainConfig(batch_size=BATCH, **SHARED),
+    "pointwise": TrainConfig(
+        batch_size=BATCH // 2, loss="pointwise", negatives="uniform", sampled_negatives=256, **SHARED
+    ),
+}
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--positives", type=int, default=200_000)
+    given = parser.parse_args()
+    described = machine()
+    size, steps, seconds = (12_000, 1, 0.1) if given.quick else (given.positives, 4, 20.0)
+    rows, claims = measure(size, steps, seconds)
+    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+
+
+def measure(size: int, steps: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """steps: of each call that is timed."""
+    progress(f"{size:,} interactions")
+    pulled = simulated(size)
+    encoders = fit(pulled)
+    trainers = {}
+    for mode, config in MODES.items():
+        network = TwoTower(encoders, config)
+        positives = Positives.of(pulled, encoders, network, config.shuffle_window, torch.device("cpu"))
+        trainers[mode] = Trainer(network, positives, config)
+    runs: dict[str, Callable[[], object]] = {}
+    for mode, trainer in trainers.items():
+        runs[f"ours, {mode}"] = _ours(trainer, steps)
+        runs[f"torch-rechub, {mode}"] = _theirs(trainer.positives, mode, steps)
+    progress(f"{len(trainers['pointwise'].positives):,} positives, {torch.get_num_threads()} threads; timing")
+    taken = alternate(runs, seconds, least=2)
+    least = {name: min(all_) for name, all_ in taken.items()}
+    rows = [
+        {
+            "what": name,
+            "samples_per_second": round(steps * BATCH / least[name]),
+            "ms_per_step": round(least[name] / steps * 1e3, 2),
+            "bound_ms": "",
+            "calls": len(taken[name]),
+        }
+        for name in runs
+    ]
+    claims = {
+        f"ratio_vs_torch_rechub_{short}": least[f"torch-rechub, {mode}"] / least[f"ours, {mode}"]
+        for short, mode in (("in_batch", "in-batch softmax"), ("bce", "pointwise"))
+    }
+    progress("the parts of a step")
+    parts = _parts(trainers["in-batch softmax"], 3 if seconds < 1 else 40)
+    return rows + parts, claims | {
+        "bound_share": sum(p["bound_ms"] for p in parts) / sum(p["ms_per_step"] for p in parts)
+    }
+
+
+def _ours(trainer: Trainer, steps: int) -> Callable[[], object]:
+    batches = trainer.batches(1)
+    full = [rows for rows in batches if len(rows) == trainer.config.batch_size] or batches
+    place = 0
+
+    def run() -> None:
+        nonlocal place
+        for _ in range(steps):
+            place += 1
+            loss = trainer.advance(full[place % len(full)])
+        assert math.isfinite(float(loss))
+
+    return run
+
+
+def _theirs(positives: Positives, mode: str, steps: int) -> Callable[[], object]:
+    """One call is an epoch of `steps` batches."""
+    try:
+        from torch_rechub.basic.features import SequenceFeature, SparseFeature
+        from torch_rechub.models.matching import DSSM
+        from torch_rechub.trainers import MatchTrainer
+        from torch_rechub.utils.data import MatchDataGenerator
+    except ImportError:
+        sys.exit("torch-rechub is not installed. Install the extra `bench`: pip install 'two-tower[bench]'.")
+    pointwise, random = mode == "pointwise", np.random.default_rng(0)
+    rows = torch.from_numpy(random.integers(0, len(positives), steps * BATCH))
+    if pointwise:
+        rows = rows[: len(rows) // 2].repeat(2)
+    user, country, recent = (part.long().numpy() for part in positives.user_columns.take(rows))
+    item, category = (part.long().numpy() for part in positives.item_columns.take(rows))
+    label = np.ones(len(rows), dtype=np.float32)
+    if pointwise:
+        drawn = torch.from_numpy(random.integers(0, len(positives), len(rows) // 2))
+        half = [part.long().numpy() for part in positives.item_columns.take(drawn)]
+        item[len(drawn) :], category[len(drawn) :], label[len(drawn) :] = half[0], half[1], 0
+    users = [
+        SparseFeature("user", USERS + 1, WIDTH),
+        SparseFeature("country", 41, WIDTH),
+        SequenceFeature("recent", ITEMS + 1, WIDTH, pooling="mean", shared_with="item", padding_idx=0),
+    ]
+    items = [SparseFeature("item", ITEMS + 1, WIDTH), SparseFeature("category", 51, WIDTH)]
+    tower = {"dims": [HIDDEN, DIM], "activation": "relu", "dropout": 0.0}
+    x = {"user": user, "country": country, "recent": recent, "item": item, "category": category}
+    loader = MatchDataGenerator(x, label).generate_dataloader(x, x, batch_size=BATCH, num_workers=0)[0]
+    trainer = MatchTrainer(DSSM(users, items, tower, tower), mode=0, in_batch_neg=not pointwise)
+
+    def run() -> None:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            assert math.isfinite(trainer.train_one_epoch(loader))
+
+    return run
+
+
+def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
+    """The least time of each part of a step, and the bound of those that compute or move much."""
+    network, positives, config = trainer.network, trainer.positives, trainer.config
+    taken: dict[str, list[float]] = {}
+    flops: dict[str, float] = {}
+    moved: dict[str, float] = {}
+    batches = trainer.batches(2)
+    network.train()
+    for number in range(rounds):
+        clock = _Clock(taken)
+        batch = positives.batch(batches[number % len(batches)])
+        read = positives.user_columns.take(batch.rows)
+        clock("gather")
+        user = network.user.embed(read)
+        clock("towers")
+        found = trainer.negatives.candidates(batch, user)
+        parts = positives.item_columns.take(found.rows)
+        clock("gather")
+        item = network.item.embed(parts)
+        clock("towers")
+        cut = [user.detach().requires_grad_(), item.detach().requires_grad_()]
+        loss = joint_loss(*cut, found.target, found.log_weight, found.mask, batch.weight, config)
+        loss.backward()
+        clock("loss")
+        torch.autograd.backward([user, item], [cut[0].grad, cut[1].grad])
+        clock("towers")
+        trainer.step += 1
+        trainer.optimiser.step(trainer.step)
+        trainer.average.follow(trainer.step)
+        clock("optimizer")
+        clock.end()
+        users, items = len(batch), len(found.rows)
+        flops = {
+            "loss": 6 * users * items * DIM,
+            "towers": 6 * (users * _linear(network.user) + items * _linear(network.item)),
+        }
+        weights = sum(p.numel() for p in network.parameters())
+        moved = {
+            "gather": 8 * (_numbers(read) + _numbers(parts)),
+            "towers": 4 * WIDTH * 3 * (users * read[-1].shape[1] + 2 * users + 2 * items),
+            "loss": 4 * users * items * 4,  # scores and their gradient, each written and read once
+            "optimizer": 4 * weights * (7 + 3),  # weight, gradient and two moments, three of them written; the average
+        }
+    speed, bandwidth = _flops(), _bandwidth()
+    progress(f"{speed / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s; {items} different items in the last batch")
+    return [
+        {
+            "what": f"part of a step: {name}",
+            "samples_per_second": "",
+            "ms_per_step": round(min(all_) * 1e3, 2),
+            "bound_ms": round(max(flops.get(name, 0) / speed, moved[name] / bandwidth) * 1e3, 2),
+            "calls": rounds,
+        }
+        for name, all_ in taken.items()
+    ]
+
+
+class _Clock:
+    """Adds up the time of each part within a step."""
+
+    def __init__(self, taken: dict[str, list[float]]) -> None:
+        self.taken, self.sums, self.last = taken, dict[str, float](), time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        now = time.perf_counter()
+        self.sums[part] = self.sums.get(part, 0.0) + now - self.last
+        self.last = now
+
+    def end(self) -> None:
+        for part, seconds in self.sums.items():
+            self.taken.setdefault(part, []).append(seconds)
+
+
+def _linear(tower: nn.Module) -> int:
+    return sum(m.weight.numel() for m in tower.modules() if isinstance(m, nn.Linear))
+
+
+def _numbers(parts: list[Tensor]) -> int:
+    return sum(part.numel() for part in parts)
+
+
+def _flops() -> float:
+    a = torch.randn(1024, 1024)
+    return 2 * 1024**3 / min(alternate({"": lambda: a @ a}, 0.5)[""])
+
+
+def _bandwidth() -> float:
+    """Bytes a second, read and written, of a copy that no cache holds."""
+    a = torch.randn(32_000_000)
+    b = torch.empty_like(a)
+    return 8 * len(a) / min(alternate({"": lambda: b.copy_(a)}, 0.5)[""])
+
+
+if __name__ == "__main__":
+    main()
