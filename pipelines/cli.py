@@ -226,6 +226,20 @@ def serve(
 
 
 @app.command()
+def skew(
+    releases: Releases,
+    feature_repo: Annotated[Path, typer.Option(help="The feature repository that the release was trained on.")],
+    url: Annotated[str, typer.Option(help="Where the service answers.")] = "http://localhost:8080",
+    release: Annotated[str, typer.Option(help="The release that should serve; default: the current one.")] = "",
+    users: Annotated[int, typer.Option(min=1, max=5000, help="How many of the newest users to ask for.")] = 100,
+) -> None:
+    """Compare what training reads and a live service answers, layer by layer; exit status 3 where they part."""
+    from pipelines.skew import compare
+
+    raise typer.Exit(compare(feature_repo, releases, release, url, users, out, err))
+
+
+@app.command()
 def recommend(
     releases: Releases,
     user: Annotated[str, typer.Option(help="The user's id.")],

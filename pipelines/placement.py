@@ -29,6 +29,8 @@ NEEDS = {
     "pull": Need("data"),
     "catalogue": Need("data"),
     "validate": Need("data"),
+    "leaks": Need("data"),
+    "skew": Need("data"),
     "materialise": Need("data"),
     "train": Need("train"),
     "export": Need("model"),

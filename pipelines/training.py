@@ -1,10 +1,10 @@
 """The training line, read from top to bottom.
 
-    prepare ─> pull ─> validate ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─┐
-                          │                   │                               │               │
-                      data gate           parity gate                  promotion gate         │
-                                                                                              │
-                                           deploy gate <─ deploy <─ publish <─ materialise <──┘
+    prepare ─> pull ─> validate ─> leaks ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─┐
+                          │          │                 │                               │               │
+                      data gate   leak gate        parity gate                  promotion gate         │
+                                                                                                       │
+                                                    deploy gate <─ deploy <─ publish <─ materialise <──┘
 
 A step that judges keeps its artifacts and succeeds; the gate after it fails the run when the verdict is no, so that a
 person finds the reasons and the page that shows them. Steps whose inputs are unchanged are reused from the cache,
@@ -23,6 +23,7 @@ from components.evaluate import evaluate
 from components.export import export
 from components.gate import gate
 from components.index import index
+from components.leaks import leaks
 from components.materialise import materialise
 from components.prepare import prepare
 from components.promote import promote
@@ -47,7 +48,10 @@ def line(
     judged_data = validate(pulled=pulled)
     data_gate = gate(verdict=judged_data.outputs["verdict"]).set_display_name("data-gate")
 
-    model = train(pulled=pulled, config=train_config).after(data_gate).outputs["model"]
+    judged_features = leaks(repo=repo, as_of=as_of, fingerprint=fingerprint).after(data_gate)
+    leak_gate = gate(verdict=judged_features.outputs["verdict"]).set_display_name("leak-gate")
+
+    model = train(pulled=pulled, config=train_config).after(leak_gate).outputs["model"]
 
     exported = export(model=model, pulled=pulled)
     parity_gate = gate(verdict=exported.outputs["verdict"]).set_display_name("parity-gate")

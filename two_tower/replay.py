@@ -30,7 +30,7 @@ def of_pulled(pulled: Pulled, count: int = USERS) -> list[dict[str, Any]]:
     return [
         question
         for user, row in zip(users, features, strict=True)
-        for question in ({"user_id": user, "k": K}, {"user_id": user, "k": K, "features": _json(row)})
+        for question in ({"user_id": user, "k": K}, {"user_id": user, "k": K, "features": as_json(row)})
     ]
 
 
@@ -118,7 +118,7 @@ def _newest_rows(users: pa.ChunkedArray, count: int) -> list[int]:
     return sorted(last.values(), reverse=True)[:count]
 
 
-def _json(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     """Raw feature values as a request carries them; a missing one is left out."""
     said = {name: _value(value) for name, value in row.items()}
     return {name: value for name, value in said.items() if value is not None}

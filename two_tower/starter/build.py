@@ -14,7 +14,7 @@ from two_tower.inputs import ARROW_TYPES
 from two_tower.pulled import EVENT_TIMESTAMP
 from two_tower.schema import Dtype
 from two_tower.starter import values
-from two_tower.starter.plan import ITEM_ID, Column, Plan, Table
+from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, Column, Plan, Table
 
 Who = Literal["user", "item"]
 
@@ -29,6 +29,8 @@ def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
     events, report = _events(plan, read["event"])
     users = _people_or_things("user", plan, read, events, report)
     items = _people_or_things("item", plan, read, events, report)
+    if plan.items is None:
+        items = items.append_column(FIRST_SEEN, items[EVENT_TIMESTAMP])
     return Tables(
         users=users,
         items=items.append_column(ITEM_ID, items[plan.item_key]),

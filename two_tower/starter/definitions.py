@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from two_tower.schema import Dtype
-from two_tower.starter.plan import ITEM_ID, Column, Plan
+from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, Column, Plan
 
 _BUCKETS = '{"encoding": "bucketized", "buckets": "16"}'
 
@@ -96,10 +96,11 @@ def definitions(plan: Plan) -> str:
         f'        Field(name="{ITEM_ID}", dtype={item_type}, tags={{"encoding": "categorical"}}),'
         "  # the key: shared with recent_items"
     )
+    own = [identity] if plan.items else [identity, f'        Field(name="{FIRST_SEEN}", dtype=UnixTimestamp),']
     body = (
         (_view("users", "user", _fields(users)) if users else "")
         + _USER_ACTIVITY.format(item=item_type, buckets=_BUCKETS)
-        + _view("items", "item", [identity, *_fields(items)])
+        + _view("items", "item", [*own, *_fields(items)])
         + _TAIL.format(
             item=item_type,
             buckets=_BUCKETS,

@@ -11,10 +11,11 @@ from two_tower.schema import Dtype
 
 PLAN = "init.json"
 ITEM_ID = "item"  # the feature that holds the key, so that histories and items share a table of embeddings
+FIRST_SEEN = "first_seen"  # of items that have no table of their own: the time of their first interaction
 Role = Literal["user key", "item key", "time", "weight", "user feature", "item feature", "kept", "unused"]
 ACTIVITY = {  # features that activity gives, by whose they are
     "user": ("recent_items", "user_events", "last_seen", "seen_items"),
-    "item": (ITEM_ID, "item_events_7d", "item_events_30d", "item_events"),
+    "item": (ITEM_ID, FIRST_SEEN, "item_events_7d", "item_events_30d", "item_events"),
 }
 
 

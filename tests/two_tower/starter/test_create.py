@@ -103,6 +103,7 @@ def test_one_table_for_all_gives_users_and_items_what_does_not_change_with_them(
     assert made.report["duplicate"] == 1
     first = made.items.filter(pc.equal(made.items["StockCode"], "S3"))
     assert first["event_timestamp"][0].as_py() == next(line[4] for line in taken if line[1] == "S3")
+    assert first["first_seen"][0] == first["event_timestamp"][0], "an item without a table has an age nevertheless"
     assert any("Quantity" in note for note in plan.notes)
 
 

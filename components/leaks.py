@@ -1,0 +1,15 @@
+from kfp import dsl
+
+from components import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def leaks(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, verdict: dsl.Output[dsl.Artifact]) -> None:
+    """Features that know the future, by view and name; new data or a later `as_of` miss the cache."""
+    from datetime import datetime
+    from pathlib import Path
+
+    from two_tower.leaks import check
+
+    check(Path(repo.path), datetime.fromisoformat(as_of) if as_of else None).write(Path(verdict.path))
+    verdict.metadata["fingerprint"] = fingerprint
