@@ -33,7 +33,7 @@ async def refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed")
     message = f"{request.method} {request.url.path[:100]}: {error.detail}."
-    refusal = RequestError(error.status_code, code, message, "See GET / for what this service offers.")
+    refusal = RequestError(error.status_code, code, message, "See /openapi.json for what this service offers.")
     return Json(refusal.body(), error.status_code, error.headers)
 
 

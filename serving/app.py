@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -29,6 +30,7 @@ def serve(
     grpc_port: int | None = None,
     device: Device = "cpu",
     release: str | None = None,
+    page: bool | None = None,
 ) -> None:
     """Serve the current release of a folder until SIGTERM or SIGINT, and each one that is activated meanwhile.
 
@@ -36,7 +38,8 @@ def serve(
     starts, is not ready, and serves the first one that is activated. Raises InputError where the releases cannot be
     read, where feature_repo is no Feast repository and where a port cannot be had.
 
-    release: the one to serve whatever the pointer says; None follows the pointer.
+    release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the demo page,
+    which shows users to whoever can reach the service; None is only where that is this machine alone.
     """
     open_storage(releases)
     if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
@@ -48,7 +51,7 @@ def serve(
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
         config = uvicorn.Config(
-            create_app(releases, feature_repo, device, address, release),
+            create_app(releases, feature_repo, device, address, release, loopback(host) if page is None else page),
             access_log=False,
             log_config=None,
             server_header=False,
@@ -70,6 +73,14 @@ def recommend_once(releases: str, user_id: str, k: int) -> Answer:
         served = Served.open(local_copy(releases, release, Path(cache)), opening)
         asked = ask.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.size)
         return asyncio.run(served.answer(asked))
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach a host; a name other than localhost may be anything."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listen(host: str, port: int, option: str) -> socket.socket:

@@ -15,7 +15,7 @@ from two_tower.schema import Contract, Feature
 
 MAX_K = 1000
 MAX_ITEMS = 1000  # of one upsert
-FIELDS = ("user_id", "k", "exclude_seen", "filter", "features", "explain")
+FIELDS = ("user_id", "k", "exclude_seen", "filter", "features", "explain", "timings")
 SIMILAR_FIELDS = ("item_id", "k", "filter")
 
 
@@ -29,6 +29,7 @@ class Ask:
     features: dict[str, Any] | None = None
     wanted: Filter = ()
     explain: bool = False
+    timings: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def read(body: dict[str, Any], contract: Contract, size: int) -> Ask:
         features,
         _filter(body, contract),
         _flag("explain", body.get("explain", False)),
+        _flag("timings", body.get("timings", False)),
     )
 
 

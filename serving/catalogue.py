@@ -18,22 +18,24 @@ _BLOCK = 4096  # rows that are looked at a time, in the order of popularity
 
 
 class Catalogue:
-    """Attributes: ids (of each index row), row_of (the index row of each id)."""
+    """Attributes: ids (of each index row), row_of (the index row of each id), table (items.parquet, a row each),
+    by_popularity (index rows, the most popular first).
+    """
 
     def __init__(self, folder: Path, contract: Contract) -> None:
         self._contract = contract
-        self._table = pq.read_table(folder / ITEMS)
-        self.ids: list[Any] = self._table[contract.item_key].to_pylist()
+        self.table = pq.read_table(folder / ITEMS)
+        self.ids: list[Any] = self.table[contract.item_key].to_pylist()
         self.row_of: dict[Any, int] = {item: row for row, item in enumerate(self.ids)}
-        self._popularity: Array = self._table[POPULARITY].fill_null(0).to_numpy()
-        self._by_popularity = np.argsort(-self._popularity, kind="stable")
-        self._columns = Columns(self._table)
+        self._popularity: Array = self.table[POPULARITY].fill_null(0).to_numpy()
+        self.by_popularity = np.argsort(-self._popularity, kind="stable")
+        self._columns = Columns(self.table)
         self._masks: dict[Filter, Array] = {}
 
     def features(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The raw feature values of a few rows."""
         names = [f.name for f in self._contract.item]
-        return list(self._table.select(names).take(pa.array(rows, pa.int64())).to_pylist())
+        return list(self.table.select(names).take(pa.array(rows, pa.int64())).to_pylist())
 
     def has_mask(self, wanted: Filter) -> bool:
         return wanted in self._masks
@@ -52,7 +54,7 @@ class Catalogue:
         """The k most popular items but for the hidden rows and those not allowed: ids and popularity."""
         rows: list[int] = []
         for start in range(0, len(self.ids), _BLOCK):
-            block = self._by_popularity[start : start + _BLOCK]
+            block = self.by_popularity[start : start + _BLOCK]
             rows += [row for row in (block if allowed is None else block[allowed[block]]).tolist() if row not in hidden]
             if len(rows) >= k:
                 break

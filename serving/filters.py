@@ -1,7 +1,7 @@
 """Filters over item columns: {"genre": ["Drama"], "price": {"max": 20}} as a mask over the items."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -110,6 +110,10 @@ class Columns:
         self._table = table
         self._coded: dict[str, _Coded] = {}
         self._numbers: dict[str, tuple[Array, Array]] = {}
+
+    def rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """What a few rows hold, by column."""
+        return list(self._table.take(pa.array(rows, pa.int64())).to_pylist())
 
     def mask(self, wanted: Filter) -> Array:
         """Which rows fulfil all clauses, bool [rows]."""

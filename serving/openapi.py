@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 from serving.ask import MAX_ITEMS, MAX_K
+from serving.page.routes import LONGEST, MOST_IDS
 
 Schema = dict[str, Any]
 
@@ -28,6 +29,7 @@ _TENSOR = {
     },
     "required": ["name", "shape", "datatype", "data"],
 }
+_SECONDS = {"type": "object", "additionalProperties": _NUMBER, "description": "Of each stage, where timings is true."}
 _ERRORS = {
     400: "malformed",
     401: "no bearer token, or a wrong one",
@@ -44,8 +46,10 @@ def document() -> Schema:
     recommended = _object(
         {"items": _list(_answered()), "release": _STRING, "fallback": {"enum": [None, "popular", "store"]}}
     )
+    timed = {**recommended, "properties": {**recommended["properties"], "seconds": _SECONDS}}
     recommend = {
         "user_id": _ID, "k": _K, "exclude_seen": _FLAG, "filter": _FILTER, "features": _FEATURES, "explain": _FLAG,
+        "timings": _FLAG,
     }  # fmt: skip
     similar = _object({"item_id": _ID, "k": _K, "filter": _FILTER}, ["item_id"])
     item = _object({"item_id": _ID, "features": _FEATURES})
@@ -56,7 +60,7 @@ def document() -> Schema:
     inferred = _object({"model_name": _STRING, "model_version": _STRING, "id": _STRING, "outputs": _list(_TENSOR)})
     ready = _object({"name": _STRING, "ready": _FLAG})
     paths: Schema = {
-        "/v1/recommend": _post("The items that fit a user now", _object(recommend, []), recommended),
+        "/v1/recommend": _post("The items that fit a user now", _object(recommend, []), timed),
         "/v1/similar": _post("The items nearest to one", similar, recommended),
         "/v1/items": _post("Embed new or changed items at once", items, upserted, secured=True),
         "/admin/activate": _post("Verify a release and serve it", release, release, secured=True),
@@ -72,6 +76,7 @@ def document() -> Schema:
         "/v2/models/{model}/ready": _get("Whether a model is ready", ready),
         "/v2/models/{model}/infer": _post("Tensors in, tensors out", tensors, inferred),
     }
+    paths |= _page()
     for path, operations in paths.items():
         if "{model}" in path:
             operations["parameters"] = [
@@ -82,6 +87,29 @@ def document() -> Schema:
         "info": {"title": "two-tower", "version": "1"},
         "paths": paths,
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _page() -> Schema:
+    """The calls of the page, which are there where the page is."""
+    item = _object({"item_id": _ID, "title": {"type": ["string", "null"]}, "features": {"type": "object"}})
+    user = {"user_id": _ID, "known": _FLAG, "features": {"type": "object"}, "history": _list(_ID)}
+    recall = {"type": ["number", "null"]}
+    release = {"release": _STRING, "serves": _FLAG, "dataset": _STRING, "created": _STRING, "recall": recall}
+    about = {
+        "release": _STRING, "dataset": _STRING, "as_of": _STRING, "recall": recall, "items": {"type": "integer"},
+        "counted": {"type": "integer"}, "store": _FLAG, "admin": _FLAG, "users": _list(_ID),
+        "title": {"type": ["string", "null"]},
+        "columns": _list({"type": "object"}), "features": _list({"type": "object"}),
+        "seen": {"type": ["string", "null"]},
+    }  # fmt: skip
+    many = {"type": "array", "items": _STRING, "maxItems": MOST_IDS}
+    search = {"type": "string", "maxLength": LONGEST}
+    return {
+        "/page/about": _get("What the page can ask for", _object(about)),
+        "/page/user": _get("A user as the feature store knows him", _object(user), id=_STRING),
+        "/page/items": _get("Items by id or by search", _object({"items": _list(item)}), id=many, search=search),
+        "/page/releases": _get("The newest releases", _object({"releases": _list(_object(release))})),
     }
 
 
@@ -98,8 +126,10 @@ def _list(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
-def _get(summary: str, answer: Schema) -> Schema:
-    return {"get": {"summary": summary, "responses": _responses(answer)}}
+def _get(summary: str, answer: Schema, **query: Schema) -> Schema:
+    parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
+    operation = {"summary": summary, "responses": _responses(answer)}
+    return {"get": operation | ({"parameters": parameters} if parameters else {})}
 
 
 def _post(summary: str, body: Schema, answer: Schema, *, secured: bool = False) -> Schema:

@@ -50,6 +50,10 @@ class Watcher:
         """The id of the release that serves, empty without one."""
         return self.served.recommender.release if self.served else ""
 
+    def listed(self) -> list[published.Listed]:
+        """All releases, the newest first. Raises OSError where they cannot be read."""
+        return published.list_releases(self._releases)
+
     def poll(self) -> None:
         """Look at the pointer once, and switch if it names another release. What serves goes on where that fails."""
         wanted = ""
@@ -73,7 +77,7 @@ class Watcher:
 
     def activate(self, release: str) -> str:
         """Point to a release and serve it; its id. Raises RequestError 404 or 422, and then all is as it was."""
-        known = {one.id for one in published.list_releases(self._releases)}
+        known = {one.id for one in self.listed()}
         if release not in known:
             raise not_found(f"There is no release {release!r:.60}.", "See `two-tower releases list`.")
 

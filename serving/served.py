@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from serving.about import About
 from serving.ask import Ask, AskSimilar
 from serving.batching import Batcher
 from serving.errors import RequestError
@@ -47,6 +48,7 @@ class Served:
     store: OnlineStore | None
     side: SideIndex
     rank: Batcher[Query, Answer]
+    about: About
 
     @classmethod
     def open(cls, folder: Path, opening: Opening) -> "Served":
@@ -67,7 +69,7 @@ class Served:
             return recommender.recommend(queries, time.time())
 
         rank = Batcher(run, most=MOST_RANKED, threaded=recommender.large, observe=opening.metrics.ranked)
-        return cls(recommender, store, side, rank)
+        return cls(recommender, store, side, rank, About.read(folder))
 
     async def answer(self, ask: Ask) -> Answer:
         """Recommendations for the features given, else for the user as the store knows him, else popular items.

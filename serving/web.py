@@ -10,7 +10,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
@@ -22,7 +22,7 @@ from serving.errors import invalid, unavailable
 from serving.metrics import Metrics
 from serving.online import Pool
 from serving.openapi import document
-from serving.page import PAGE, POLICY
+from serving.page.routes import Page
 from serving.releases import Watcher
 from serving.served import Opening, Served
 from serving.tracing import Tracer, tracer
@@ -35,10 +35,12 @@ def create_app(
     device: Device = "cpu",
     grpc_address: str | None = None,
     release: str | None = None,
+    page: bool = True,
 ) -> Edge:
     """The application; a server starts and stops it through its lifespan, and with it the gRPC server, if any.
 
-    release: the one to serve whatever the pointer says; None follows the pointer.
+    release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the page at
+    `/`, whose calls show users to whoever can reach the service.
     """
     from serving import oip  # KServe's SDK imports pandas; a single recommendation needs neither
 
@@ -64,7 +66,7 @@ def create_app(
             service.tracer.stop()
 
     own = [
-        Route("/", service.page),
+        *(Page(service.served, watcher.listed).routes() if page else ()),
         Route("/openapi.json", service.openapi),
         Route(LEAN, service.recommend_slowly, methods=["POST"]),
         Route("/v1/similar", service.similar, methods=["POST"]),
@@ -99,13 +101,15 @@ class Service:
         began = time.perf_counter()
         value = ask.parse(body)
         served = self.served()  # taken once: all of this request runs on this release
-        answer = await served.answer(ask.read(value, served.recommender.contract, served.recommender.size))
+        asked = ask.read(value, served.recommender.contract, served.recommender.size)
+        answer = await served.answer(asked)
         seconds = {**answer.seconds, "total": time.perf_counter() - began}
         self._metrics.answered(seconds, answer.fallback)
         if self.tracer:
-            said = {"two_tower.release": answer.release, "two_tower.fallback": answer.fallback}
-            self.tracer.record("recommend", _texts(headers), seconds, said)
-        return orjson.dumps(answer.to_dict())
+            attributes = {"two_tower.release": answer.release, "two_tower.fallback": answer.fallback}
+            self.tracer.record("recommend", _texts(headers), seconds, attributes)
+        said = answer.to_dict()
+        return orjson.dumps(said | {"seconds": seconds} if asked.timings else said)
 
     async def recommend_slowly(self, request: Request) -> Response:
         """The same as a route like any other, for a path that is not written as the lean one is."""
@@ -145,9 +149,6 @@ class Service:
 
     async def metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def page(self, _: Request) -> Response:
-        return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
 
     async def openapi(self, _: Request) -> Response:
         return Json(document())

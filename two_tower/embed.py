@@ -15,9 +15,11 @@ from two_tower.errors import InputError
 from two_tower.inputs import Array, to_inputs
 from two_tower.profile import profile
 from two_tower.pulled import Pulled, Split
-from two_tower.release import CHOICE
+from two_tower.release import CHOICE, PROFILE, USERS
 from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, Contract, Encoding, Feature, TowerName
+
+OFFERED = 100  # users that a release names
 
 
 def embed_users(
@@ -98,6 +100,7 @@ def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[st
     items.parquet   the item of each index row: key, features, popularity (interactions in the last 30 days)
     choice.json     how the index compares with an approximate one here (see `choice.measure`)
     profile.json    the reference profile (see `profile.profile`): users as given, items of the catalogue
+    users.json      ids of users seen lately, the newest first, for the demo page to offer
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = open_session(towers / "item_tower.onnx").get_modelmeta().custom_metadata_map
@@ -106,4 +109,5 @@ def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[st
     pq.write_table(catalogue.items, folder / "items.parquet")
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
     profiles = {"user": users, "item": profile(catalogue.items, catalogue.contract.item, seconds)}
-    (folder / "profile.json").write_text(json.dumps(profiles, indent=1))
+    (folder / PROFILE).write_text(json.dumps(profiles, indent=1))
+    (folder / USERS).write_text(json.dumps(catalogue.users[:OFFERED]))

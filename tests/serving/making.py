@@ -1,5 +1,7 @@
 """A current release, made by hand, and users of an online store."""
 
+import json
+
 import parts
 
 from two_tower.online_config import online_config
@@ -14,11 +16,13 @@ USERS = {
 }
 
 
-def made(releases, folder, feature_repo=None, items=10, prefix="i", space="space-1"):
+def made(releases, folder, feature_repo=None, items=10, prefix="i", space="space-1", users=()):
     """Publish and activate a release; its id."""
     parts.write(folder, items=items, prefix=prefix, space=space)
     if feature_repo:
         (folder / "feature_store.yaml").write_text(online_config(feature_repo))
+    if users:
+        (folder / "users.json").write_text(json.dumps(users))
     one = publish(releases, [folder], parts.manifest(space))
     activate(releases, one)
     return one

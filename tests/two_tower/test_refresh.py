@@ -66,7 +66,7 @@ def test_a_new_item_is_in_the_next_release_of_the_same_towers(served, later, tmp
     assert manifest["bounds"]["train_end"] == old["bounds"]["train_end"]
     assert manifest["gates"] == {**old["gates"], "refresh": {"passed": True, "reasons": []}}
     same = [name for name in old["files"] if manifest["files"][name] == old["files"][name]]
-    assert sorted(same) == ["item_tower.onnx", "user_tower.onnx"]
+    assert sorted(same) == ["item_tower.onnx", "user_tower.onnx", "users.json"]
     items = pq.read_table(tmp_path / "releases" / made / "items.parquet")
     assert items[later.contract.item_key][-1].as_py() == "brand-new"
     profiles = [json.loads((folder / "profile.json").read_text()) for folder in (served, tmp_path / "new")]

@@ -1,0 +1,66 @@
+"""The items of a release as a person looks at them: by what they are called, with all that is known of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from serving.filters import filterable
+from serving.page.facets import facets, title, title_column
+from serving.recommender import Recommender
+from two_tower.schema import Dtype
+
+FOUND = 20  # items of one search
+
+
+class Shelf:
+    """Made once for a release, on a thread, for it reads the whole catalogue. Attributes: facets, title (a column)."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        self._catalogue = recommender.catalogue
+        contract = recommender.contract
+        self._columns = [name for name in filterable(contract) if name != contract.item_key]
+        self.title = title_column(contract)
+        self.facets = facets(self._catalogue.table, contract)
+        self._texts = self._searched()
+
+    def items(self, ids: Sequence[str | int]) -> list[dict[str, Any]]:
+        """What is known of those of the items that are known, in their order."""
+        side, row_of = self._recommender.side, self._catalogue.row_of
+        known = [item for item in ids if item in side.row_of or item in row_of]
+        beside = [item for item in known if item in side.row_of]
+        rows = dict(zip(beside, side.columns.rows([side.row_of[item] for item in beside]), strict=True))
+        others = [item for item in known if item not in rows]
+        table = self._catalogue.table.select(self._columns)
+        taken = table.take(pa.array([row_of[item] for item in others], pa.int64()))
+        rows |= zip(others, taken.to_pylist(), strict=True)
+        return [self._item(item, rows[item]) for item in known]
+
+    def search(self, text: str) -> list[dict[str, Any]]:
+        """The most popular items whose id and title hold all words of a text; an item of that very id comes first."""
+        mask = np.ones(len(self._catalogue.ids), dtype=bool)
+        for word in text.lower().split():
+            mask &= pc.match_substring(self._texts, word).to_numpy(zero_copy_only=False)
+        order = self._catalogue.by_popularity
+        ids = [self._catalogue.ids[row] for row in order[mask[order]][:FOUND].tolist()]
+        exact: list[Any] = [text]
+        if self._recommender.contract.item_key_dtype == Dtype.INT64:
+            exact = [int(text)] if text.isdecimal() and len(text) < 19 else []
+        return self.items(list(dict.fromkeys([*exact, *ids]))[:FOUND])
+
+    def _item(self, item: str | int, row: dict[str, Any]) -> dict[str, Any]:
+        features = {name: row[name] for name in self._columns if row.get(name) is not None}
+        return {"item_id": item, "title": title(row, self.title), "features": features}
+
+    def _searched(self) -> pa.Array:
+        """Ids and titles in small letters, one text an item."""
+        table = self._catalogue.table
+        texts = table[self._recommender.contract.item_key].combine_chunks().cast(pa.string())
+        if self.title:
+            said = table[self.title].combine_chunks()
+            words = pc.binary_join(said, " ") if pa.types.is_list(said.type) else said
+            texts = pc.binary_join_element_wise(texts, words, " ", null_handling="skip")
+        return pc.utf8_lower(texts)
