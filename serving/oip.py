@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 by KServe's SDK: user_tower, item_tower and two_tower over REST, as `oip_grpc` over gRPC.
+"""The Open Inference Protocol v2, by KServe's SDK: user_tower, item_tower and two_tower over REST.
 
 A model's version is the release that serves. Models cannot be loaded or unloaded from outside.
 """

@@ -42,7 +42,7 @@ def create_app(
     release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the page at
     `/`, whose calls show users to whoever can reach the service.
     """
-    from serving import oip  # KServe's SDK imports pandas; a single recommendation needs neither
+    from serving import oip, oip_grpc  # KServe's SDK imports pandas; a single recommendation needs neither
 
     metrics = Metrics()
     watcher = Watcher(
@@ -57,7 +57,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(watcher.start)
         service.tracer = tracer()
-        server = await oip.grpc_server(plane, grpc_address) if grpc_address else None
+        server = await oip_grpc.grpc_server(plane, grpc_address) if grpc_address else None
         yield
         if server:
             await server.stop(grace=5)
