@@ -157,7 +157,7 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
         clock("gather")
         user = network.user.embed(read)
         clock("towers")
-        found = trainer.negatives.candidates(batch, user)
+        found = trainer.negatives.candidates(batch, user, slice(0, len(batch)))
         parts = positives.item_columns.take(found.rows)
         clock("gather")
         item = network.item.embed(parts)

@@ -37,14 +37,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def mask(self, item: Tensor) -> Tensor:
-        """Where candidates, [candidates] different codes, are no negatives: bool [batch, candidates]."""
+    def mask(self, item: Tensor, own: slice) -> Tensor:
+        """Where candidates, [candidates] different codes, are no negatives: bool [own rows, candidates]."""
         column = torch.full((self.items,), -1, dtype=torch.int32, device=item.device)
         column[item] = torch.arange(len(item), dtype=torch.int32, device=item.device)
         at = column[self.pair_item]
-        there = at >= 0
-        mask = torch.zeros(len(self), len(item), dtype=torch.bool, device=item.device)
-        mask[self.pair_row[there], at[there]] = True
+        there = (at >= 0) & (self.pair_row >= own.start) & (self.pair_row < own.stop)
+        mask = torch.zeros(own.stop - own.start, len(item), dtype=torch.bool, device=item.device)
+        mask[self.pair_row[there] - own.start, at[there]] = True
         return mask
 
 

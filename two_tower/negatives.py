@@ -63,8 +63,11 @@ class Negatives:
         self.by_item = _RowsByItem(positives.item)
         self.state: dict[str, Tensor] = {}  # what a checkpoint keeps: the queue, or the index
 
-    def candidates(self, batch: Batch, user: Tensor) -> Candidates:
-        """user: embeddings of the batch's users, [batch, dim], near to which hard ones are mined."""
+    def candidates(self, batch: Batch, user: Tensor, own: slice) -> Candidates:
+        """user: embeddings of the rows `own` of the batch, [own, dim], near to which hard ones are mined.
+
+        `target` and `mask` of what is found are those of these rows; the candidates are the whole batch's.
+        """
         drawn = self._drawn(batch, user.detach())
         item, place = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True)
         others = torch.bincount(place[len(batch) :], minlength=len(item))
@@ -84,8 +87,9 @@ class Negatives:
                 weight = count / (draws * q) + others.clamp(max=1)
             case _:
                 weight = count / (draws * q)
-        found = Candidates(item, rows, target, weight.log(), batch.mask(item[len(item) - len(weight) :]))
-        return self._with_queue(batch, found) if self.state and self.config.negatives == "queue" else found
+        mask = batch.mask(item[len(item) - len(weight) :], own)
+        found = Candidates(item, rows, target[own], weight.log(), mask)
+        return self._with_queue(batch, found, own) if self.state and self.config.negatives == "queue" else found
 
     def _drawn(self, batch: Batch, user: Tensor) -> Tensor:
         """Codes of items from outside the batch, each as often as it was drawn."""
@@ -114,20 +118,20 @@ class Negatives:
         rows = torch.full_like(item, beyond).scatter_reduce(0, target, batch.rows, "amin")
         return torch.where(rows < beyond, rows, self.by_item.last(item, batch.rows.min()))
 
-    def _with_queue(self, batch: Batch, found: Candidates) -> Candidates:
+    def _with_queue(self, batch: Batch, found: Candidates, own: slice) -> Candidates:
         """All draws, those of this batch and the earlier ones', count as one sample."""
         queued = self.state
-        own, earlier = len(batch) - 1, queued["draws"].sum()
+        drawn, earlier = len(batch) - 1, queued["draws"].sum()
         distinct, place = torch.unique(queued["item"], return_inverse=True)
-        mask = torch.cat([found.mask, batch.mask(distinct)[:, place]], dim=1)
-        log_weight = torch.cat([found.log_weight + math.log(own), queued["log_weight"]]) - (own + earlier).log()
+        mask = torch.cat([found.mask, batch.mask(distinct, own)[:, place]], dim=1)
+        log_weight = torch.cat([found.log_weight + math.log(drawn), queued["log_weight"]]) - (drawn + earlier).log()
         return replace(found, log_weight=log_weight, mask=mask, stored=queued["embedding"])
 
-    def remember(self, found: Candidates, embedding: Tensor) -> None:
+    def remember(self, batch: Batch, found: Candidates, embedding: Tensor) -> None:
         """Put what the batch encoded, `embedding` [candidates of the batch, dim], at the head of the queue."""
         if self.config.negatives != "queue":
             return
-        draws = torch.bincount(found.target, minlength=len(found.rows)).float()
+        draws = torch.unique(batch.item, return_counts=True)[1].float()
         new = {
             "item": found.item,
             "embedding": embedding.detach(),

@@ -1,7 +1,9 @@
 """Fit the encoders, train both towers, keep the weights of the best epoch."""
 
 import math
+import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from two_tower.config import TrainConfig
 from two_tower.encoders import fit
 from two_tower.errors import InputError
 from two_tower.pulled import Pulled
+from two_tower.ranks import Ranks, ranks
 from two_tower.towers import TwoTower
 from two_tower.tracking import Tracking
 from two_tower.trainer import Trainer
@@ -34,24 +37,45 @@ def train(pulled: Pulled, config: TrainConfig, folder: Path) -> dict[str, Any]:
     Returns `embedding_space`, `best` (the metrics of the epoch that was kept) and `history` (those of every epoch:
     epoch, loss, recall@20, positives_per_second). The same seed gives the same weights on one machine's CPU. Raises
     InputError for a device that is not there, and, naming the step, where the loss is no finite number.
+
+    Under torchrun all processes train one model on batches of `batch_size` in all, and the first of them writes it. No
+    table is sparse then, for gradients are summed over the processes in one message.
     """
     device = choose_device(config.device)
+    with ranks(device) as among:
+        return _train(pulled, config, folder, device, among)
+
+
+def _train(pulled: Pulled, config: TrainConfig, folder: Path, device: torch.device, among: Ranks) -> dict[str, Any]:
+    _check_ranks(config, among)
     encoders = fit(pulled)
     validation = Validation.of(pulled, encoders, device)
     learned = replace(config, checkpoints="", mlflow="")  # without what names places, and teaches nothing
     kept = Checkpoints(config.checkpoints, run_key(pulled, learned)) if config.checkpoints else None
-    with torch.random.fork_rng(), Tracking(folder / TENSORBOARD, config) as tracking:
+    with torch.random.fork_rng(), Tracking(folder / TENSORBOARD, config) if among.first else nullcontext() as tracking:
         torch.manual_seed(config.seed)
-        network = TwoTower(encoders, config)
+        network = TwoTower(encoders, config if among.size == 1 else replace(config, sparse_rows=sys.maxsize))
         positives = Positives.of(pulled, encoders, network, config.shuffle_window, device)
-        run = Run(Trainer(network.to(device), positives, config), validation, tracking, kept)
+        torch.manual_seed(config.seed + among.rank)  # of the dropout
+        run = Run(Trainer(network.to(device), positives, config, among), validation, tracking, kept)
         run.resume()
         run.finish()
-    space = model.save(folder, network.eval(), encoders, pulled.contract, learned, run.history)
-    if kept:
-        kept.clear()
     best = max(run.history, key=lambda epoch: epoch["recall@20"])
+    space = ""
+    if among.first:
+        space = model.save(folder, network.eval(), encoders, pulled.contract, learned, run.history)
+        if kept:
+            kept.clear()
     return {"embedding_space": space, "best": best, "history": run.history}
+
+
+def _check_ranks(config: TrainConfig, among: Ranks) -> None:
+    """Raise InputError for what several processes cannot do together."""
+    if among.size == 1:
+        return
+    for name, refused in (("loss", "info_nce"), ("negatives", "hard")):
+        if getattr(config, name) == refused:
+            raise InputError(f"{name}={refused} trains in one process; {among.size} were started. Choose another.")
 
 
 def choose_device(name: str) -> torch.device:
@@ -73,7 +97,7 @@ class Run:
 
     trainer: Trainer
     validation: Validation
-    tracking: Tracking
+    tracking: Tracking | None
     checkpoints: Checkpoints | None
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
@@ -90,7 +114,7 @@ class Run:
         self.trainer.load(tensors, progress["step"])
         for measured in self.history:
             self._track(measured)
-        _say(f"going on after step {self.trainer.step:,}, in epoch {len(self.history) + 1}")
+        self._say(f"going on after step {self.trainer.step:,}, in epoch {len(self.history) + 1}")
 
     def finish(self) -> None:
         """Train until validation recall has not risen for `patience` epochs; leave the best epoch's weights."""
@@ -133,12 +157,14 @@ class Run:
                     f"Lower learning_rate={config.learning_rate}.{held}"
                 )
             self.losses.append(value)
-        self.tracking.scalars(self.trainer.step, {"step/loss": self.losses[-1]})
+        if self.tracking:
+            self.tracking.scalars(self.trainer.step, {"step/loss": self.losses[-1]})
         return []
 
     def _measure(self, seconds: float, share: float) -> None:
         """End an epoch, a share of which was trained in so many seconds."""
         recall = self.validation.recall(self.trainer.average.network, self.trainer.config.similarity)
+        recall = self.trainer.ranks.told(recall)
         measured = {
             "epoch": len(self.history) + 1,
             "loss": sum(self.losses) / len(self.losses),
@@ -152,11 +178,13 @@ class Run:
         self._track(measured)
 
     def _track(self, measured: dict[str, float]) -> None:
-        self.tracking.scalars(int(measured["epoch"]), {f"epoch/{k}": v for k, v in measured.items() if k != "epoch"})
+        if self.tracking:
+            figures = {f"epoch/{k}": v for k, v in measured.items() if k != "epoch"}
+            self.tracking.scalars(int(measured["epoch"]), figures)
 
     def _told(self, seconds: float) -> None:
         epochs, last = self.trainer.config.epochs, self.history[-1]
-        _say(
+        self._say(
             f"epoch {len(self.history)}/{epochs}  loss {last['loss']:.4f}  validation recall@20 {last['recall@20']:.4f}"
             f"  {last['positives_per_second']:,.0f} positives/s  at most {seconds * (epochs - len(self.history)):.0f} s"
             " left"
@@ -167,11 +195,11 @@ class Run:
         return bool(recalls) and len(recalls) - 1 - recalls.index(max(recalls)) >= self.trainer.config.patience
 
     def _save(self) -> None:
-        if self.checkpoints:
+        if self.checkpoints and self.trainer.ranks.first:
             tensors = self.trainer.state() | {f"best/{name}": value for name, value in self.best.items()}
             progress = {"step": self.trainer.step, "losses": self.losses, "history": self.history}
             self.checkpoints.save(self.trainer.step, tensors, progress)
 
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - a step's log is its standard output
+    def _say(self, text: str) -> None:
+        if self.trainer.ranks.first:
+            print(text, flush=True)  # noqa: T201 - a step's log is its standard output

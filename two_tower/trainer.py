@@ -8,14 +8,21 @@ from two_tower.config import TrainConfig
 from two_tower.losses import joint_loss
 from two_tower.negatives import Negatives
 from two_tower.optimiser import Average, Optimiser
+from two_tower.ranks import Ranks
 from two_tower.towers import TwoTower
 
 
 class Trainer:
     """The weights, their average, and the states of the optimiser, the negatives and the random numbers."""
 
-    def __init__(self, network: TwoTower, positives: Positives, config: TrainConfig) -> None:
-        self.network, self.positives, self.config = network, positives, config
+    def __init__(
+        self,
+        network: TwoTower,
+        positives: Positives,
+        config: TrainConfig,
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    ) -> None:
+        self.network, self.positives, self.config, self.ranks = network, positives, config, ranks
         self.average = Average(network, config.averaging)
         self.optimiser = Optimiser(network, config, len(self.batches(1)) * config.epochs)
         self.random = torch.Generator().manual_seed(config.seed)
@@ -28,22 +35,30 @@ class Trainer:
         return self.positives.epoch(self.config.batch_size, random)
 
     def advance(self, rows: Tensor) -> Tensor:
-        """One step on the positives of `rows`; returns the loss, which may be no finite number."""
-        network, positives = self.network, self.positives
+        """One step on the positives of `rows`; returns the loss, which may be no finite number.
+
+        Of several ranks each embeds its share of the users and of the items, and scores its users with all items.
+        """
+        network, positives, ranks = self.network, self.positives, self.ranks
         self.negatives.refresh(self.average.network, self.step)
         network.train()
         batch = positives.batch(rows)
-        user = network.user.embed(positives.user_columns.take(batch.rows))
-        found = self.negatives.candidates(batch, user)
-        item = network.item.embed(positives.item_columns.take(found.rows))
+        own = ranks.share(len(batch))
+        user = network.user.embed(positives.user_columns.take(batch.rows[own]))
+        found = self.negatives.candidates(batch, user, own)
+        part = network.item.embed(positives.item_columns.take(ranks.padded(found.rows)))
+        item = ranks.gathered(part, len(found.rows))
         every = item if found.stored is None else torch.cat([item, found.stored])
-        loss = joint_loss(user, every, found.target, found.log_weight, found.mask, batch.weight, self.config)
+        weight = batch.weight[own]
+        loss = joint_loss(user, every, found.target, found.log_weight, found.mask, weight, self.config)
+        loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
+        ranks.sum_gradients(network)
         self.step += 1
         self.optimiser.step(self.step)
         self.average.follow(self.step)
-        self.negatives.remember(found, item)
-        return loss.detach()
+        self.negatives.remember(batch, found, item)
+        return ranks.total(loss)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the averaged weights by name, each shared table once."""

@@ -33,7 +33,8 @@ def test_mask_holds_the_users_own_items_and_what_the_user_took_before():
     user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
     code = batch.item.unique()
     name = {c: item[r] for c, r in zip(batch.item.tolist(), rows.tolist(), strict=True)}
-    mask = batch.mask(code)
+    mask = batch.mask(code, slice(0, 60))
+    assert torch.equal(batch.mask(code, slice(20, 50)), mask[20:50])
     for u, i in enumerate(rows.tolist()):
         taken = {item[r] for r in range(i) if user[r] == user[i]}
         own = {item[r] for r in rows.tolist() if user[r] == user[i]}

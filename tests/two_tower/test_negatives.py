@@ -37,7 +37,7 @@ def embedded(network: TwoTower, positives: Positives, rows: torch.Tensor) -> tor
 
 
 def candidates(positives: Positives, network: TwoTower, negatives: Negatives, rows: torch.Tensor) -> Candidates:
-    return negatives.candidates(positives.batch(rows), embedded(network, positives, rows))
+    return negatives.candidates(positives.batch(rows), embedded(network, positives, rows), slice(0, len(rows)))
 
 
 @pytest.mark.parametrize("kind", ["in_batch", *DRAWN, "queue"])
@@ -57,7 +57,7 @@ def test_targets_are_the_positives_and_hits_are_masked(positives, network, kind)
         for u in range(40):
             taken = set(batch.pair_item[batch.pair_row == u].tolist())
             assert found.mask[u].tolist() == [c in taken for c in codes.tolist()]
-        negatives.remember(found, torch.zeros(len(found.item), 8))
+        negatives.remember(batch, found, torch.zeros(len(found.item), 8))
 
 
 def test_an_item_is_read_as_it_was_at_its_earliest_positive_of_the_batch(positives, network):
@@ -94,7 +94,7 @@ def test_the_queue_counts_with_the_batch_as_one_sample(positives, network):
     first, second = torch.arange(0, 64), torch.arange(64, 128)
     found = candidates(positives, network, negatives, first)
     alone = candidates(positives, network, sampler(positives, network, "in_batch"), second)
-    negatives.remember(found, embedding := torch.randn(len(found.item), 8))
+    negatives.remember(positives.batch(first), found, embedding := torch.randn(len(found.item), 8))
     both = candidates(positives, network, negatives, second)
     assert torch.equal(both.stored, embedding)
     own = len(alone.item)
@@ -106,8 +106,9 @@ def test_the_queue_counts_with_the_batch_as_one_sample(positives, network):
 def test_the_queue_keeps_the_newest(positives, network):
     negatives = sampler(positives, network, "queue", 30)
     for start in (0, 64):
-        found = candidates(positives, network, negatives, torch.arange(start, start + 64))
-        negatives.remember(found, torch.full((len(found.item), 8), float(start)))
+        rows = torch.arange(start, start + 64)
+        found = candidates(positives, network, negatives, rows)
+        negatives.remember(positives.batch(rows), found, torch.full((len(found.item), 8), float(start)))
     assert torch.equal(negatives.state["item"], found.item[:30])
     assert (negatives.state["embedding"] == 64).all()
 
