@@ -209,6 +209,13 @@ def serve(
             help="The demo page at /, which shows users to whoever reaches it; default: on a loopback address.",
         ),
     ] = None,
+    feature_log: Annotated[
+        Path | None,
+        typer.Option(envvar="TWO_TOWER_FEATURE_LOG", help="Write a sample of the features served to this folder."),
+    ] = None,
+    log_share: Annotated[
+        float, typer.Option(envvar="TWO_TOWER_LOG_SHARE", min=0.0001, max=1, help="Share of the requests to log.")
+    ] = 0.01,
 ) -> None:
     """Serve the current release over HTTP and gRPC, and each newly activated one without a restart."""
     from serving.app import serve as serve_forever
@@ -222,6 +229,7 @@ def serve(
         device=device,
         release=release or None,
         page=page,
+        feature_log=(feature_log, log_share) if feature_log else None,
     )
 
 
@@ -237,6 +245,20 @@ def skew(
     from pipelines.skew import compare
 
     raise typer.Exit(compare(feature_repo, releases, release, url, users, out, err))
+
+
+@app.command()
+def drift(
+    releases: Releases,
+    feature_log: Annotated[Path, typer.Option(help="What `serve --feature-log` wrote.")],
+    release: Annotated[str, typer.Option(help="The release whose requests to look at; default: the current one.")] = "",
+    since: Annotated[str, typer.Option(help="Requests from this instant on (ISO 8601).")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")] = None,
+) -> None:
+    """Compare served features with those of training; exit status 3 where one has moved much."""
+    from pipelines.drift import look
+
+    raise typer.Exit(look(releases, release, feature_log, since, json_file, out))
 
 
 @app.command()

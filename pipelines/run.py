@@ -254,10 +254,10 @@ def _explain(request: Request, done: LocalRun, status: int, error: str, out: Con
     err.print(f"whole log: {request.out / 'run.log'}")
 
 
-def check_instant(text: str) -> None:
+def check_instant(text: str, option: str = "--as-of") -> None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"--as-of {text!r} is not an ISO 8601 instant, such as 2026-01-31T00:00:00+00:00.") from error
+        raise InputError(f"{option} {text!r} is not an ISO 8601 instant, such as 2026-01-31T00:00:00+00:00.") from error
     if instant.tzinfo is None:
-        raise InputError(f"--as-of {text!r} has no time zone; add one, for example {text}+00:00.")
+        raise InputError(f"{option} {text!r} has no time zone; add one, for example {text}+00:00.")

@@ -31,6 +31,7 @@ def serve(
     device: Device = "cpu",
     release: str | None = None,
     page: bool | None = None,
+    feature_log: tuple[Path, float] | None = None,
 ) -> None:
     """Serve the current release of a folder until SIGTERM or SIGINT, and each one that is activated meanwhile.
 
@@ -39,7 +40,8 @@ def serve(
     read, where feature_repo is no Feast repository and where a port cannot be had.
 
     release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the demo page,
-    which shows users to whoever can reach the service; None is only where that is this machine alone.
+    which shows users to whoever can reach the service; None is only where that is this machine alone. feature_log:
+    folder for a sample of the features that requests were answered with, and which share of them.
     """
     open_storage(releases)
     if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
@@ -50,8 +52,9 @@ def serve(
         _listen(host, grpc_port, "--grpc-port").close()  # gRPC opens it itself, and says little where it cannot
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
+        shown = loopback(host) if page is None else page
         config = uvicorn.Config(
-            create_app(releases, feature_repo, device, address, release, loopback(host) if page is None else page),
+            create_app(releases, feature_repo, device, address, release, shown, feature_log),
             access_log=False,
             log_config=None,
             server_header=False,

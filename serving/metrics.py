@@ -48,6 +48,16 @@ class Metrics:
         self.side_age = Gauge(
             "two_tower_side_index_age_seconds", "Time since the newest item of the side index came.", registry=registry
         )
+        self.drift = Gauge(
+            "two_tower_drift_psi",
+            "Population stability index of a user feature, served beside trained; above 0.25 much has moved.",
+            ["feature"],
+            registry=registry,
+        )
+        self.logged = Counter("two_tower_logged_rows", "Rows written to the feature log.", registry=registry)
+        self.log_dropped = Counter(
+            "two_tower_log_dropped", "Sampled rows that the feature log left out.", registry=registry
+        )
         self._providers: set[str] = set()
 
     def answered(self, seconds: dict[str, float], fallback: str | None) -> None:

@@ -12,6 +12,7 @@ from serving.about import About
 from serving.ask import Ask, AskSimilar
 from serving.batching import Batcher
 from serving.errors import RequestError
+from serving.feature_log import FeatureLog, Logged
 from serving.filters import Filter
 from serving.metrics import Metrics
 from serving.online import OnlineStore, Pool, StoreError
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 class Opening:
     """What the opening of any release needs. feature_repo: a Feast repository to use instead of a release's own.
 
-    pinned: the release to serve whatever the pointer says; None follows the pointer.
+    pinned: the release to serve whatever the pointer says; None follows the pointer. log: where a sample of the
+    features goes; None keeps none.
     """
 
     releases: str
@@ -38,6 +40,7 @@ class Opening:
     metrics: Metrics
     device: Device = "cpu"
     pinned: str | None = None
+    log: FeatureLog | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Served:
     side: SideIndex
     rank: Batcher[Query, Answer]
     about: About
+    logged: Logged
+    log: FeatureLog | None
 
     @classmethod
     def open(cls, folder: Path, opening: Opening) -> "Served":
@@ -69,7 +74,8 @@ class Served:
             return recommender.recommend(queries, time.time())
 
         rank = Batcher(run, most=MOST_RANKED, threaded=recommender.large, observe=opening.metrics.ranked)
-        return cls(recommender, store, side, rank, About.read(folder))
+        logged = Logged.of(folder, recommender.release, recommender.contract)
+        return cls(recommender, store, side, rank, About.read(folder), logged, opening.log)
 
     async def answer(self, ask: Ask) -> Answer:
         """Recommendations for the features given, else for the user as the store knows him, else popular items.
@@ -103,6 +109,8 @@ class Served:
             return self._popular(ask, row, store_failed=True)
 
     async def _recommend(self, row: Mapping[str, Any], ask: Ask) -> Answer:
+        if self.log:
+            self.log.offer(self.logged, row)
         answer = await self.rank(Query(row, ask.k, ask.exclude_seen, ask.wanted))
         if not ask.explain:
             return answer

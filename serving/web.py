@@ -19,6 +19,7 @@ from serving.admin import check_admin, check_items
 from serving.answers import HANDLERS, Json
 from serving.edge import LEAN, Edge, Headers
 from serving.errors import invalid, unavailable
+from serving.feature_log import FeatureLog
 from serving.metrics import Metrics
 from serving.online import Pool
 from serving.openapi import document
@@ -36,18 +37,27 @@ def create_app(
     grpc_address: str | None = None,
     release: str | None = None,
     page: bool = True,
+    feature_log: tuple[Path, float] | None = None,
 ) -> Edge:
     """The application; a server starts and stops it through its lifespan, and with it the gRPC server, if any.
 
     release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the page at
-    `/`, whose calls show users to whoever can reach the service.
+    `/`, whose calls show users to whoever can reach the service. feature_log: folder for a sample of the features that
+    requests were answered with, and which share of them.
     """
     from serving import oip, oip_grpc  # KServe's SDK imports pandas; a single recommendation needs neither
 
     metrics = Metrics()
+    log = FeatureLog(*feature_log, metrics) if feature_log else None
     watcher = Watcher(
         Opening(
-            releases=releases, feature_repo=feature_repo, pool=Pool(), metrics=metrics, device=device, pinned=release
+            releases=releases,
+            feature_repo=feature_repo,
+            pool=Pool(),
+            metrics=metrics,
+            device=device,
+            pinned=release,
+            log=log,
         )
     )
     service = Service(watcher, metrics)
@@ -57,11 +67,15 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(watcher.start)
         service.tracer = tracer()
+        if log:
+            log.start()
         server = await oip_grpc.grpc_server(plane, grpc_address) if grpc_address else None
         yield
         if server:
             await server.stop(grace=5)
         watcher.stop()
+        if log:
+            await asyncio.to_thread(log.stop)
         if service.tracer:
             service.tracer.stop()
 
