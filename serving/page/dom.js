@@ -15,18 +15,19 @@ function make(tag, properties = {}, ...children) {
 
 /**
  * What the service answers; an Error with its own words where it refuses. body: posted as JSON, if given; a call without
- * one is made again where the service asks for that.
+ * one is made again, a few times, where the service asks for that.
  */
-async function call(path, body, headers = {}, again = false) {
+async function call(path, body, headers = {}, tries = 10) {
   let response;
   try {
     response = await fetch(path, body ? { method: "POST", body: JSON.stringify(body), headers } : { headers });
   } catch {
     throw new Error("The service does not answer. Is it running?");
   }
-  if (response.status === 503 && !body && !again) { // a cold store, or a release that is just being opened
+  if (response.status === 503 && !body && tries > 1) { // a cold store, or no release yet
+    get("status").textContent = "not ready yet, trying again …";
     await new Promise(wait => setTimeout(wait, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
-    return call(path, body, headers, true);
+    return call(path, body, headers, tries - 1);
   }
   const answer = await response.json();
   if (!response.ok) throw new Error(`${answer.error.message} ${answer.error.hint}`);
@@ -55,7 +56,7 @@ function short(number) {
 /** A raw feature value as people read it. */
 function shown(value, dtype) {
   if (value === null || value === undefined) return "—";
-  if (dtype === "UnixTimestamp") return String(value).slice(0, 16).replace("T", " ");
+  if (dtype === "UnixTimestamp") return String(value).slice(0, 16).replace("T", " ").replace(/ 00:00$/, "");
   if (dtype === "Array(Float32)") return `${value.length} numbers`;
   if (Array.isArray(value)) return value.length ? value.map(one => shown(one)).join(", ") : "none";
   if (typeof value === "boolean") return value ? "yes" : "no";

@@ -60,7 +60,7 @@ function rangeOf({ name, dtype, least, most, bins }, changed) {
   });
   const bars = bins.map(items => {
     const bar = make("i", { title: whole(items) });
-    bar.style.height = share(items / Math.max(...bins));
+    bar.style.height = share(Math.sqrt(items / Math.max(...bins))); // of the root, so that a long tail is seen
     return bar;
   });
   const number = text => time ? Date.parse(text) : Number(text);

@@ -25,6 +25,7 @@ function allOf(item) {
   const dtypes = new Map(state.about.columns.map(({ name, dtype }) => [name, dtype]));
   const list = make("dl", { className: "all" });
   for (const [name, value] of Object.entries(item.features)) {
+    if (value === item.item_id || name === state.about.title) continue; // the row says that already
     list.append(make("div", {}, make("dt", {}, words(name)), make("dd", {}, shown(value, dtypes.get(name)))));
   }
   return list;

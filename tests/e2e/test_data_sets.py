@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.raw import real
+from tests.serving.walk import walk
 
 pytestmark = pytest.mark.slow
 
@@ -16,6 +17,7 @@ def test_the_simulated_world_is_learned_to_nine_tenths_of_its_oracle(run, tmp_pa
     assert recall["two_tower"] >= 0.9 * recall["oracle"]
     assert recall["two_tower"] > recall["item_knn"] > recall["popularity"]
     assert (done.out / "releases" / done.record["release"] / "index.onnx").is_file()
+    assert walk(done.out / "releases")
 
 
 def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) -> None:
@@ -24,3 +26,4 @@ def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) ->
     recall = {model: figures["recall@20"] for model, figures in done.record["metrics"].items()}
     assert recall["two_tower"] > recall["item_knn"] > recall["popularity"] > 0
     assert all(gate["passed"] for gate in done.record["gates"].values())
+    assert not any(name.isdecimal() for name in walk(done.out / "releases"))  # titles

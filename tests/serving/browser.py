@@ -23,7 +23,7 @@ def opened(url, **context):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_context(**{"viewport": {"width": 1440, "height": 940}, **context}).new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(20_000)
         page.on("console", lambda message: said.append(message.text) if message.type != "verbose" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))

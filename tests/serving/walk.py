@@ -1,0 +1,34 @@
+"""A short walk over the page of a service on the releases of a real run."""
+
+from pathlib import Path
+
+from tests.serving.browser import opened
+from tests.serving.running import service
+
+# Whether all items that are shown have a value among their chips.
+SHOW = "wanted => [...document.querySelectorAll('#items .chips')].every(one => one.textContent.includes(wanted))"
+
+
+def walk(releases: Path) -> list[str]:
+    """Look at the first user, ask why, filter, find similar items; the names of what is recommended."""
+    with service(releases) as (_, port, _), opened(f"http://127.0.0.1:{port}/") as page:
+        page.wait_for_selector("#items > li .name")
+        for _ in range(8):  # a busy machine's store may take longer than a request waits
+            if page.locator("#history > li .name").count() and page.locator("#notice").is_hidden():
+                break
+            page.evaluate("document.getElementById('ask').requestSubmit()")
+            page.wait_for_timeout(1000)
+        names = page.locator("#items > li .name").all_inner_texts()
+        assert len(names) == 10 and page.locator("#history > li .name").count()
+        page.locator("#items [aria-label^=Why]").first.click()
+        page.wait_for_selector(".because li")
+        page.locator("#items [aria-label^=Similar]").first.click()
+        page.wait_for_selector("#similar-items > li:nth-child(10)")
+        page.keyboard.press("Escape")
+        value = page.locator("#filter .values label").first
+        wanted = value.locator("span").evaluate("element => element.firstChild.data")
+        value.click()
+        page.wait_for_function(SHOW, arg=wanted)
+        page.get_by_text("Made-up user").click()
+        page.wait_for_function("() => /^[1-9]/.test(document.getElementById('made-up-count').textContent)")
+        return names
