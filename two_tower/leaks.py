@@ -44,6 +44,7 @@ OWN_ITEM = 0.05  # share of the events on new items whose history may hold the i
 FUTURE = 0.7  # partial rank correlation with the number of events that follow
 _WINDOWS = (1, 7, 30)  # days before the middle of the data, whose counts are known then
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
+KNOWN_AHEAD = "known_ahead"
 _ROW = "two_tower_row"
 _NUMBERS = (Dtype.INT64, Dtype.FLOAT32, Dtype.FLOAT64, Dtype.TIMESTAMP)
 
@@ -70,7 +71,8 @@ def check(repo: Path, as_of: datetime | None = None, seed: int = 0) -> Verdict:
     """Look for features that know the future in a feature repository.
 
     Each feature of both services is read as of a sample of the interactions, and of moments around them. details:
-    `features`, what was measured of each; `untold`, the tests for which there was too little.
+    `features`, what was measured of each; `untold`, the tests for which there was too little. A field with the tag
+    `known_ahead=true` is measured and never flagged.
     as_of: interactions after it are left out. Raises InputError as `features.apply` and `features.contract` do.
     """
     apply(repo)
@@ -84,6 +86,9 @@ def check(repo: Path, as_of: datetime | None = None, seed: int = 0) -> Verdict:
             for test in (_shift_tests, _own_item_tests, _future_tests)
             for one in test(store, schema, tower, events, np.random.default_rng(seed))
         ]
+        ahead = _known_ahead(store)
+    for one in found:
+        one["leaks"] &= (one["view"], one["feature"]) not in ahead
     reasons = tuple(_sentence(one) for one in _worst(found))
     return Verdict(
         gate="leaks",
@@ -198,6 +203,17 @@ def _asof(store: FeatureStore, schema: Contract, tower: TowerName, keys: pa.Arra
         entity_df=pd.DataFrame(columns), features=service(store, _SERVICES[tower])
     ).to_arrow()
     return found.take(pc.sort_indices(found[_ROW]))
+
+
+def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:
+    """Fields that their owner says are known before the event, such as a wish list or a planned price."""
+    return {
+        (p.name, f.name)
+        for name in _SERVICES.values()
+        for p in service(store, name).feature_view_projections
+        for f in p.features
+        if f.tags.get(KNOWN_AHEAD) == "true"
+    }
 
 
 def _finding(test: str, view_name: str, f: Feature, leaks: bool, told: int, **measured: Any) -> dict[str, Any]:

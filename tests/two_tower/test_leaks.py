@@ -73,6 +73,13 @@ def test_a_total_over_all_data_in_a_static_table(repo: Path) -> None:
     edit(repo, "users", totals)
     assert named(check(repo)) == {("users", "age")}
 
+    definitions = repo / "definitions.py"
+    text = definitions.read_text()
+    tagged = text.replace('name="age", dtype=Int64, tags={', 'name="age", dtype=Int64, tags={"known_ahead": "true", ')
+    assert tagged != text
+    definitions.write_text(tagged)
+    assert check(repo).passed, "its owner says that it is known"
+
 
 @pytest.mark.slow
 def test_a_history_that_was_exported_at_the_end(repo: Path) -> None:
