@@ -1,4 +1,8 @@
+import math
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from worlds import checkerboard, every_encoding
@@ -8,7 +12,7 @@ from two_tower.config import TrainConfig
 from two_tower.encoders import prepare_table
 from two_tower.errors import InputError
 from two_tower.losses import LOSSES, similarity
-from two_tower.pulled import Split
+from two_tower.pulled import Pulled, Split
 from two_tower.train import choose_device, train
 
 SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15, "device": "cpu"}
@@ -97,3 +101,29 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="no CUDA device"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
+
+
+def with_column(world: Pulled, table: str, name: str, values: list) -> Pulled:
+    """The same world with one column of a table replaced."""
+    old = getattr(world, table)
+    place = old.schema.get_field_index(name)
+    return replace(world, **{table: old.set_column(place, name, pa.array(values, type=old.schema.field(name).type))})
+
+
+def test_a_number_that_is_none_reads_as_missing(tmp_path):
+    world = every_encoding()
+    spend = [math.nan if i % 3 else math.inf for i in range(world.user.num_rows)]
+    result = train(with_column(world, "user", "spend", spend), TrainConfig(epochs=1, device="cpu"), tmp_path)
+    assert math.isfinite(result["best"]["loss"])
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(tmp_path):
+    result = train(every_encoding(), TrainConfig(epochs=2, batch_size=100_000, device="cpu"), tmp_path)
+    assert len(result["history"]) == 2 and math.isfinite(result["best"]["loss"])
+
+
+def test_a_vocabulary_of_one_trains(tmp_path):
+    world = every_encoding()
+    one = with_column(world, "user", "country", ["a"] * world.user.num_rows)
+    assert math.isfinite(train(one, TrainConfig(epochs=1, device="cpu"), tmp_path)["best"]["loss"])
+    assert len(model.load(tmp_path).encoders.user[0].vocabulary) == 1
