@@ -8,7 +8,8 @@
 
 A step that judges keeps its artifacts and succeeds; the gate after it fails the run when the verdict is no, so that a
 person finds the reasons and the page that shows them. Steps whose inputs are unchanged are reused from the cache,
-except those that look at, or change, the world outside the pipeline: promote and all that follow it.
+except those that look at, or change, the world outside the pipeline: validate, which asks for the release that serves,
+and promote and all that follow it.
 
 What each step needs of a cluster is said in one place for all pipelines: `placement`.
 """
@@ -45,7 +46,7 @@ def line(
     """The whole line behind a feature repository. Both pipelines below are this, on another source."""
     pulled = pull(repo=repo, as_of=as_of, fingerprint=fingerprint, config=pull_config).outputs["pulled"]
 
-    judged_data = validate(pulled=pulled)
+    judged_data = validate(pulled=pulled, repo=repo, releases=releases, config=pull_config)
     data_gate = gate(verdict=judged_data.outputs["verdict"]).set_display_name("data-gate")
 
     judged_features = leaks(repo=repo, as_of=as_of, fingerprint=fingerprint).after(data_gate)
@@ -93,7 +94,7 @@ def line(
     )
     deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")
 
-    for step in (judged, told, promotion_gate, online, published, deployed, deploy_gate):
+    for step in (judged_data, data_gate, judged, told, promotion_gate, online, published, deployed, deploy_gate):
         step.set_caching_options(enable_caching=False)
     return published.outputs["Output"]
 

@@ -47,11 +47,14 @@ class PullConfig(Section):
 
     train_fraction, validation_fraction: shares of the interactions, in order of time; the rest is the test window.
     index_refreshes: how often the index is refreshed in the test window, as a nightly job would.
+    compare_with: whether the data gate holds data against those of the release that serves; "nothing" accepts a change
+        that is meant, once.
     """
 
     train_fraction: float = 0.8
     validation_fraction: float = 0.1
     index_refreshes: int = 8
+    compare_with: Literal["release", "nothing"] = "release"
 
     def check(self) -> None:
         self.require(0 < self.train_fraction < 1, "train_fraction", "between 0 and 1")

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 
-from two_tower import sources, split
+from two_tower import sources, split, stores
 from two_tower.catalogue import Catalogue
 from two_tower.config import PullConfig
 from two_tower.errors import InputError
@@ -69,7 +69,7 @@ def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Pa
     apply(repo)
     for name in TABLES:
         shutil.rmtree(folder / name, ignore_errors=True)  # of an earlier pull, which may have had more parts
-    with contextlib.chdir(repo), sources.ibis_session():
+    with _reading(repo), contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
         _check_sources(store, schema)
@@ -78,6 +78,8 @@ def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Pa
         micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
         bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()))
         rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
+        with _timed("state of the sources"):
+            states = _states(store, schema, bounds.as_of)
         with _timed("features as of the interactions"):
             for part, start in enumerate(range(0, rows.num_rows, WINDOW)):
                 window = rows.slice(start, WINDOW)
@@ -89,8 +91,6 @@ def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Pa
             items = _items(store, schema, rows[schema.item_key], bounds.as_of)
             for part, snapshot in enumerate(bounds.snapshots):
                 write_part(folder, "catalogue", part, _catalogue(store, schema, items, snapshot))
-        with _timed("state of the sources"):
-            states = _states(store, schema, bounds.as_of)
     write_description(folder, schema, bounds, states)
 
 
@@ -98,7 +98,7 @@ def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogu
     """Read the catalogue alone, as of an instant, to embed it again; write it to `folder`. Arguments as for `pull`."""
     folder = folder.resolve()
     apply(repo)
-    with contextlib.chdir(repo), sources.ibis_session():
+    with _reading(repo), contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
         _check_sources(store, schema)
@@ -133,6 +133,11 @@ def _states(store: FeatureStore, schema: Contract, as_of: datetime) -> dict[str,
     for tower in _SERVICES:
         for source, _ in _views(store, tower):
             found[source.name] = sources.state(store, source, _own_keys(source), as_of)
+            if not found[source.name]["rows"]:
+                raise InputError(
+                    f"feature view {source.name!r} has no rows, so that its features would all be missing. Fill its "
+                    f"source, or leave it out of the service {_SERVICES[tower]!r}."
+                )
     return found
 
 
@@ -243,6 +248,10 @@ def _items(store: FeatureStore, schema: Contract, interacted: pa.ChunkedArray, a
         found.append(sources.cast(keys, schema.item_key, schema.item_key_dtype).unique())
     items = pa.chunked_array(found).unique()
     return items.take(pc.array_sort_indices(items)).drop_null()
+
+
+def _reading(repo: Path) -> contextlib.AbstractContextManager[None]:
+    return stores.told(f"feature repository {repo.name} is read", "See offline_store in its feature_store.yaml.")
 
 
 def _utc(instant: datetime) -> datetime:

@@ -5,8 +5,9 @@ import tempfile
 from importlib.metadata import distributions
 from pathlib import Path
 
-from two_tower import release
+from two_tower import reference, release
 from two_tower.online_config import online_config
+from two_tower.pulled import Pulled
 from two_tower.runtime import open_session
 
 RECORDED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast")
@@ -35,4 +36,6 @@ def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, 
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / release.FEATURE_STORE
         store.write_text(online_config(repo.resolve()))
-        return release.publish(releases, [towers, index, store], manifest)
+        described_data = Path(folder) / release.REFERENCE
+        described_data.write_text(json.dumps(reference.describe(Pulled.read(pulled))))
+        return release.publish(releases, [towers, index, store, described_data], manifest)

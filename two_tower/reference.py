@@ -18,7 +18,6 @@ from two_tower.profile import numbers
 from two_tower.pulled import EVENT_TIMESTAMP, Pulled
 from two_tower.schema import Dtype, Encoding, Feature, TowerName
 
-REFERENCE = "reference.json"  # the file of a release
 VALUES = 500  # a feature with no more values is a domain, and is remembered in full
 BINS = 10
 LOST = 0.01  # share from which on a value that is gone is missed

@@ -55,7 +55,7 @@ def publish(served: Path, index: Path, catalogue: Catalogue, verdict: Verdict, r
     manifest = json.loads((served / release.MANIFEST).read_text())
     manifest["bounds"] = {**manifest["bounds"], "as_of": catalogue.as_of.isoformat()}
     manifest["gates"] = {**manifest["gates"], "refresh": {"passed": verdict.passed, "reasons": list(verdict.reasons)}}
-    kept = [served / name for name in ("user_tower.onnx", "item_tower.onnx", release.FEATURE_STORE)]
+    kept = [served / name for name in ("user_tower.onnx", "item_tower.onnx", release.REFERENCE, release.FEATURE_STORE)]
     return release.publish(releases, [*(path for path in kept if path.exists()), index], manifest)
 
 

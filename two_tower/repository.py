@@ -12,6 +12,7 @@ from feast.errors import FeastObjectNotFoundException, RegistryInferenceFailure
 from feast.repo_config import load_repo_config
 from feast.repo_operations import apply_total, get_repo_files, py_path_to_module
 
+from two_tower import stores
 from two_tower.errors import InputError, unknown
 from two_tower.schema import (
     INTERACTIONS_VIEW,
@@ -41,7 +42,8 @@ def apply(repo: Path) -> FeatureStore:
     if not (repo / CONFIG_FILE).is_file():
         raise InputError(f"{repo} holds no {CONFIG_FILE}. Give the folder of a Feast feature repository.")
     said = io.StringIO()
-    with contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(said):
+    applying = stores.told(f"feature repository {repo.name} is applied", f"See registry in its {CONFIG_FILE}.")
+    with applying, contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(said):
         try:
             apply_total(load_repo_config(repo, repo / CONFIG_FILE), repo, skip_source_validation=False)
         except FileNotFoundError as error:

@@ -5,7 +5,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import ibis
@@ -20,6 +20,7 @@ from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.reference import mix
 from two_tower.schema import Dtype
 
+_LAST = datetime(2261, 1, 1, tzinfo=UTC)  # Feast's PostgreSQL store needs an end
 _DAY = 86_400_000_000  # microseconds
 _INTEGER, _REAL = r"u?int\d+", r"halffloat|float|double"
 _NUMBER = rf"{_INTEGER}|{_REAL}|decimal.*"
@@ -91,7 +92,7 @@ def read(store: FeatureStore, view: FeatureView, columns: list[str], until: date
         join_key_columns=[source_column(view, c) for c in columns],
         feature_name_columns=[],
         timestamp_field=source_column(view, stamp),
-        end_date=until,
+        end_date=until or (None if isinstance(view.batch_source, FileSource) else _LAST),
     )
     table = job.to_arrow()
     return table.select([source_column(view, n) for n in names]).rename_columns(names)

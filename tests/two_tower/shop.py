@@ -146,10 +146,10 @@ def _table(**columns) -> pa.Table:
     return pa.table({n: pa.array(v, STAMP) if n in stamps else pa.array(v) for n, v in columns.items()})
 
 
-def write(folder: Path, definitions: str = DEFINITIONS, **replaced: pa.Table) -> Path:
+def write(folder: Path, definitions: str = DEFINITIONS, config: str = CONFIG, **replaced: pa.Table) -> Path:
     """The repository in `folder`, some of its tables replaced."""
     (folder / "data").mkdir(parents=True)
-    (folder / "feature_store.yaml").write_text(CONFIG)
+    (folder / "feature_store.yaml").write_text(config)
     (folder / "definitions.py").write_text(definitions)
     for name, table in (tables() | replaced).items():
         pq.write_table(table, folder / "data" / f"{name}.parquet")

@@ -210,6 +210,19 @@ def test_interactions_that_cannot_be_used_are_named(tmp_path, change, said):
         features.pull(repo, CONFIG, None, tmp_path / "pulled")
 
 
+def test_a_view_without_rows_is_named(tmp_path):
+    repo = shop.write(tmp_path / "repo", stock=shop.tables()["stock"].slice(0, 0))
+    with pytest.raises(InputError, match=r"feature view 'stock' has no rows.*leave it out of the service 'item_tower'"):
+        features.pull(repo, CONFIG, None, tmp_path / "pulled")
+
+
+def test_a_registry_file_of_something_else_is_named(tmp_path):
+    repo = shop.write(tmp_path / "repo")
+    (repo / "data" / "registry.db").write_bytes(b"\xff\xff not a registry of this version")
+    with pytest.raises(InputError, match="another version of Feast"):
+        features.apply(repo)
+
+
 def test_a_service_that_names_a_view_no_longer_there(tmp_path):
     repo = shop.write(tmp_path / "repo")
     store = features.apply(repo)
