@@ -79,6 +79,7 @@ class TrainConfig(Section):
     schedule: of the learning rate after `warmup` steps: constant, or falling to 0 with the last of `epochs`.
     averaging: share of the moving average of the weights that one step keeps.
     sparse_rows: embedding tables of at least so many rows are updated only where a batch touches them.
+    precision: of the towers' products in training; weights, losses and the optimiser stay float32.
     checkpoints: folder, or address in object storage, from which a run that was broken off goes on; `two-tower run` has
         one of its own, and on a cluster none are kept where it is empty. checkpoint_seconds: least time between two
         within an epoch; there is one after each epoch anyway.
@@ -113,6 +114,7 @@ class TrainConfig(Section):
     weight_decay: float = 1e-5
     averaging: float = 0.995
     sparse_rows: int = 100_000
+    precision: Literal["float32", "bfloat16"] = "float32"
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     mlflow: str = ""

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from two_tower.batches import Positives
+from two_tower.columns import Columns
 from two_tower.config import TrainConfig
 from two_tower.losses import joint_loss
 from two_tower.negatives import Negatives
 from two_tower.optimiser import Average, Optimiser
 from two_tower.ranks import Ranks
-from two_tower.towers import TwoTower
+from two_tower.towers import Tower, TwoTower
 
 
 class Trainer:
@@ -44,9 +45,9 @@ class Trainer:
         network.train()
         batch = positives.batch(rows)
         own = ranks.share(len(batch))
-        user = network.user.embed(positives.user_columns.take(batch.rows[own]))
+        user = self._embedded(network.user, positives.user_columns, batch.rows[own])
         found = self.negatives.candidates(batch, user, own)
-        part = network.item.embed(positives.item_columns.take(ranks.padded(found.rows)))
+        part = self._embedded(network.item, positives.item_columns, ranks.padded(found.rows))
         item = ranks.gathered(part, len(found.rows))
         every = item if found.stored is None else torch.cat([item, found.stored])
         weight = batch.weight[own]
@@ -59,6 +60,11 @@ class Trainer:
         self.average.follow(self.step)
         self.negatives.remember(batch, found, item)
         return ranks.total(loss)
+
+    def _embedded(self, tower: Tower, columns: Columns, rows: Tensor) -> Tensor:
+        low = self.config.precision == "bfloat16"
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=low):
+            return tower.embed(columns.take(rows)).float()
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the averaged weights by name, each shared table once."""

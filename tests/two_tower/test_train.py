@@ -35,6 +35,7 @@ MORE_WAYS = [
     {"loss": "triplet", "mining": "hard", "epochs": 40},  # which begins by drawing all points together
     *({"negatives": negatives, "sampled_negatives": 48} for negatives in ("uniform", "popularity")),
     {"schedule": "cosine", "warmup": 20},
+    {"precision": "bfloat16"},
 ]
 
 
