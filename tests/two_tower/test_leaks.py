@@ -45,6 +45,7 @@ def named(verdict: Verdict) -> set[tuple[str, str]]:
     return {(one["view"], one["feature"]) for one in verdict.details["features"] if one["leaks"]}
 
 
+@pytest.mark.slow
 def test_a_clean_repository_passes(repo: Path) -> None:
     verdict = check(repo)
     assert verdict.passed, verdict.reasons
@@ -58,6 +59,7 @@ def test_rows_stamped_with_their_own_event(repo: Path) -> None:
     assert "'user_activity', feature 'recent_items'" in verdict.reasons[0]
 
 
+@pytest.mark.slow
 def test_a_days_figures_stamped_with_the_days_beginning(repo: Path) -> None:
     edit(repo, "item_activity", restamped(timedelta(days=1)))
     found = named(check(repo))

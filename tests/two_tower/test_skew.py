@@ -128,6 +128,7 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
     path.write_text(change(text))
 
 
+@pytest.mark.slow
 def test_what_agrees_passes_and_what_parts_is_named_by_its_layer(made: Path) -> None:
     repo = made / "repo"
     releases, one = released(made, repo)
