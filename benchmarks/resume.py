@@ -1,9 +1,9 @@
 """Training killed at random moments, and run again: `python -m benchmarks.resume [--kills N]`.
 
-One run goes from beginning to end. Others, of the same settings on the same data, are killed by SIGKILL after a random
-time, whatever they are doing then, and started again until they end; a new one begins until N kills are done. A kill
-counts as resumed when the next process that lives to say so goes on from the newest checkpoint that was left, or
-begins anew where none was. Every run must leave the same weights as the unbroken one, bit for bit.
+One run goes from beginning to end. Others, of the same settings on the same data, are killed by SIGKILL at a random
+moment after they have begun, whatever they are doing then, and started again until they end; a new one begins until N
+kills are done. A kill counts as resumed when the next process that lives to say so goes on from the newest checkpoint
+that was left, or begins anew where none was. Every run must leave the same weights as the unbroken one, bit for bit.
 """
 
 import os
@@ -33,7 +33,9 @@ from pathlib import Path
 from benchmarks.positives import simulated
 from two_tower.config import TrainConfig
 from two_tower.train import train
-train(simulated(int(sys.argv[1])), TrainConfig.from_json(sys.argv[2]), Path(sys.argv[3]))
+pulled = simulated(int(sys.argv[1]))
+print("ready", flush=True)
+train(pulled, TrainConfig.from_json(sys.argv[2]), Path(sys.argv[3]))
 """
 
 
@@ -51,17 +53,16 @@ def main() -> None:
 
 def measure(kills: int, size: int, moments: random.Random, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """size: interactions."""
-    began = time.perf_counter()
-    said, killed = _run(size, CONFIG, folder / "whole", None)
+    said, killed, seconds = _run(size, CONFIG, folder / "whole", None)
     assert not killed, said
-    seconds, expected = time.perf_counter() - began, (folder / "whole/model.safetensors").read_bytes()
+    expected = (folder / "whole/model.safetensors").read_bytes()
     progress(f"unbroken: {seconds:.1f} s")
     kept = replace(CONFIG, checkpoints=str(folder / "checkpoints"))
     rows: list[dict[str, Any]] = []
     resumed, ended, equal, left, pending = 0, 0, True, 0, 0
     while len(rows) < kills or killed:
-        moment = moments.uniform(0.2, 1.0) * seconds if len(rows) < kills else None
-        said, was_killed = _run(size, kept, folder / "broken", moment)
+        moment = moments.uniform(0.0, 1.0) * seconds if len(rows) < kills else None
+        said, was_killed, _ = _run(size, kept, folder / "broken", moment)
         found = GOING_ON.search(said)
         if found or not left or not was_killed:
             resumed += pending * (int(found[1].replace(",", "") if found else 0) == left)
@@ -79,17 +80,18 @@ def measure(kills: int, size: int, moments: random.Random, folder: Path) -> tupl
     return rows, claims
 
 
-def _run(size: int, config: TrainConfig, folder: Path, seconds: float | None) -> tuple[str, bool]:
-    """What a process said, and whether it was killed after so many seconds."""
+def _run(size: int, config: TrainConfig, folder: Path, seconds: float | None) -> tuple[str, bool, float]:
+    """What a process said, whether it was killed, `seconds` after it had begun to train, and how long it trained."""
     command = [sys.executable, "-c", CHILD, str(size), config.to_json(), str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    timer = threading.Timer(seconds or 0, process.kill)
-    if seconds:
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    began, timer = time.perf_counter(), threading.Timer(seconds or 0, process.kill)
+    if seconds is not None:
         timer.start()
     said = process.communicate()[0]
     timer.cancel()
     assert process.returncode in (0, -signal.SIGKILL), said[-2000:]
-    return said, process.returncode != 0
+    return said, process.returncode != 0, time.perf_counter() - began
 
 
 def _newest(folder: Path) -> int:
