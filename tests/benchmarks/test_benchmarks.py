@@ -1,6 +1,7 @@
 """The quick form of each benchmark, so that none rots; and what they compute by themselves."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from benchmarks import harness, service, soak
 
 ROOT = Path(harness.__file__).parents[1]
+BESIDE = ROOT.parent / "shared" / "data"
 
 
 def run(name: str, file: Path, *arguments: str):
@@ -65,6 +67,22 @@ def test_training(tmp_path: Path):
 def test_resume(tmp_path: Path):
     claims = run("resume", tmp_path / "out.json")
     assert claims["kills"] == claims["resumed"] == 2 and claims["equal_weights"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any((Path(d) / "ml-100k").is_dir() for d in (os.environ.get("TWO_TOWER_DATA", "-"), BESIDE)),
+    reason="movielens-100k is in neither $TWO_TOWER_DATA nor ../shared/data",
+)
+def test_gate(tmp_path: Path):
+    claims = run("gate", tmp_path / "out.json")
+    assert claims["kinds"] == claims["caught"] == claims["named_column"] >= 5
+    assert claims["clean_sets"] == 1 and claims["false_alarms"] == 0 and claims["seconds_1m"] > 0
+
+
+@pytest.mark.slow
+def test_features(tmp_path: Path):
+    assert run("features", tmp_path / "out.json")["values_equal"] is True
 
 
 def test_calls_take_turns():

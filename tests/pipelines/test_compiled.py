@@ -13,7 +13,17 @@ from two_tower.errors import InputError
 
 GATES = {"data-gate", "leak-gate", "parity-gate", "promotion-gate", "deploy-gate", "refresh-gate"}
 UNCACHED = {
-    "training": {"promote", "report", "promotion-gate", "materialise", "publish", "deploy", "deploy-gate"},
+    "training": {
+        "validate",
+        "data-gate",
+        "promote",
+        "report",
+        "promotion-gate",
+        "materialise",
+        "publish",
+        "deploy",
+        "deploy-gate",
+    },
     "refresh_items": {"fetch", "refresh-gate", "publish-refreshed", "deploy", "deploy-gate"},
 }
 UNCACHED["dataset"] = UNCACHED["training"]
