@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--positives", type=int, default=200_000)
     given = parser.parse_args()
     described = machine()
-    size, steps, seconds = (12_000, 1, 0.1) if given.quick else (given.positives, 4, 20.0)
-    rows, claims = measure(size, steps, seconds)
+    size, seconds = (12_000, 0.1) if given.quick else (given.positives, 20.0)
+    rows, claims = measure(size, seconds)
     finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
 
 
-def measure(size: int, steps: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """steps: of each call that is timed."""
+def measure(size: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """size: interactions. Every call that is timed is one step, short enough to find a machine at rest."""
     progress(f"{size:,} interactions")
     pulled = simulated(size)
     encoders = fit(pulled)
@@ -63,16 +63,16 @@ def measure(size: int, steps: int, seconds: float) -> tuple[list[dict[str, Any]]
         trainers[mode] = Trainer(network, positives, config)
     runs: dict[str, Callable[[], object]] = {}
     for mode, trainer in trainers.items():
-        runs[f"ours, {mode}"] = _ours(trainer, steps)
-        runs[f"torch-rechub, {mode}"] = _theirs(trainer.positives, mode, steps)
+        runs[f"ours, {mode}"] = _ours(trainer)
+        runs[f"torch-rechub, {mode}"] = _theirs(trainer.positives, mode)
     progress(f"{len(trainers['pointwise'].positives):,} positives, {torch.get_num_threads()} threads; timing")
     taken = alternate(runs, seconds, least=2)
     least = {name: min(all_) for name, all_ in taken.items()}
     rows = [
         {
             "what": name,
-            "samples_per_second": round(steps * BATCH / least[name]),
-            "ms_per_step": round(least[name] / steps * 1e3, 2),
+            "samples_per_second": round(BATCH / least[name]),
+            "ms_per_step": round(least[name] * 1e3, 2),
             "bound_ms": "",
             "calls": len(taken[name]),
         }
@@ -89,23 +89,25 @@ def measure(size: int, steps: int, seconds: float) -> tuple[list[dict[str, Any]]
     }
 
 
-def _ours(trainer: Trainer, steps: int) -> Callable[[], object]:
-    batches = trainer.batches(1)
-    full = [rows for rows in batches if len(rows) == trainer.config.batch_size] or batches
-    place = 0
+def _ours(trainer: Trainer) -> Callable[[], object]:
+    full, place = _full(trainer), 0
 
     def run() -> None:
         nonlocal place
-        for _ in range(steps):
-            place += 1
-            loss = trainer.advance(full[place % len(full)])
-        assert math.isfinite(float(loss))
+        place += 1
+        assert math.isfinite(float(trainer.advance(full[place % len(full)])))
 
     return run
 
 
-def _theirs(positives: Positives, mode: str, steps: int) -> Callable[[], object]:
-    """One call is an epoch of `steps` batches."""
+def _full(trainer: Trainer) -> list[Tensor]:
+    """The batches of an epoch without the remainder."""
+    batches = trainer.batches(1)
+    return [rows for rows in batches if len(rows) == trainer.config.batch_size] or batches
+
+
+def _theirs(positives: Positives, mode: str) -> Callable[[], object]:
+    """One call is an epoch of one batch."""
     try:
         from torch_rechub.basic.features import SequenceFeature, SparseFeature
         from torch_rechub.models.matching import DSSM
@@ -114,7 +116,7 @@ def _theirs(positives: Positives, mode: str, steps: int) -> Callable[[], object]
     except ImportError:
         sys.exit("torch-rechub is not installed. Install the extra `bench`: pip install 'two-tower[bench]'.")
     pointwise, random = mode == "pointwise", np.random.default_rng(0)
-    rows = torch.from_numpy(random.integers(0, len(positives), steps * BATCH))
+    rows = torch.from_numpy(random.integers(0, len(positives), BATCH))
     if pointwise:
         rows = rows[: len(rows) // 2].repeat(2)
     user, country, recent = (part.long().numpy() for part in positives.user_columns.take(rows))
@@ -148,7 +150,7 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
     taken: dict[str, list[float]] = {}
     flops: dict[str, float] = {}
     moved: dict[str, float] = {}
-    batches = trainer.batches(2)
+    batches = _full(trainer)
     network.train()
     for number in range(rounds):
         clock = _Clock(taken)
@@ -224,15 +226,15 @@ def _numbers(parts: list[Tensor]) -> int:
 
 
 def _flops() -> float:
-    a = torch.randn(1024, 1024)
-    return 2 * 1024**3 / min(alternate({"": lambda: a @ a}, 0.5)[""])
+    a = torch.randn(512, 512)
+    return 2 * 512**3 / min(alternate({"": lambda: a @ a}, 1.0, least=50)[""])
 
 
 def _bandwidth() -> float:
     """Bytes a second, read and written, of a copy that no cache holds."""
-    a = torch.randn(32_000_000)
+    a = torch.randn(16_000_000)
     b = torch.empty_like(a)
-    return 8 * len(a) / min(alternate({"": lambda: b.copy_(a)}, 0.5)[""])
+    return 8 * len(a) / min(alternate({"": lambda: b.copy_(a)}, 1.0, least=30)[""])
 
 
 if __name__ == "__main__":
