@@ -71,6 +71,7 @@ def line(
         pulled=pulled,
         releases=releases,
         data_verdict=judged_data.outputs["verdict"],
+        leak_verdict=judged_features.outputs["verdict"],
         parity_verdict=exported.outputs["verdict"],
         promotion_verdict=judged.outputs["verdict"],
     )

@@ -33,6 +33,7 @@ def test_recall_is_one_and_an_unchanged_run_is_reused_until_data_change(run, rep
     assert record["metrics"]["popularity"]["recall@20"] < 0.5
     assert {gate: told["passed"] for gate, told in record["gates"].items()} == {
         "data": True,
+        "leaks": True,
         "parity": True,
         "promotion": True,
     }

@@ -164,5 +164,6 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{_name(str(key))} {_text(part)}" for key, part in value.items() if part not in (None, ""))
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
+        # A table of figures would bury the rest; the step's own page or artifact has it.
+        return f"{len(value):,} entries" if value and isinstance(value[0], Mapping) else ", ".join(map(_text, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

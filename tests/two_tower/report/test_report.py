@@ -163,6 +163,8 @@ def test_a_warning_of_a_gate_that_passed_is_shown(write):
 
 def test_what_a_gate_measured_can_be_unfolded(write):
     parity = Verdict(gate="parity", passed=True, details={"max_difference": {"user": 1.25e-7}, "batches": [1, 7]})
+    leaks = Verdict(gate="leaks", passed=True, details={"features": [{"view": "a"}, {"view": "b"}]})
+    assert "<dt>features</dt><dd>2 entries</dd>" in write(verdicts=[leaks])
     page = write(verdicts=[parity])
     assert "<dt>max difference</dt><dd>user 1.25e-07</dd><dt>batches</dt><dd>1, 7</dd>" in page
 
