@@ -181,6 +181,7 @@ def test_clients_that_go_away_and_a_sigterm_hurt_nobody(releases, tmp_path, feas
     assert all(json.loads(line)["level"] for line in log.splitlines())
 
 
+LONGEST_ADDRESS = 32_768  # bytes, that the HTTP parser takes for certain
 CONFORMANCE = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
 
 
@@ -205,7 +206,8 @@ def test_nothing_in_the_openapi_document_makes_the_service_fail(releases, releas
                     nonlocal cases
                     cases += 1
                     response = case.call(headers=TOKEN)
-                    if response.status_code != 503:
+                    # An address that the HTTP parser refuses never reaches the application, which speaks JSON.
+                    if response.status_code != 503 and len(response.request.url) < LONGEST_ADDRESS:
                         case.validate_response(response, checks=checks)
 
                 with suppress(Unsatisfiable):  # an operation without parameters has nothing that is not allowed

@@ -46,6 +46,7 @@ def serving(log, **environment: str):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "pipelines", "serve", "--releases", RELEASES, "--port", str(port)]
+    command += ["--grpc-port", "0"]  # any that is free
     address = f"http://127.0.0.1:{port}"
     with (
         log.open("w") as file,
