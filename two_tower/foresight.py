@@ -18,6 +18,7 @@ import numpy as np
 from two_tower.inputs import Array
 
 LEAST = 30  # events or keys on which a test must stand
+CARRIERS = 10  # keys that must carry a correlation; of 30 keys with even ranks some 17 do
 MOST_HONEST = 0.5  # a leak's values change after the event at most this many times as often as before it
 PERMUTATIONS = 20
 
@@ -97,6 +98,8 @@ def future(values: Array, past: Array, following: Array, seed: int = 0) -> Futur
     given = np.column_stack([np.ones(len(known)), *(_ranks(column[known]) for column in past.T)])
     rest = _residual(_ranks(values[known]), given)
     ahead = _residual(_ranks(following[known]), given)
+    if min(_carriers(rest), _carriers(ahead)) < CARRIERS:
+        return Future(correlation=0.0, chance=0.0, keys=0)
     rng = np.random.default_rng(seed)
     chance = max(abs(_correlation(rest, rng.permutation(ahead))) for _ in range(PERMUTATIONS))
     return Future(correlation=abs(_correlation(rest, ahead)), chance=chance, keys=len(known))
@@ -111,6 +114,17 @@ def _ranks(values: Array) -> Array:
 
 def _residual(values: Array, given: Array) -> Array:
     return np.asarray(values - given @ np.linalg.lstsq(given, values, rcond=None)[0])
+
+
+def _carriers(rest: Array) -> float:
+    """How many keys carry the variance: all where it is even, 1 where one key has all of it (participation ratio).
+
+    Where the past explains all but a few keys, such as the one user whose session lies across the instant, these alone
+    would make any correlation.
+    """
+    squares = (rest - rest.mean()) ** 2
+    fourth = float((squares**2).sum())
+    return float(squares.sum() ** 2 / fourth) if fourth > 0 else 0.0
 
 
 def _correlation(one: Array, other: Array) -> float:

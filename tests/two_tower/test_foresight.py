@@ -63,3 +63,13 @@ def test_a_good_hint_is_no_leak_and_neither_is_chance(counts) -> None:
     assert not told.leaks(0.7)
     assert not future(noise, past[:, None], following).leaks(0.7)
     assert future(np.full(KEYS, np.nan), past[:, None], following).keys == 0
+
+
+def test_one_key_across_the_instant_makes_no_leak() -> None:
+    """An honest count, but for one user in the middle of a long session; hardly anybody else goes on."""
+    rng = np.random.default_rng(0)
+    past = rng.integers(1, 200, 4000).astype(np.float64)
+    following = np.zeros(4000)
+    values = past.copy()
+    following[7], values[7] = 300, past[7] - 1
+    assert future(values, past[:, None], following).keys == 0
