@@ -6,16 +6,12 @@ names the damaged column. The clean sets, judged likewise, are those in which no
 gate on a million interactions (movielens-1m).
 """
 
-import contextlib
-import io
 import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.damage import KINDS, MOVIELENS, RETAIL, Damage
-from benchmarks.harness import arguments, finish, machine, progress
+from benchmarks.harness import arguments, finish, machine, progress, quiet
 from two_tower import reference
 from two_tower.activity import item_activity, user_activity
 from two_tower.config import PullConfig
@@ -98,7 +94,7 @@ def measure(folder: Path, data: Path, *, quick: bool) -> tuple[list[dict[str, An
 def _world(name: str, folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]:
     """A data set as it is, and the reference of some days earlier; its repository stays in `folder`/repo."""
     source = DATASETS[name].source
-    with _quiet():
+    with quiet():
         prepare(name, data / source.folder if source else None, folder / "repo")
         pulled = pull(folder / "repo", PullConfig(), None, folder / "pulled")
         earlier = pulled.bounds.as_of - timedelta(days=DAYS_BEFORE[name])
@@ -121,7 +117,7 @@ def _damaged(kind: Damage, folder: Path, as_of: datetime, before: dict[str, Any]
         if table is not tables[name]:
             pq.write_table(table, repo / "data" / f"{name}.parquet")
     try:
-        with _quiet():
+        with quiet():
             pulled = pull(repo, PullConfig(), as_of, folder / "pulled")
             verdict = validate(pulled, folder / "report.html", before)
     except InputError as error:
@@ -194,7 +190,7 @@ def _globo(folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]:
         )
         repo = folder / GLOBO / f"week-{place}"
         _write_week(clicks.filter(pa.array(inside)), repo)
-        with _quiet():
+        with quiet():
             weeks.append(pull(repo, PullConfig(), None, folder / GLOBO / "pulled"))
     return weeks[1], json.loads(json.dumps(reference.describe(weeks[0])))
 
@@ -228,17 +224,6 @@ def _write_week(clicks: pa.Table, repo: Path) -> None:
     }
     for name, table in tables.items():
         pq.write_table(table, repo / "data" / f"{name}.parquet")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 if __name__ == "__main__":

@@ -4,11 +4,7 @@ The users and the towers are the checkerboard's, trained for one epoch; how good
 are unit vectors at random in the towers' embedding space, with the ids `first`, `first` + 1, …
 """
 
-import contextlib
-import io
 import json
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.harness import progress
+from benchmarks.harness import progress, quiet
 from two_tower import index, release
 from two_tower.config import PullConfig, TrainConfig
 from two_tower.datasets.prepare import prepare
@@ -60,7 +56,7 @@ def make(folder: Path, redis_port: int | None = None) -> World:
     """A Feast repository with a filled online store (SQLite, or Redis on a loopback port), and exported towers."""
     progress("making the world: feature store, towers")
     repo = folder / "repo"
-    with _quiet():
+    with quiet():
         prepare("checkerboard", None, repo)
         if redis_port:
             config = yaml.safe_load((repo / "feature_store.yaml").read_text())
@@ -107,14 +103,3 @@ def item_vectors(items: int, seed: int = 0) -> Array:
     """The embeddings of a release's items, unit length, float32 [items, DIM]."""
     vectors = np.random.default_rng(seed).standard_normal((items, DIM), dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield

@@ -28,7 +28,6 @@ def run(name: str, file: Path, *arguments: str):
 
 @pytest.mark.slow
 def test_index(tmp_path: Path):
-    pytest.importorskip("faiss")
     claims = run("index", tmp_path / "out.json", "--items", "30000")
     assert claims["recall@100"] == 1
     names = {"single_ratio_vs_faiss_flat", "single_ratio_vs_memory_read", "batch32_ratio_vs_faiss_flat"}
@@ -38,8 +37,6 @@ def test_index(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
 def test_service(tmp_path: Path):
-    pytest.importorskip("faiss")
-    pytest.importorskip("kserve")
     claims = run("service", tmp_path / "out.json")
     assert claims["failed"] == 0 and claims["throughput_ratio_10k"] > 1 and claims["p99_ms_10k"] > 0
     assert "overhead_ms_p50" in claims
@@ -57,7 +54,6 @@ def test_soak(tmp_path: Path):
 
 @pytest.mark.slow
 def test_training(tmp_path: Path):
-    pytest.importorskip("torch_rechub")
     claims = run("training", tmp_path / "out.json")
     assert claims["ratio_vs_torch_rechub_in_batch"] > 2 and claims["ratio_vs_torch_rechub_bce"] > 0.3
     assert claims["bound_share"] > 0

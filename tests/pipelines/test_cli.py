@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it refuses, and how it says so."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from tests.two_tower import parts
 from two_tower import __version__, release
 
 
-def two_tower(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "pipelines", *arguments], capture_output=True, text=True, timeout=120)
+def two_tower(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_releases_and_recommendations_as_json(tmp_path: Path) -> None:
 
 def test_a_release_can_be_read_off_the_table_on_a_narrow_terminal(tmp_path: Path) -> None:
     name = release.publish(tmp_path / "releases", [parts.write(tmp_path / "parts")], parts.manifest())
-    assert name in two_tower("releases", "list", "--releases", str(tmp_path / "releases")).stdout
+    assert name in two_tower("releases", "list", "--releases", str(tmp_path / "releases"), COLUMNS="60").stdout
 
 
 def test_version() -> None:

@@ -15,7 +15,8 @@ def opened(url, **context):
 
     context: of Playwright's new_context, such as color_scheme and viewport.
     """
-    sync_api = pytest.importorskip("playwright.sync_api")
+    from playwright import sync_api
+
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")

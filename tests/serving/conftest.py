@@ -19,9 +19,10 @@ from serving.web import create_app
 @pytest.fixture(scope="session")
 def feast_repo(tmp_path_factory):
     """A Feast repository whose SQLite online store holds USERS."""
-    pd = pytest.importorskip("pandas")
-    feast = pytest.importorskip("feast")
-    types = pytest.importorskip("feast.types")
+    import feast
+    import pandas as pd
+    from feast import types
+
     repo = tmp_path_factory.mktemp("feast")
     (repo / "feature_store.yaml").write_text(
         "project: tiny\nprovider: local\nregistry: data/registry.db\noffline_store: {type: duckdb}\n"

@@ -201,7 +201,6 @@ def running(tmp_path_factory, feast_repo):
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_tritonclient(running, protocol):
     """In a process of its own: its gRPC messages and KServe's have the same names, which one process takes once."""
-    pytest.importorskip("tritonclient")
     port, release = running
     script = [sys.executable, str(Path(__file__).with_name("triton_peer.py")), protocol, str(port), release]
     ran = subprocess.run(script, capture_output=True, text=True, check=False)
@@ -209,7 +208,8 @@ def test_tritonclient(running, protocol):
 
 
 def test_kserves_own_client_over_rest_and_grpc(running):
-    kserve = pytest.importorskip("kserve")
+    import kserve
+
     port, release = running
 
     def request():

@@ -1,13 +1,12 @@
 import json
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from two_tower import choice
 from two_tower.index import build
-
-faiss = pytest.importorskip("faiss")
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])

@@ -55,9 +55,11 @@ def test_the_curve_and_the_exposure_counted_by_hand(pulled, towers):
     report = evaluate(pulled, towers, None, CONFIG)
     own = dict(zip(CURVE_AT, report.curve["two_tower"], strict=True))
     assert own[20] == report.metrics["two_tower"]["recall@20"]
+    assert own[100] == report.metrics["two_tower"]["recall@100"] > own[20]
     assert own[1] == pytest.approx(1 / 2 / 3), "e9 comes first"
     # Of three users' first 20, all from e9 down to c0: the last 40 of 50 items, of which bands hold 5 each.
-    assert report.exposure["two_tower"] == [0] * 2 + [pytest.approx(x) for x in report.exposure["two_tower"][2:]]
+    assert report.exposure["two_tower"][:2] == [0, 0]
+    assert sum(report.exposure["two_tower"]) == pytest.approx(1)
     assert sum(report.exposure["popularity"]) == pytest.approx(1)
     assert report.exposure["taken"][0] == pytest.approx(2 / 3), "a1 twice; e9 is among the last"
 
