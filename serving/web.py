@@ -79,8 +79,21 @@ def create_app(
         if service.tracer:
             service.tracer.stop()
 
-    own = [
-        *(Page(service.served, watcher.listed).routes() if page else ()),
+    own = [*(Page(service.served, watcher.listed).routes() if page else ()), *_routes(service)]
+    app = Starlette(routes=[*own, *oip.routes(plane)], lifespan=lifespan, exception_handlers=HANDLERS)
+    paths = {route.path for route in own}
+
+    def route_of(scope: Scope) -> str:
+        """A route's own path; clients must not be able to make up label values."""
+        path: str = scope["path"]
+        return path if path in paths else oip.route_of(path)
+
+    return Edge(app, service.recommend, metrics, route_of)
+
+
+def _routes(service: "Service") -> list[Route]:
+    """All but the protocol's and the page's."""
+    return [
         Route("/openapi.json", service.openapi),
         Route(LEAN, service.recommend_slowly, methods=["POST"]),
         Route("/v1/similar", service.similar, methods=["POST"]),
@@ -91,15 +104,6 @@ def create_app(
         Route("/v2/health/ready", service.ready),
         Route("/metrics", service.metrics),
     ]
-    app = Starlette(routes=[*own, *oip.routes(plane)], lifespan=lifespan, exception_handlers=HANDLERS)
-    paths = {route.path for route in own}
-
-    def route_of(scope: Scope) -> str:
-        """A route's own path; clients must not be able to make up label values."""
-        path: str = scope["path"]
-        return path if path in paths else oip.route_of(path)
-
-    return Edge(app, service.recommend, metrics, route_of)
 
 
 class Service:
