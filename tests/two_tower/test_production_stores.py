@@ -18,12 +18,7 @@ from two_tower.config import PullConfig
 from two_tower.errors import InputError
 from two_tower.repository import open_store
 
-pytestmark = [
-    pytest.mark.slow,
-    # Feast leaves its connections to PostgreSQL to the garbage collector.
-    pytest.mark.filterwarnings("ignore:.*psycopg.*was deleted while still open:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <function BaseConnection.__del__"),
-]
+pytestmark = pytest.mark.slow
 CONFIG = PullConfig(train_fraction=0.6, validation_fraction=0.2)
 PRODUCTION = """
 project: shop
@@ -42,6 +37,21 @@ offline_store: {type: postgres, host: 127.0.0.1, port: PORT, database: postgres,
 online_store: {type: sqlite, path: data/online.db}
 entity_key_serialization_version: 3
 """
+
+
+@pytest.fixture(autouse=True)
+def connections(monkeypatch: pytest.MonkeyPatch):
+    """Close what Feast leaves open, which would warn in whichever later test the garbage collector runs."""
+    opened, connect = [], psycopg.connect
+
+    def recorded(*args, **kwargs):
+        opened.append(connect(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(psycopg, "connect", recorded)
+    yield
+    for connection in opened:
+        connection.close()
 
 
 @pytest.fixture(scope="module")
