@@ -159,7 +159,7 @@ def _measured(what: str, repo: Path) -> dict[str, float]:
 
 def _ours(repo: Path) -> Any:
     from two_tower.config import PullConfig
-    from two_tower.features import pull_into
+    from two_tower.data.features import pull_into
 
     return lambda: pull_into(repo, PullConfig(), None, repo / "pulled")
 
@@ -185,7 +185,7 @@ RUNS = {"ours": _ours, "feast": _feast}
 
 def _equal(repo: Path) -> bool:
     """Whether both found the same values for the same interactions."""
-    from two_tower.pulled import Pulled
+    from two_tower.data.pulled import Pulled
 
     pulled = Pulled.read(repo / "pulled", ("interactions", "user", "item"))
     keys = ["event_timestamp", "user_id", "item_id"]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import alternate, arguments, finish, machine, progress
-from two_tower.index import Index, build
+from two_tower.retrieval.index import Index, build
 
 K = 100
 BATCH = 32

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
+from two_tower.data.pulled import Bounds, Pulled
 from two_tower.inputs import ARROW_TYPES
-from two_tower.pulled import Bounds, Pulled
 from two_tower.schema import Contract, Dtype, feature
 
 USERS, ITEMS, RECENT = 6_040, 3_706, 20  # users and items as in MovieLens-1M

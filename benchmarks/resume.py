@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from benchmarks.positives import simulated
 from two_tower.config import TrainConfig
-from two_tower.train import train
+from two_tower.training.train import train
 pulled = simulated(int(sys.argv[1]))
 print("ready", flush=True)
 train(pulled, TrainConfig.from_json(sys.argv[2]), Path(sys.argv[3]))

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import processes, world
 from benchmarks.harness import arguments, finish, machine, progress
-from two_tower.release import activate
+from two_tower.releases.release import activate
 
 K = 100
 CONNECTIONS = (1, 16, 64)

@@ -26,11 +26,11 @@ import numpy as np
 
 from benchmarks import processes, world
 from benchmarks.harness import arguments, finish, machine, progress
-from two_tower import release
-from two_tower.embed import tower_inputs
+from two_tower.data.online import online_rows
+from two_tower.data.repository import open_store
 from two_tower.inputs import table_from_rows
-from two_tower.online import online_rows
-from two_tower.repository import open_store
+from two_tower.releases import release
+from two_tower.retrieval.embed import tower_inputs
 from two_tower.runtime import open_session
 
 K = 20

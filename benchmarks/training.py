@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from benchmarks.harness import alternate, arguments, finish, machine, progress
 from benchmarks.positives import ITEMS, USERS, simulated
-from two_tower.batches import Positives
 from two_tower.config import TrainConfig
-from two_tower.encoders import fit
 from two_tower.losses import joint_loss
-from two_tower.towers import TwoTower
-from two_tower.trainer import Trainer
+from two_tower.training.batches import Positives
+from two_tower.training.encoders import fit
+from two_tower.training.towers import TwoTower
+from two_tower.training.trainer import Trainer
 
 BATCH, DIM, HIDDEN, WIDTH = 4096, 64, 128, 32
 SHARED = {"dim": DIM, "hidden": HIDDEN, "feature_dim": WIDTH, "dropout": 0.0, "temperature": 1.0, "device": "cpu"}

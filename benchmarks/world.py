@@ -15,17 +15,18 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.harness import progress, quiet
-from two_tower import index, release
 from two_tower.config import PullConfig, TrainConfig
+from two_tower.data.features import materialize, pull
+from two_tower.data.online_config import online_config
+from two_tower.data.pulled import Pulled
 from two_tower.datasets.prepare import prepare
-from two_tower.export import export
-from two_tower.features import materialize, pull
+from two_tower.exporting.export import export
 from two_tower.inputs import ARROW_TYPES, Array
-from two_tower.model import load
-from two_tower.online_config import online_config
-from two_tower.pulled import Pulled
+from two_tower.releases import release
+from two_tower.retrieval import index
 from two_tower.schema import POPULARITY
-from two_tower.train import train
+from two_tower.training.model import load
+from two_tower.training.train import train
 
 DIM = 64
 

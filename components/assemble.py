@@ -15,8 +15,8 @@ def assemble(
     """All embedded shards of the newest catalogue as one retrieval graph."""
     from pathlib import Path
 
-    from two_tower.pulled import Pulled
-    from two_tower.shards import assemble_pulled
+    from two_tower.data.pulled import Pulled
+    from two_tower.retrieval.shards import assemble_pulled
 
     assemble_pulled(
         Path(towers.path), Pulled.read(Path(pulled.path)), [Path(part.path) for part in parts], Path(index.path)

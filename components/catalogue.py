@@ -9,7 +9,7 @@ def catalogue(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, catal
     from datetime import datetime
     from pathlib import Path
 
-    from two_tower.features import pull_catalogue
+    from two_tower.data.features import pull_catalogue
 
     until = datetime.fromisoformat(as_of) if as_of else None
     pull_catalogue(Path(repo.path), until, Path(catalogue.path))

@@ -15,8 +15,9 @@ def deploy(
     """A published release, staged, asked real questions, and promoted or rolled back."""
     from pathlib import Path
 
-    from two_tower import deploy, replay
+    from two_tower.checks import replay
     from two_tower.config import DeployConfig
+    from two_tower.releases import deploy
 
     settings = DeployConfig.from_json(config)
     decided = deploy.deploy(release, releases, replay.read(Path(questions.path)), settings)

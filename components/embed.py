@@ -13,7 +13,7 @@ def embed(
     """One shard of the catalogue, such as `2/4`, through the item tower."""
     from pathlib import Path
 
-    from two_tower.catalogue import Catalogue
-    from two_tower.shards import embed_part
+    from two_tower.data.catalogue import Catalogue
+    from two_tower.retrieval.shards import embed_part
 
     embed_part(Path(towers.path), Catalogue.read(Path(catalogue.path)), part, Path(embedded.path))

@@ -17,9 +17,9 @@ def evaluate(
     from pathlib import Path
 
     from two_tower.config import EvaluationConfig
-    from two_tower.evaluate import evaluate
-    from two_tower.metrics import roc
-    from two_tower.pulled import Pulled
+    from two_tower.data.pulled import Pulled
+    from two_tower.evaluation.evaluate import evaluate
+    from two_tower.evaluation.metrics import roc
 
     oracle = Path(repo.path) / "oracle"
     settings = EvaluationConfig.from_json(config)

@@ -13,9 +13,9 @@ def export(
     """One ONNX file a tower, and the parity gate's verdict on them."""
     from pathlib import Path
 
-    from two_tower import export, parity
-    from two_tower.model import load
-    from two_tower.pulled import Pulled
+    from two_tower.data.pulled import Pulled
+    from two_tower.exporting import export, parity
+    from two_tower.training.model import load
 
     trained = load(Path(model.path))
     export.export(trained, Path(towers.path))

@@ -8,6 +8,6 @@ def fetch(releases: str, served: dsl.Output[dsl.Model]) -> None:
     """The release that serves now, verified."""
     from pathlib import Path
 
-    from two_tower.refresh import fetch
+    from two_tower.releases.refresh import fetch
 
     fetch(releases, Path(served.path))

@@ -12,7 +12,7 @@ def index(
     """The newest catalogue, embedded, as a retrieval graph."""
     from pathlib import Path
 
-    from two_tower.embed import build_index
-    from two_tower.pulled import Pulled
+    from two_tower.data.pulled import Pulled
+    from two_tower.retrieval.embed import build_index
 
     build_index(Path(towers.path), Pulled.read(Path(pulled.path)), Path(index.path))

@@ -9,7 +9,7 @@ def leaks(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, verdict: 
     from datetime import datetime
     from pathlib import Path
 
-    from two_tower.leaks import check
+    from two_tower.checks.leaks import check
 
     check(Path(repo.path), datetime.fromisoformat(as_of) if as_of else None).write(Path(verdict.path))
     verdict.metadata["fingerprint"] = fingerprint

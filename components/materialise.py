@@ -8,7 +8,7 @@ def materialise(repo: dsl.Input[dsl.Artifact], pulled: dsl.Input[dsl.Dataset]) -
     """The newest feature values into the online store, for the service to read."""
     from pathlib import Path
 
-    from two_tower.features import materialize
-    from two_tower.pulled import Pulled
+    from two_tower.data.features import materialize
+    from two_tower.data.pulled import Pulled
 
     materialize(Path(repo.path), Pulled.read(Path(pulled.path)).bounds.as_of)

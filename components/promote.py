@@ -15,9 +15,9 @@ def promote(
     from pathlib import Path
 
     from two_tower.config import EvaluationConfig
-    from two_tower.evaluate import Report
-    from two_tower.promotion import decide
-    from two_tower.pulled import Pulled
+    from two_tower.data.pulled import Pulled
+    from two_tower.evaluation.evaluate import Report
+    from two_tower.evaluation.promotion import decide
 
     decide(
         Report.read(Path(evaluation.path)),

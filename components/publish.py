@@ -17,8 +17,9 @@ def publish(
     """The release, written in full and named, with questions to ask of it; returns its id."""
     from pathlib import Path
 
-    from two_tower import publish, replay
-    from two_tower.pulled import Pulled
+    from two_tower.checks import replay
+    from two_tower.data.pulled import Pulled
+    from two_tower.releases import publish
 
     replay.write(replay.of_pulled(Pulled.read(Path(pulled.path))), Path(questions.path))
     folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, summary))

@@ -16,7 +16,7 @@ def pull(
     from pathlib import Path
 
     from two_tower.config import PullConfig
-    from two_tower.features import pull_into
+    from two_tower.data.features import pull_into
 
     until = datetime.fromisoformat(as_of) if as_of else None
     pull_into(Path(repo.path), PullConfig.from_json(config), until, Path(pulled.path))

@@ -16,8 +16,8 @@ def refresh(
     """All embedded shards as one retrieval graph, and whether it may replace the one that serves."""
     from pathlib import Path
 
-    from two_tower.catalogue import Catalogue
-    from two_tower.refresh import assemble
+    from two_tower.data.catalogue import Catalogue
+    from two_tower.releases.refresh import assemble
 
     folders = [Path(part.path) for part in parts]
     judged = assemble(Path(served.path), Catalogue.read(Path(catalogue.path)), folders, Path(index.path))

@@ -21,7 +21,7 @@ def report(
     """One page for people, and the same as JSON for scripts."""
     from pathlib import Path
 
-    from two_tower.summary import write
+    from two_tower.report.summary import write
 
     write(
         title,

@@ -8,7 +8,7 @@ def snapshot(pulled: dsl.Input[dsl.Dataset], catalogue: dsl.Output[dsl.Dataset])
     """The newest catalogue of what was pulled, apart from the interactions, for the shards to read."""
     from pathlib import Path
 
-    from two_tower.catalogue import Catalogue
-    from two_tower.pulled import Pulled
+    from two_tower.data.catalogue import Catalogue
+    from two_tower.data.pulled import Pulled
 
     Catalogue.of(Pulled.read(Path(pulled.path))).write(Path(catalogue.path))

@@ -9,7 +9,7 @@ def train(pulled: dsl.Input[dsl.Dataset], config: str, model: dsl.Output[dsl.Mod
     from pathlib import Path
 
     from two_tower.config import TrainConfig
-    from two_tower.pulled import Pulled
-    from two_tower.train import train
+    from two_tower.data.pulled import Pulled
+    from two_tower.training.train import train
 
     train(Pulled.read(Path(pulled.path)), TrainConfig.from_json(config), Path(model.path))

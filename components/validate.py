@@ -15,10 +15,10 @@ def validate(
     """The data gate's verdict, by suites that follow from the contract and from the data of the release that serves."""
     from pathlib import Path
 
+    from two_tower.checks.expectations import validate
     from two_tower.config import PullConfig
-    from two_tower.expectations import validate
-    from two_tower.pulled import Pulled
-    from two_tower.release import served_reference
+    from two_tower.data.pulled import Pulled
+    from two_tower.releases.release import served_reference
 
     found = Pulled.read(Path(pulled.path))
     compared = PullConfig.from_json(config).compare_with == "release"

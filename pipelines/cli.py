@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from two_tower import __version__
 from two_tower.errors import InputError, unknown
-from two_tower.storage import StorageError
+from two_tower.releases.storage import StorageError
 
 app = typer.Typer(
     name="two-tower",
@@ -287,7 +287,7 @@ def recommend(
 @releases_app.command("list")
 def list_(releases: Releases, as_json: AsJson = False) -> None:
     """List the releases, the newest first; the current one is marked."""
-    from two_tower import release
+    from two_tower.releases import release
 
     if as_json:
         listed = release.list_releases(releases)
@@ -314,7 +314,7 @@ def list_(releases: Releases, as_json: AsJson = False) -> None:
 @releases_app.command()
 def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()] = None) -> None:
     """Verify a release and print its manifest; the current one's without an id."""
-    from two_tower import release
+    from two_tower.releases import release
 
     wanted = release_id or release.current(releases)
     if wanted is None:
@@ -325,7 +325,7 @@ def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()]
 @releases_app.command()
 def activate(releases: Releases, release_id: Annotated[str, typer.Argument()]) -> None:
     """Verify a release and make it the current one."""
-    from two_tower import release
+    from two_tower.releases import release
 
     release.activate(releases, release_id)
     out.print(f"current: {release_id}")
@@ -334,7 +334,7 @@ def activate(releases: Releases, release_id: Annotated[str, typer.Argument()]) -
 @releases_app.command()
 def rollback(releases: Releases) -> None:
     """Make the release before the current one current again."""
-    from two_tower import release
+    from two_tower.releases import release
 
     out.print(f"current: {release.rollback(releases)}")
 

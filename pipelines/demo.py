@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.run import Request, run_training
-from two_tower import release
 from two_tower.datasets import load
+from two_tower.releases import release
 
 DATASET = "sample"
 SHOWN = ("category", "origin", "price", "tags")

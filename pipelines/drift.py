@@ -18,8 +18,8 @@ _STYLES = {"much": "red", "some": "yellow", "unknown": "dim", "none": None}
 def look(releases: str, release: str, feature_log: Path, since: str, json_file: Path | None, out: Console) -> int:
     """Print a row a feature; returns 3 where one has moved much."""
     from pipelines.run import check_instant
-    from two_tower import drift
-    from two_tower.release import current, local_copy, verify
+    from two_tower.checks import drift
+    from two_tower.releases.release import current, local_copy, verify
     from two_tower.schema import Contract
 
     wanted = release or current(releases)

@@ -14,7 +14,7 @@ from two_tower.gates import Verdict
 def look(feature_repo: Path, as_of: str, out: Console, err: Console) -> int:
     """Print a row a feature and a sentence a leak; returns the exit status."""
     from pipelines.run import check_instant
-    from two_tower.leaks import check
+    from two_tower.checks.leaks import check
 
     if as_of:
         check_instant(as_of)

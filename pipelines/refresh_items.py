@@ -17,8 +17,8 @@ from components.fetch import fetch
 from components.gate import gate
 from components.publish_refreshed import publish_refreshed
 from components.refresh import refresh
-from two_tower.catalogue import parts
 from two_tower.config import Settings
+from two_tower.data.catalogue import parts
 
 DEFAULTS = Settings()
 

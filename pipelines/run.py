@@ -108,7 +108,7 @@ def run_training(request: Request, out: Console, err: Console) -> int:
         **config_arguments(settings),
     }
     if request.feature_repo:
-        from two_tower.fingerprint import fingerprint
+        from two_tower.data.fingerprint import fingerprint
 
         repo = request.feature_repo.resolve()
         pipeline, source = training, {"feature_repo": str(repo), "fingerprint": fingerprint(repo)}

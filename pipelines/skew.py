@@ -11,7 +11,7 @@ def compare(
     feature_repo: Path, releases: str, release: str, address: str, users: int, out: Console, err: Console
 ) -> int:
     """Print a row a layer and a sentence a difference; returns the exit status."""
-    from two_tower.skew import check_release
+    from two_tower.checks.skew import check_release
 
     verdict = check_release(feature_repo, releases, release, address.rstrip("/"), users)
     details = verdict.details

@@ -34,8 +34,8 @@ from components.report import report
 from components.snapshot import snapshot
 from components.train import train
 from components.validate import validate
-from two_tower.catalogue import parts
 from two_tower.config import Settings
+from two_tower.data.catalogue import parts
 
 DEFAULTS = Settings()
 

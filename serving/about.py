@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from two_tower.release import MANIFEST, PROFILE, USERS
+from two_tower.releases.release import MANIFEST, PROFILE, USERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class About:
     """dataset, as_of: of the manifest. recall: recall@20 on the test window, None where it was not measured.
 
     users: ids of users seen lately, none where the release names none. profile: of each user feature (see
-    `two_tower.profile.profile`), empty where the release has none.
+    `two_tower.checks.profile.profile`), empty where the release has none.
     """
 
     dataset: str

@@ -15,9 +15,9 @@ from serving.recommender import Answer
 from serving.served import Opening, Served
 from serving.web import create_app
 from two_tower.errors import InputError
-from two_tower.release import ReleaseError, current, local_copy
+from two_tower.releases.release import ReleaseError, current, local_copy
+from two_tower.releases.storage import open_storage
 from two_tower.runtime import Device
-from two_tower.storage import open_storage
 
 GRACE = 10  # seconds that requests have to finish after SIGTERM
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from serving.filters import Columns, Filter
 from two_tower.inputs import Array
-from two_tower.release import ITEMS
+from two_tower.releases.release import ITEMS
 from two_tower.schema import POPULARITY, Contract
 
 MASKS = 64  # filters whose masks are kept

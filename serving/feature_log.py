@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serving.metrics import Metrics
-from two_tower.drift import REQUEST_TIME, compare, log_schema
+from two_tower.checks.drift import REQUEST_TIME, compare, log_schema
 from two_tower.errors import InputError
 from two_tower.inputs import table_from_rows
 from two_tower.schema import Contract

@@ -20,7 +20,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from serving.metrics import Metrics
-from two_tower.online_config import online_config
+from two_tower.data.online_config import online_config
 from two_tower.schema import Contract, Dtype
 
 TIMEOUT = 0.25  # seconds that a request waits for the store
@@ -173,7 +173,7 @@ class OnlineStore:
         self._pool.submit(lambda: self._read(users)).add_done_callback(hand_over)
 
     def _read(self, user_ids: Sequence[str | int]) -> Sequence[Row | None]:
-        from two_tower.online import feature_time, online_rows  # Feast takes seconds to import
+        from two_tower.data.online import feature_time, online_rows  # Feast takes seconds to import
 
         store = self._opened()
         rows: Sequence[Row | None] = online_rows(store, self._contract, user_ids)

@@ -16,9 +16,9 @@ from serving.errors import RequestError, invalid, not_found
 from serving.filters import Filter
 from serving.side import NO_ITEMS, SideItems
 from serving.tower import Tower
-from two_tower.index import Index
 from two_tower.inputs import Array
-from two_tower.release import ITEMS, MANIFEST, ReleaseError
+from two_tower.releases.release import ITEMS, MANIFEST, ReleaseError
+from two_tower.retrieval.index import Index
 from two_tower.runtime import Device
 from two_tower.schema import Contract, Encoding
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from serving.errors import invalid, not_found, unavailable
 from serving.served import Opening, Served
 from serving.side import age
-from two_tower import release as published
 from two_tower.errors import InputError
+from two_tower.releases import release as published
 
 POLL_EVERY = 1.0  # seconds between two looks at the pointer
 RETRY_AFTER = 30.0  # seconds until a refused release is tried again: what refused it may have been the network

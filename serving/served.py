@@ -18,7 +18,7 @@ from serving.metrics import Metrics
 from serving.online import OnlineStore, Pool, StoreError
 from serving.recommender import Answer, Fallback, Query, Recommender
 from serving.side import SideIndex, SideItems
-from two_tower.release import FEATURE_STORE
+from two_tower.releases.release import FEATURE_STORE
 from two_tower.runtime import Device
 
 MOST_RANKED = 32  # users of one call of the towers and the index

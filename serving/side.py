@@ -26,9 +26,9 @@ from serving.errors import invalid, unavailable
 from serving.filters import Columns
 from serving.tower import Tower
 from two_tower.inputs import ARROW_TYPES, Array, table_from_rows
-from two_tower.release import ITEMS
+from two_tower.releases.release import ITEMS
+from two_tower.releases.storage import open_storage
 from two_tower.schema import EMBEDDING, POPULARITY, Contract
-from two_tower.storage import open_storage
 
 FOLDER = "side"
 UPDATED = "updated"  # column: when the item was upserted

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         train_towers,
     )
     from two_tower.errors import InputError
-    from two_tower.released import Released, load_release
+    from two_tower.releases.released import Released, load_release
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,7 +36,11 @@ __all__ = [
     "train_towers",
 ]
 
-_HOME = {"InputError": "errors", "Released": "released", "load_release": "released"}  # all others: api
+_HOME = {  # all others: api
+    "InputError": "errors",
+    "Released": "releases.released",
+    "load_release": "releases.released",
+}
 
 
 def __getattr__(name: str) -> Any:

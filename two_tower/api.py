@@ -5,17 +5,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from two_tower import features
 from two_tower.config import EvaluationConfig, PullConfig, Section, TrainConfig
+from two_tower.data import features
+from two_tower.data.pulled import Pulled
+from two_tower.data.repository import apply
 from two_tower.datasets.prepare import prepare as write_repository
 from two_tower.errors import unknown
-from two_tower.evaluate import Report, evaluate
-from two_tower.export import export
-from two_tower.model import Model, load
-from two_tower.pulled import Pulled
-from two_tower.repository import apply
+from two_tower.evaluation.evaluate import Report, evaluate
+from two_tower.exporting.export import export
 from two_tower.schema import Contract
-from two_tower.train import train
+from two_tower.training.model import Model, load
+from two_tower.training.train import train
 
 _S = TypeVar("_S", bound=Section)
 

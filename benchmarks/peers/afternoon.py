@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from feast import FeatureStore
 
-from two_tower.encoders import prepare
 from two_tower.inputs import table_from_rows, to_inputs
-from two_tower.model import load
+from two_tower.training.encoders import prepare
+from two_tower.training.model import load
 
 
 class Recommender(kserve.Model):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 import yaml
 
+from two_tower.data.features import materialize
+from two_tower.data.online_config import online_config
 from two_tower.datasets import load
 from two_tower.datasets.prepare import prepare
-from two_tower.features import materialize
-from two_tower.online_config import online_config
 
 
 def main(dataset: str, redis: str, folder: Path) -> None:

@@ -22,7 +22,7 @@ from serving.page.facets import MOST_ROWS
 from serving.page.shelf import Shelf
 from serving.served import Served
 from serving.values import key_value
-from two_tower.release import Listed
+from two_tower.releases.release import Listed
 from two_tower.schema import Contract, Encoding
 
 MOST_IDS = 200  # items of one call

@@ -12,8 +12,9 @@ pytestmark = pytest.mark.containers
 
 NAMES = ("data", "train", "serving")
 PURPOSE = {
-    "data": "import kfp.dsl.executor_main, two_tower.features, two_tower.expectations",
-    "train": "import kfp.dsl.executor_main, two_tower.train, two_tower.export, two_tower.evaluate, two_tower.publish",
+    "data": "import kfp.dsl.executor_main, two_tower.data.features, two_tower.checks.expectations",
+    "train": "import kfp.dsl.executor_main, two_tower.training.train, two_tower.exporting.export, "
+    "two_tower.evaluation.evaluate, two_tower.releases.publish",
     "serving": "import feast, serving.app, pipelines.cli",
 }
 FOREIGN = {

@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from two_tower.checks.leaks import check
 from two_tower.config import EvaluationConfig, PullConfig, TrainConfig
+from two_tower.data.features import pull
+from two_tower.data.pulled import Pulled
 from two_tower.datasets import load
 from two_tower.datasets.prepare import prepare, write_sources
 from two_tower.datasets.tables import Tables
-from two_tower.evaluate import evaluate
-from two_tower.export import export
-from two_tower.features import pull
-from two_tower.leaks import check
-from two_tower.model import load as load_model
-from two_tower.pulled import Pulled
-from two_tower.train import train
+from two_tower.evaluation.evaluate import evaluate
+from two_tower.exporting.export import export
+from two_tower.training.model import load as load_model
+from two_tower.training.train import train
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.local import run as run_locally
 from pipelines.refresh_items import refresh_items_in
-from two_tower import release
+from two_tower.releases import release
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.raw import movielens_1m, movielens_100k, online_retail
+from two_tower.data.features import apply, contract
 from two_tower.datasets.prepare import prepare
-from two_tower.features import apply, contract
 from two_tower.inputs import ARROW_TYPES
 from two_tower.schema import ENCODINGS, Dtype
 

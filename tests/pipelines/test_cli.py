@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tests.two_tower import parts
-from two_tower import __version__, release
+from two_tower import __version__
+from two_tower.releases import release
 
 
 def two_tower(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

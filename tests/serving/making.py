@@ -4,8 +4,8 @@ import json
 
 import parts
 
-from two_tower.online_config import online_config
-from two_tower.release import activate, publish
+from two_tower.data.online_config import online_config
+from two_tower.releases.release import activate, publish
 
 # What the online store knows. Of `nobody` it has no row.
 USERS = {

@@ -11,10 +11,10 @@ from starlette.testclient import TestClient
 from serving.feature_log import FeatureLog, Logged
 from serving.metrics import Metrics
 from serving.web import create_app
-from two_tower.drift import read_log
+from two_tower.checks.drift import read_log
+from two_tower.checks.profile import profile
 from two_tower.errors import InputError
 from two_tower.inputs import table_from_rows
-from two_tower.profile import profile
 
 
 def trained(group: str, rows: int = 300) -> dict:

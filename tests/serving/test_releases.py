@@ -15,7 +15,7 @@ from serving.online import Pool
 from serving.releases import Watcher
 from serving.served import Opening
 from serving.web import create_app
-from two_tower.release import CURRENT, activate, publish
+from two_tower.releases.release import CURRENT, activate, publish
 
 
 def watching_over(releases):

@@ -21,7 +21,7 @@ from serving import edge, tracing
 from serving.cores import cores
 from serving.logs import REQUEST_ID, JsonLines, request_id
 from serving.web import create_app
-from two_tower.release import current
+from two_tower.releases.release import current
 
 TOKEN = {"Authorization": "Bearer s3cret"}
 
@@ -66,7 +66,7 @@ def test_a_release_that_cannot_be_opened_leaves_the_pointer_as_it_was(releases, 
     monkeypatch.setenv("TWO_TOWER_ADMIN_TOKEN", "s3cret")
     import parts
 
-    from two_tower.release import publish
+    from two_tower.releases.release import publish
 
     old = made(releases, tmp_path / "old")
     folder = parts.write(tmp_path / "ten", prefix="n")

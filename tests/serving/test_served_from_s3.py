@@ -14,8 +14,9 @@ import parts
 import pytest
 from moto.server import ThreadedMotoServer
 
-from two_tower import deploy, release, replay
+from two_tower.checks import replay
 from two_tower.config import DeployConfig
+from two_tower.releases import deploy, release
 
 RELEASES = "s3://shop/releases"
 QUESTION = {"user_id": "u", "k": 3, "features": {"group": "a"}}

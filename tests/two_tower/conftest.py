@@ -7,11 +7,11 @@ import torch
 from worlds import every_encoding
 
 from two_tower.config import TrainConfig
-from two_tower.encoders import fit
-from two_tower.export import export
-from two_tower.model import Model
-from two_tower.pulled import Pulled
-from two_tower.towers import TwoTower
+from two_tower.data.pulled import Pulled
+from two_tower.exporting.export import export
+from two_tower.training.encoders import fit
+from two_tower.training.model import Model
+from two_tower.training.towers import TwoTower
 
 
 def untrained(world: Pulled, **settings) -> Model:

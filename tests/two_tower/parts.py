@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import helper, parser
 
-from two_tower.index import build
 from two_tower.inputs import ARROW_TYPES
+from two_tower.retrieval.index import build
 from two_tower.schema import Contract, Dtype, feature
 
 BOUNDS = {"as_of": "2024-03-01T12:00:00+00:00"}

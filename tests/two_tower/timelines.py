@@ -8,8 +8,8 @@ import onnx
 import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
+from two_tower.data.pulled import Bounds, Pulled
 from two_tower.inputs import ARROW_TYPES
-from two_tower.pulled import Bounds, Pulled
 from two_tower.schema import EMBEDDING, Contract, Dtype, feature
 
 STAMP = ARROW_TYPES[Dtype.TIMESTAMP]

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
+from two_tower.data.pulled import Bounds, Pulled
 from two_tower.inputs import ARROW_TYPES, arrow_schema
-from two_tower.pulled import Bounds, Pulled
 from two_tower.schema import Contract, Dtype, Feature, feature
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
+from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets.tables import ITEM_KEY, TIMESTAMP, USER_KEY, Tables
-from two_tower.pulled import EVENT_TIMESTAMP
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 GROUPS = ("even", "odd")

@@ -15,11 +15,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets.delimited import column, read_fields, words
 from two_tower.datasets.source import Source
 from two_tower.datasets.tables import ITEM_KEY, TIMESTAMP, USER_KEY, Tables
 from two_tower.errors import InputError
-from two_tower.pulled import EVENT_TIMESTAMP
 
 LICENCE = "research use, no redistribution; see the README in the archive"
 ML_100K = Source(

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets import world
 from two_tower.datasets.tables import ITEM_KEY, TIMESTAMP, USER_KEY, Tables
 from two_tower.datasets.world import DAY, START, Items, Oracle, Users
-from two_tower.pulled import EVENT_TIMESTAMP
 
 Array = npt.NDArray[Any]
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.errors import InputError
-from two_tower.pulled import EVENT_TIMESTAMP
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 USER_KEY = "user_id"

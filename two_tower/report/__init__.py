@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from two_tower.evaluate import BANDS, CURVE_AT, GATED, TAKEN, Report
+from two_tower.evaluation.evaluate import BANDS, CURVE_AT, GATED, TAKEN, Report
 from two_tower.gates import Verdict
 from two_tower.report.charts import Line, intervals, lines
 

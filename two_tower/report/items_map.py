@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from two_tower.embed import embed_items
+from two_tower.data.pulled import Pulled
 from two_tower.inputs import Array
-from two_tower.pulled import Pulled
+from two_tower.retrieval.embed import embed_items
 from two_tower.schema import Dtype
 
 MOST_ITEMS = 10_000

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets.tables import TIMESTAMP, Tables
 from two_tower.errors import InputError
 from two_tower.inputs import ARROW_TYPES
-from two_tower.pulled import EVENT_TIMESTAMP
 from two_tower.schema import Dtype
 from two_tower.starter import values
 from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, Column, Plan, Table

@@ -6,10 +6,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from two_tower.data.repository import CONFIG_FILE
 from two_tower.datasets.prepare import write_sources
 from two_tower.datasets.tables import Tables
 from two_tower.errors import InputError
-from two_tower.repository import CONFIG_FILE
 from two_tower.starter import files
 from two_tower.starter.build import build
 from two_tower.starter.decide import Asked, decide

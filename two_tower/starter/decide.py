@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.errors import unknown
-from two_tower.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.schema import RESERVED, Dtype
 from two_tower.starter import files, values
 from two_tower.starter.encode import Use, use_of

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from two_tower.evaluate import BANDS, CURVE_AT, Report
+from two_tower.evaluation.evaluate import BANDS, CURVE_AT, Report
 from two_tower.gates import Verdict
 from two_tower.report import Told, with_run
 from two_tower.report import write as write_report

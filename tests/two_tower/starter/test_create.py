@@ -10,8 +10,8 @@ import pytest
 
 from tests.two_tower.starter import tables
 from two_tower.config import PullConfig
+from two_tower.data.features import pull
 from two_tower.errors import InputError
-from two_tower.features import pull
 from two_tower.schema import Dtype, Encoding
 from two_tower.starter.create import create, refresh
 from two_tower.starter.decide import Asked

@@ -1,0 +1,89 @@
+"""The same distribution has not moved; one that has is named first."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from two_tower.checks.drift import REQUEST_TIME, compare, log_schema, read_log
+from two_tower.checks.profile import profile
+from two_tower.errors import InputError
+from two_tower.schema import feature
+
+FEATURES = (
+    feature("country", "String", {}),
+    feature("age", "Int64", {}),
+    feature("spend", "Float32", {}),
+    feature("orders", "Int64", {"encoding": "bucketized"}),
+    feature("joined", "UnixTimestamp", {}),
+    feature("recent", "Array(Int64)", {"encoding": "history"}),
+    feature("constant", "Int64", {}),
+)
+NOW, DAY = 1_700_000_000, 86_400
+
+
+def rows(n: int, seed: int, **changed) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    columns = {
+        "country": rng.choice(["de", "fr", "uk"], n, p=[0.6, 0.3, 0.1]).tolist(),
+        "age": rng.integers(18, 80, n).tolist(),
+        "spend": [None if rng.random() < 0.2 else x for x in rng.gamma(2, 10, n)],
+        "orders": rng.poisson(1, n).tolist(),
+        "joined": [int(NOW - x * DAY) * 1_000_000 for x in rng.uniform(0, 300, n)],
+        "recent": [rng.choice(40, 5).tolist() for _ in range(n)],
+        "constant": [7] * n,
+        **changed,
+    }
+    schema = log_schema(FEATURES)
+    return pa.table({**columns, REQUEST_TIME: [NOW] * n}, schema=schema)
+
+
+@pytest.fixture
+def trained() -> dict:
+    table = rows(5000, 0)
+    return profile(table, FEATURES, table[REQUEST_TIME].to_numpy())
+
+
+def test_what_has_not_moved_is_told_so(trained) -> None:
+    found = compare(trained, rows(2000, 1), FEATURES)
+    assert {one.word for one in found} == {"none"}, found
+    assert {one.feature for one in found} == {f.name for f in FEATURES}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("country", ["de", "pl"] * 1000),
+        ("age", [60] * 2000),
+        ("spend", [None] * 2000),
+        ("spend", [1000.0] * 2000),
+        ("orders", [4] * 2000),
+        ("joined", [int(NOW - 900 * DAY) * 1_000_000] * 2000),
+        ("recent", [[41, 42]] * 2000),
+        ("constant", [7, 8] * 1000),
+    ],
+)
+def test_what_has_moved_is_named_first(trained, name: str, values: list) -> None:
+    first, *others = compare(trained, rows(2000, 2, **{name: values}), FEATURES)
+    assert (first.feature, first.word) == (name, "much")
+    assert {one.word for one in others} == {"none"}
+
+
+def test_of_few_rows_and_of_a_feature_without_a_profile_nothing_is_said(trained) -> None:
+    assert {one.word for one in compare(trained, rows(50, 3), FEATURES)} == {"unknown"}
+    del trained["features"]["age"]
+    told = {one.feature: one.psi for one in compare(trained, rows(2000, 3), FEATURES)}
+    assert told["age"] is None
+    assert told["spend"] is not None
+
+
+def test_a_log_is_read_by_release_and_time(tmp_path) -> None:
+    (tmp_path / "r1").mkdir()
+    pq.write_table(rows(30, 0), tmp_path / "r1" / "1-1-1.parquet")
+    pq.write_table(rows(20, 1), tmp_path / "r1" / "2-1-2.parquet")
+    assert read_log(tmp_path, "r1").num_rows == 50
+    assert read_log(tmp_path, "r1", since=NOW + 1).num_rows == 0
+    with pytest.raises(InputError, match=r"'r2'\. Allowed: r1"):
+        read_log(tmp_path, "r2")
+    with pytest.raises(InputError, match="--feature-log"):
+        read_log(tmp_path / "none", "r1")

@@ -1,0 +1,28 @@
+import pytest
+
+from two_tower.checks import suites
+from two_tower.errors import InputError
+
+
+def test_a_repository_adds_expectations_of_its_own(tmp_path):
+    (tmp_path / "expectations.py").write_text(
+        "import great_expectations.expectations as gxe\n"
+        'suites = {"item": [gxe.ExpectColumnValuesToBeBetween(column="price", max_value=9, severity="warning")]}\n'
+    )
+    (expectation,) = suites.own_suites(tmp_path)["item"].expectations
+    assert expectation.column == "price" and expectation.max_value == 9
+    assert suites.own_suites(tmp_path / "elsewhere") == suites.own_suites(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "sets no `suites`"),
+        ("suites = {'items': []}", "unknown table .* 'items'. Did you mean 'item'"),
+        ("suites = {'item': ['price']}", "'item' holds 'price', which is no expectation"),
+    ],
+)
+def test_a_file_without_expectations_is_named(tmp_path, text, said):
+    (tmp_path / "expectations.py").write_text(text)
+    with pytest.raises(InputError, match=said):
+        suites.own_suites(tmp_path)

@@ -1,0 +1,176 @@
+"""Releases on an S3 endpoint, for real but for its maker: moto's server, over HTTP."""
+
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import boto3
+import fsspec
+import parts
+import pytest
+from moto.server import ThreadedMotoServer
+
+from two_tower.config import DeployConfig
+from two_tower.errors import InputError
+from two_tower.releases import deploy, release
+from two_tower.releases.release import ReleaseError
+from two_tower.releases.storage import StorageError
+
+RELEASES = "s3://shop/releases"
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def s3(server: str, monkeypatch: pytest.MonkeyPatch):
+    """A bucket, and this process set up to use it as a pod would be: by its environment."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",  # else uploads come in pieces
+    }.items():
+        monkeypatch.setenv(name, value)
+    urlopen(Request(f"{server}/moto-api/reset", method="POST")).read()
+    boto3.client("s3").create_bucket(Bucket="shop")
+    forget()
+    yield server
+    forget()
+
+
+def forget() -> None:
+    """Another process would not have this one's connections."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def keys() -> list[str]:
+    listed = boto3.client("s3").list_objects_v2(Bucket="shop").get("Contents", [])
+    return sorted(one["Key"] for one in listed)
+
+
+class Torn(BaseHTTPRequestHandler):
+    """In front of the endpoint: lets everything through but the upload of one file, which breaks off."""
+
+    protocol_version = "HTTP/1.1"  # uploads wait for "100 Continue"
+    endpoint = ""
+    broken = "index.onnx"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command in ("PUT", "POST") and self.broken in self.path:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        headers = {name: value for name, value in self.headers.items() if name != "Expect"}
+        request = Request(self.endpoint + self.path, body or None, headers, method=self.command)
+        try:
+            with urlopen(request) as answer:
+                status, headers, content = answer.status, answer.headers, answer.read()
+        except HTTPError as error:
+            status, headers, content = error.code, error.headers, error.read()
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length", "server", "date"):
+                self.send_header(name, value)
+        is_head = self.command == "HEAD"
+        self.send_header("Content-Length", headers.get("Content-Length", "0") if is_head else str(len(content)))
+        self.end_headers()
+        if not is_head:
+            self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = pass_on  # noqa: N815 - http.server's names
+
+
+@pytest.fixture
+def torn(s3: str, monkeypatch: pytest.MonkeyPatch):
+    Torn.endpoint = s3
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Torn)
+    threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+    forget()
+    yield
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    forget()
+    proxy.shutdown()
+    proxy.server_close()
+
+
+def test_a_release_is_published_deployed_and_read_back(s3, tmp_path) -> None:
+    one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
+    assert release.current(RELEASES) is None
+    assert deploy.deploy(one, RELEASES, [], DeployConfig()).details["action"] == "promoted"
+    forget()
+    assert release.current(RELEASES) == one
+    folder = release.local_copy(RELEASES, one, tmp_path / "cache")
+    assert json.loads((folder / "manifest.json").read_text())["id"] == one
+    assert (folder / "index.onnx").read_bytes() == (tmp_path / "parts" / "index.onnx").read_bytes()
+
+
+def test_roll_back_on_s3(s3, tmp_path) -> None:
+    first, second = (
+        release.publish(RELEASES, [parts.write(tmp_path / name, prefix=name)], parts.manifest()) for name in "ab"
+    )
+    release.activate(RELEASES, second)
+    assert [one.id for one in release.list_releases(RELEASES)] == [second, first]
+    assert release.rollback(RELEASES) == first == release.current(RELEASES)
+
+
+def test_a_broken_upload_is_never_named_nor_activated(torn, s3, tmp_path, monkeypatch) -> None:
+    made = parts.write(tmp_path / "parts")
+    with pytest.raises(ReleaseError, match="could not be written"):
+        release.publish(RELEASES, [made], parts.manifest())
+    assert release.list_releases(RELEASES) == []
+    assert not [key for key in keys() if key.endswith(("manifest.json", "current"))]
+
+
+def test_a_broken_upload_leaves_what_serves(s3, tmp_path, request) -> None:
+    old = release.publish(RELEASES, [parts.write(tmp_path / "old", prefix="o")], parts.manifest())
+    release.activate(RELEASES, old)
+    request.getfixturevalue("torn")
+    with pytest.raises(ReleaseError):
+        release.publish(RELEASES, [parts.write(tmp_path / "new", prefix="n")], parts.manifest())
+    assert release.current(RELEASES) == old
+    release.verify(RELEASES, old)
+
+
+def test_an_object_that_was_changed_is_not_activated(s3, tmp_path) -> None:
+    one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
+    boto3.client("s3").put_object(Bucket="shop", Key=f"releases/{one}/items.parquet", Body=b"torn")
+    with pytest.raises(ReleaseError, match=r"items\.parquet is not the file"):
+        release.activate(RELEASES, one)
+    assert release.current(RELEASES) is None
+
+
+def test_a_bucket_that_is_not_there(s3, tmp_path) -> None:
+    with pytest.raises(InputError, match="s3://no-such-bucket"):
+        release.publish("s3://no-such-bucket/releases", [parts.write(tmp_path / "parts")], parts.manifest())
+
+
+def test_no_endpoint_and_no_keys_are_said(s3, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    forget()
+    with pytest.raises(StorageError, match=r"s3://shop/releases cannot be reached.*AWS_ENDPOINT_URL"):
+        release.current(RELEASES)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    forget()
+    with pytest.raises(StorageError, match="credentials"):
+        release.current(RELEASES)

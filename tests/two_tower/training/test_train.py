@@ -1,0 +1,130 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from worlds import checkerboard, every_encoding
+
+from two_tower.config import TrainConfig
+from two_tower.data.pulled import Pulled, Split
+from two_tower.errors import InputError
+from two_tower.losses import LOSSES, similarity
+from two_tower.training import model
+from two_tower.training.encoders import prepare_table
+from two_tower.training.train import choose_device, train
+
+SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15, "device": "cpu"}
+
+
+WAYS = [
+    {},
+    {"loss": "bpr", "similarity": "dot", "negatives": "mixed", "sampled_negatives": 48},
+    {"negatives": "queue", "sampled_negatives": 48, "sparse_rows": 1},  # every table is sparse
+    {"negatives": "hard", "sampled_negatives": 64, "hard_refresh": 10, "history": "attention"},
+]
+MORE_WAYS = [
+    *(
+        {"loss": loss, "similarity": name, "epochs": 20}
+        for loss in LOSSES
+        for name in ("cosine", "dot", "euclidean")
+        if loss != "cosine_contrastive" or name == "cosine"
+    ),
+    {"loss": "triplet", "mining": "semi_hard"},
+    {"loss": "triplet", "mining": "hard", "epochs": 40},  # which begins by drawing all points together
+    *({"negatives": negatives, "sampled_negatives": 48} for negatives in ("uniform", "popularity")),
+    {"schedule": "cosine", "warmup": 20},
+    {"precision": "bfloat16"},
+]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in MORE_WAYS)],
+    ids=lambda way: " ".join(map(str, way.values())),
+)
+def test_the_checkerboard_is_learned(tmp_path, way):
+    """Every test event is among the first 20 untaken items: a user has at most 12 of the own parity left."""
+    world = checkerboard()
+    train(world, TrainConfig(**{"epochs": 10, **SMALL, **way}), tmp_path)
+    trained = model.load(tmp_path)
+    rows = world.rows(Split.TEST)
+    catalogue = world.catalogue_at(world.bounds.as_of)
+    items = catalogue["item_id"].to_pylist()
+    with torch.no_grad():
+        users = trained.network.user(
+            prepare_table(trained.encoders, "user", world.user.take(rows), world.seconds[rows])
+        )
+        goods = trained.network.item(prepare_table(trained.encoders, "item", catalogue, np.zeros(len(items), np.int64)))
+        scores = similarity(users, goods, trained.config.similarity).numpy()
+    user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
+    for event, row in enumerate(rows):
+        taken = [items.index(item[r]) for r in range(row) if user[r] == user[row]]
+        scores[event, taken] = -np.inf
+        assert (scores[event] >= scores[event, items.index(item[row])]).sum() <= 20
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    runs = [
+        train(every_encoding(), TrainConfig(epochs=2, device="cpu", seed=seed), tmp_path / str(i))
+        for i, seed in enumerate([3, 3, 4])
+    ]
+    assert runs[0]["embedding_space"] == runs[1]["embedding_space"] != runs[2]["embedding_space"]
+
+
+def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(every_encoding(), TrainConfig(epochs=1, device="cpu"), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, capsys):
+    result = train(every_encoding(), TrainConfig(epochs=40, patience=2, device="cpu"), tmp_path)
+    recalls = [epoch["recall@20"] for epoch in result["history"]]
+    assert recalls == [1.0] * 3  # ten items: each is among the first 20, so that no epoch betters the first
+    assert result["best"]["epoch"] == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and "recall@20 1.0000" in lines[0] and "left" in lines[0]
+
+
+def test_a_loss_that_is_no_number_names_the_step(tmp_path):
+    config = TrainConfig(similarity="dot", learning_rate=1e30, epochs=5, batch_size=32, device="cpu")
+    with pytest.raises(InputError, match=r"the loss is (nan|inf) at step \d+ of epoch \d+.*learning_rate"):
+        train(checkerboard(), config, tmp_path)
+    assert not (tmp_path / "model.json").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="no CUDA device"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+
+
+def with_column(world: Pulled, table: str, name: str, values: list) -> Pulled:
+    """The same world with one column of a table replaced."""
+    old = getattr(world, table)
+    place = old.schema.get_field_index(name)
+    return replace(world, **{table: old.set_column(place, name, pa.array(values, type=old.schema.field(name).type))})
+
+
+def test_a_number_that_is_none_reads_as_missing(tmp_path):
+    world = every_encoding()
+    spend = [math.nan if i % 3 else math.inf for i in range(world.user.num_rows)]
+    result = train(with_column(world, "user", "spend", spend), TrainConfig(epochs=1, device="cpu"), tmp_path)
+    assert math.isfinite(result["best"]["loss"])
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(tmp_path):
+    result = train(every_encoding(), TrainConfig(epochs=2, batch_size=100_000, device="cpu"), tmp_path)
+    assert len(result["history"]) == 2 and math.isfinite(result["best"]["loss"])
+
+
+def test_a_vocabulary_of_one_trains(tmp_path):
+    world = every_encoding()
+    one = with_column(world, "user", "country", ["a"] * world.user.num_rows)
+    assert math.isfinite(train(one, TrainConfig(epochs=1, device="cpu"), tmp_path)["best"]["loss"])
+    assert len(model.load(tmp_path).encoders.user[0].vocabulary) == 1

@@ -1,0 +1,47 @@
+import numpy as np
+import torch
+from worlds import checkerboard
+
+from two_tower.data.pulled import Split
+from two_tower.training.encoders import fit
+from two_tower.training.validation import Validation
+
+
+class Fixed(torch.nn.Module):
+    """Towers that embed a user by parity and an item by parity, or by the opposite one."""
+
+    def __init__(self, encoders, flipped: bool) -> None:
+        super().__init__()
+        self.encoders, self.flipped = encoders, flipped
+
+    def user(self, inputs):
+        return self._embed(inputs["user"], self.encoders.user[0].vocabulary, False)
+
+    def item(self, inputs):
+        return self._embed(inputs["item"], self.encoders.item[0].vocabulary, self.flipped)
+
+    def _embed(self, ids, vocabulary, flipped):
+        parity = torch.tensor([int(vocabulary[i - 1][1:]) % 2 for i in ids.tolist()])
+        return torch.nn.functional.one_hot(parity ^ flipped, 2).float()
+
+
+def test_recall_of_towers_that_know_the_answer_and_of_their_opposite():
+    """At validation each user has at most 15 untaken items of the own parity left, and only those tie for the top."""
+    world = checkerboard()
+    encoders = fit(world)
+    validation = Validation.of(world, encoders, torch.device("cpu"))
+    assert validation.recall(Fixed(encoders, flipped=False), "cosine") == 1.0
+    assert validation.recall(Fixed(encoders, flipped=True), "cosine") == 0.0
+
+
+def test_seen_items_are_the_users_earlier_ones():
+    world = checkerboard()
+    validation = Validation.of(world, fit(world), torch.device("cpu"))
+    rows = world.rows(Split.VALIDATION)
+    catalogue = world.catalogue_at(world.bounds.train_end)["item_id"].to_pylist()
+    user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
+    for event in (0, len(rows) - 1):
+        expected = {item[r] for r in range(rows[event]) if user[r] == user[rows[event]]}
+        assert {catalogue[i] for i in validation.seen[validation.event == event]} == expected
+        assert catalogue[validation.target[event]] == item[rows[event]]
+    assert np.array_equal(validation.event, np.sort(validation.event))

@@ -1,0 +1,1 @@
+"""What the data must be: the gate before training, leaks, drift, and skew between training and serving."""

@@ -1,0 +1,51 @@
+"""The online store, read at each request. Needs Feast alone, for the service has nothing else of the feature store."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from feast import FeatureStore
+
+from two_tower.data.repository import service
+from two_tower.schema import SEEN_SERVICE, USER_SERVICE, Contract, Dtype
+
+
+def online_rows(store: FeatureStore, schema: Contract, user_ids: Sequence[str | int]) -> list[dict[str, Any] | None]:
+    """Each user's features by name, the seen feature among them, in one read; None for a user the store does not know.
+
+    Values are raw Feast values: timestamps as datetimes in UTC, a missing one as None.
+    """
+    references = list(_references(store, schema))
+    answer = store.get_online_features(references, [{schema.user_key: user} for user in user_ids]).to_dict()
+    features = [*schema.user, *([schema.seen] if schema.seen else [])]
+    stamps = {f.name for f in features if f.dtype == Dtype.TIMESTAMP}
+    rows = []
+    for i in range(len(user_ids)):
+        row = {f.name: _value(answer[f.name][i], f.name in stamps) for f in features}
+        rows.append(row if any(value is not None for value in row.values()) else None)
+    return rows
+
+
+def feature_time(store: FeatureStore, schema: Contract, user_id: str | int) -> datetime | None:
+    """When the newest of a user's feature rows was stamped; None for a user the store does not know."""
+    references = list(_references(store, schema))
+    answer = store.get_online_features(references, [{schema.user_key: user_id}]).to_dict(include_event_timestamps=True)
+    newest = max(answer[f"{f.name}__ts"][0] for f in schema.user)
+    return datetime.fromtimestamp(newest, tz=UTC) if newest else None
+
+
+@lru_cache(maxsize=8)  # parsing a service anew takes ten times as long as the read; a contract never changes
+def _references(store: FeatureStore, schema: Contract) -> tuple[str, ...]:
+    return tuple(
+        f"{projection.name_to_use()}:{f.name}"
+        for name in (USER_SERVICE, *((SEEN_SERVICE,) if schema.seen else ()))
+        for projection in service(store, name).feature_view_projections
+        for f in projection.features
+    )
+
+
+def _value(value: Any, is_stamp: bool) -> Any:
+    if is_stamp and isinstance(value, int):
+        return datetime.fromtimestamp(value, tz=UTC)
+    return value

@@ -1,0 +1,1 @@
+"""Item embeddings, and the graph that finds the best of them."""

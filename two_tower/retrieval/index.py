@@ -1,0 +1,269 @@
+"""The retrieval index: one ONNX file that takes embeddings and returns the exact top k items.
+
+A scan is bound by memory, so it reads codes, a fraction of the bytes of float32 vectors. The graph
+
+1. scores every item by its codes and keeps the best as candidates: one query by codes with a scale an item, of 4
+   bits where the catalogue is large (MatMulNBits), many queries by codes of 8 bits (MatMulInteger),
+2. scores the candidates again in float32 and keeps the best k,
+3. proves that no item left out can belong among them: by the Cauchy–Schwarz inequality the rounding error of a coarse
+   score is bounded, so none of them scores above the worst candidate's coarse score plus that bound,
+4. and where the proof fails looks wider: one query takes as candidates all that the bound leaves possible, now that a
+   lower bound of the k-th score is known; many queries, and one that this leaves too many candidates (near duplicates
+   by the thousand), pick theirs by a scan in float32.
+
+A catalogue of a few thousand items is scanned in float32 at once. A filter that leaves few items scores those alone.
+
+Items are ranked by a linear score, query · item + offset: the offset is 0 for cosine and dot, and -|item|²/2 for
+euclidean, which orders items as the negative distance does. The codes are of the items less their mean, which moves all
+scores of one query alike.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, parser
+
+from two_tower.inputs import Array
+from two_tower.retrieval.index_graph import BLOCK, FEW_EXCLUDED, Codes, Similarity, graph_text
+from two_tower.runtime import Device, open_session
+
+EXTERNAL_BYTES = 64 * 2**20  # an index larger than this keeps its tables in <name>.data next to it
+CODED_FROM = 30_000  # items from which codes are faster than float32
+LIST_BELOW = 0.02  # share of the items up to which those that a filter leaves are scored alone
+BYTE_LEVELS = 127
+QUERY_BYTE_LEVELS = 63  # 7 bits: sums of pairs of u8 × s8 products saturate on processors without VNNI
+QUERY_LEVELS = 127  # as MatMulNBits rounds by itself
+CACHED_BYTES = 16 * 2**20  # codes that stay in a processor's cache are of 8 bits: fewer candidates, at no cost
+CLIPPING = (1.0, 0.9, 0.8, 0.7)  # shares of an item's largest component that are tried as the largest code
+CHUNK = 65_536  # items coded at a time
+
+
+def build(items: Array, similarity: Similarity, embedding_space: str, path: Path) -> None:
+    """Write the index of items, float32 [n, dim], whose row numbers the answers will be.
+
+    The file's inputs: `embedding` float32 [batch, dim]; `k` int64 [1], at most n; and, each of which may be left out,
+    `exclude` int64 [1 or batch, any], row numbers that are not to be returned, padded with -1; `allowed` bool
+    [1 or batch, n], which rows may be; `listed` int64 [any], the only rows to look at (instead of `allowed`, where they
+    are few). Its outputs: `rows` int64 [batch, k], best first, and `scores` float32 [batch, k] in the similarity's own
+    unit (euclidean: the negative distance); and `unproven` bool [batch, 1], which queries had to look wider.
+    Where fewer than k rows are left, the last rows are -1 with a score of -inf.
+    """
+    count, dim = items.shape
+    assert count >= 1 and np.isfinite(items).all(), "an index holds at least one item, and finite numbers"
+    tables, coded = _tables(items.astype(np.float32), similarity)
+    rows = len(tables["items"])
+    model = parser.parse_model(graph_text(similarity, dim=dim, rows=rows, coded=coded))
+    constants = tables | _scalars(count, rows, dim, similarity, coded)
+    placed = _place(model.graph, {name for name in constants if name.endswith("_codes") or name == "narrow_scales"})
+    for name in constants.keys() & placed.keys():
+        placed[name].initializer.append(numpy_helper.from_array(np.ascontiguousarray(constants[name]), name))
+    onnx.helper.set_model_props(
+        model,
+        {"embedding_space": embedding_space, "similarity": similarity, "items": str(count), "dim": str(dim)},
+    )
+    _save(model, path)
+
+
+def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Codes | None) -> dict[str, Array]:
+    integers = {
+        "table_rows": rows,
+        "padding": rows - count,
+        "block_count": rows // BLOCK,
+        "zero": 0,
+        "one": 1,
+        "four": 4,
+        "sixty_four": 64,
+        "two": 2,
+        "one_extra": 1024 if coded and coded.bits == 4 else 0,
+        "many_extra": 128,
+        "quarter_of_blocks": rows // BLOCK // 4,
+        "few_excluded": FEW_EXCLUDED,
+        "last": -1,
+    }
+    floats = {
+        "minus_infinity": -np.inf,
+        "tiny": 1e-30,
+        "half": 0.5,
+        "one_float": 1.0,
+        "query_byte_levels": QUERY_BYTE_LEVELS,
+        "query_levels": QUERY_LEVELS,
+        "float_slack": (dim + 1) * np.finfo(np.float32).eps,  # of sums of so many products
+    }
+    width, group = (coded.width, coded.group) if coded else (dim, dim)
+    linear_dim = dim + (similarity == "euclidean")
+    return {
+        **{name: np.array([value], dtype=np.int64) for name, value in integers.items()},
+        **{name: np.array(value, dtype=np.float32) for name, value in floats.items()},
+        "least_int": np.array(np.iinfo(np.int32).min, dtype=np.int32),
+        "code_zero": np.array(QUERY_BYTE_LEVELS, dtype=np.uint8),
+        "padding_rows": np.arange(count, rows).reshape(1, -1),
+        "no_scores_at_all": np.full((1, 1), -np.inf, dtype=np.float32),
+        "true": np.array([[True]]),
+        "false": np.array([[False]]),
+        "flag_pads": np.array([0, 0, 0, rows - count]),
+        "query_pads": np.array([0, 0, 0, width - linear_dim]),
+        "group_shape": np.array([-1, width // group, group]),
+        "code_shape": np.array([-1, width]),
+        "block_shape": np.array([-1, BLOCK, rows // BLOCK]),
+        "block_starts": (np.arange(BLOCK) * (rows // BLOCK)).reshape(1, BLOCK, 1),
+        "flat_shape": np.array([0, -1]),
+        "exclude": np.empty((1, 0), dtype=np.int64),  # what an input is that is left out
+        "allowed": np.empty((1, 0), dtype=bool),
+        "listed": np.empty(0, dtype=np.int64),
+    }
+
+
+def _place(graph: onnx.GraphProto, inner: set[str]) -> dict[str, onnx.GraphProto]:
+    """The graph that each name used belongs into: the outermost one, or, for those of `inner`, the one that uses it.
+
+    ONNX Runtime packs a table once, at load, only where the table lies in the graph of its operator.
+    """
+    placed = {name: graph for node in graph.node for name in node.input}
+    for branch in (a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH):
+        within = _place(branch, inner)
+        placed |= {name: place if name in inner else graph for name, place in within.items()}
+    return placed
+
+
+def _tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array], Codes | None]:
+    """The items, and their codes where there are enough items.
+
+    One row or more is added, to whole blocks: the padding -1 of `exclude`, which counts from the end, hides no item.
+    """
+    if similarity == "cosine":
+        items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-30)
+    offset = -0.5 * np.sum(items * items, axis=1) if similarity == "euclidean" else np.zeros(len(items), np.float32)
+    added = BLOCK - len(items) % BLOCK
+    tables = {
+        "items": np.pad(items, ((0, added), (0, 0))),
+        "offset": np.pad(offset, (0, added)),
+    }
+    if len(items) < CODED_FROM:
+        return tables, None
+    linear = np.column_stack([items, offset]) if similarity == "euclidean" else items
+    mean = linear.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scalars = {"mean": mean[:, None], "item_norm": np.linalg.norm(linear, axis=1).max()}
+    narrow, codes = _narrow(linear - mean, added)
+    return tables | scalars | _bytes(linear - mean, added) | narrow, codes
+
+
+def _bytes(centred: Array, added: int) -> dict[str, Array]:
+    """Codes of 8 bits, transposed, with one scale a column, which is folded into the query."""
+    largest = np.abs(centred).max(axis=0)
+    scale = np.where(largest > 0, largest, 1).astype(np.float32) / BYTE_LEVELS
+    levels = centred / scale
+    codes = np.rint(levels)
+    return {
+        "byte_codes": np.pad(codes, ((0, added), (0, 0))).astype(np.int8).T,
+        "column_scale": scale,
+        "byte_norm": np.linalg.norm(codes, axis=1).max(),
+        "byte_error_norm": np.linalg.norm(levels - codes, axis=1).max(),
+    }
+
+
+def _narrow(centred: Array, added: int) -> tuple[dict[str, Array], Codes]:
+    """Codes of 4 bits, two a byte, or of 8, with one scale a group of columns of each item."""
+    width = -(-centred.shape[1] // 16) * 16
+    group = next(g for g in (64, 32, 16) if width % g == 0)
+    codes = Codes(8 if len(centred) * width <= CACHED_BYTES else 4, width, group)
+    padded = np.pad(centred, ((0, added), (0, width - centred.shape[1])))
+    packed = np.empty((len(padded), width // group, group * codes.bits // 8), dtype=np.uint8)
+    scales = np.empty((len(padded), width // group), dtype=np.float32)
+    norm, error = np.float32(0), np.empty(len(padded), dtype=np.float32)
+    for start in range(0, len(padded), CHUNK):
+        part = slice(start, start + CHUNK)
+        groups = padded[part].reshape(-1, width // group, group)
+        levels, scales[part] = _rounded(groups, 2 ** (codes.bits - 1))
+        decoded = (levels * scales[part][:, :, None]).reshape(-1, width)
+        norm = max(norm, np.linalg.norm(decoded, axis=1).max())
+        error[part] = np.linalg.norm(padded[part] - decoded, axis=1)
+        stored = (levels + 2 ** (codes.bits - 1)).astype(np.uint8)
+        packed[part] = stored if codes.bits == 8 else stored[:, :, 0::2] | (stored[:, :, 1::2] << 4)
+    tables = {
+        "narrow_codes": packed,
+        "narrow_scales": scales,
+        "narrow_norm": np.asarray(norm),
+        "narrow_error_norm": error.max(),
+        "item_error": error,
+        "block_error": error.reshape(BLOCK, -1).max(axis=0)[None],
+    }
+    return tables, codes
+
+
+def _rounded(groups: Array, levels: int) -> tuple[Array, Array]:
+    """Codes of -levels to levels - 1, and scales, of groups [n, groups, columns]; each as clipping errs least."""
+    largest = np.abs(groups).max(axis=2)
+    best = np.full(largest.shape, np.inf, dtype=np.float32)
+    codes, scales = np.zeros_like(groups), np.zeros_like(largest)
+    for share in CLIPPING:
+        scale = np.where(largest > 0, largest, 1).astype(np.float32) * np.float32(share / (levels - 1))
+        tried = np.clip(np.rint(groups / scale[:, :, None]), -levels, levels - 1)
+        error = np.square(groups - tried * scale[:, :, None]).sum(axis=2)
+        better = error < best
+        codes[better], scales[better], best[better] = tried[better], scale[better], error[better]
+    return codes, scales
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    data = path.with_name(path.name + ".data")
+    data.unlink(missing_ok=True)  # onnx appends to a file that is there
+    onnx.checker.check_model(model, full_check=False)
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=model.ByteSize() > EXTERNAL_BYTES,
+        location=data.name,
+    )
+
+
+class Index:
+    """An opened index. Attributes: items (how many), dim, similarity, embedding_space."""
+
+    def __init__(self, path: Path, device: Device = "cpu", threads: int | None = None) -> None:
+        self._session = open_session(path, device, threads)
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.items = int(properties["items"])
+        self.dim = int(properties["dim"])
+        self.similarity = properties["similarity"]
+        self.embedding_space = properties["embedding_space"]
+
+    def search(
+        self, embedding: Array, k: int, exclude: Array | None = None, allowed: Array | None = None
+    ) -> tuple[Array, Array]:
+        """The exact top k of what may be returned: rows int64 and scores float32, both [batch, k], best first.
+
+        embedding: float32 [batch, dim]. k: 1 to `items`. exclude: int64 [batch, any] row numbers, padded with -1.
+        allowed: bool [items] or [batch, items]; other rows are not returned. Where fewer than k rows may be, the last
+        rows are -1 with a score of -inf.
+        """
+        assert 1 <= k <= self.items, f"k={k} of an index of {self.items} items"
+        assert embedding.ndim == 2 and embedding.shape[1] == self.dim, embedding.shape
+        given = {"embedding": embedding, "k": np.array([k], dtype=np.int64)}
+        if exclude is not None:
+            given["exclude"] = exclude
+        if allowed is None:
+            return self._run(given)
+        assert allowed.dtype == bool and allowed.shape in {(self.items,), (len(embedding), self.items)}, allowed.shape
+        if allowed.ndim == 2 and len(allowed) > 1:
+            return self._filtered_each(given, allowed)
+        mask = allowed.reshape(-1)
+        if np.count_nonzero(mask) > LIST_BELOW * self.items:
+            return self._run(given | {"allowed": mask[None]})
+        rows = np.flatnonzero(mask)
+        return self._run(given | {"listed": rows if len(rows) else np.array([-1])})  # -1: a row that is no item
+
+    def _filtered_each(self, given: dict[str, Array], allowed: Array) -> tuple[Array, Array]:
+        """One query at a time where a filter leaves few items, else all at once."""
+        if np.count_nonzero(allowed, axis=1).min() > LIST_BELOW * self.items:
+            return self._run(given | {"allowed": allowed})
+        own = given.get("exclude", np.empty((len(allowed), 0), dtype=np.int64))
+        found = [
+            self.search(given["embedding"][i : i + 1], int(given["k"][0]), own[i : i + 1], mask)
+            for i, mask in enumerate(allowed)
+        ]
+        return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+
+    def _run(self, given: dict[str, Array]) -> tuple[Array, Array]:
+        rows, scores = self._session.run(["rows", "scores"], given)
+        return rows, scores

@@ -1,0 +1,1 @@
+"""From pulled tables to two trained towers."""

@@ -1,0 +1,171 @@
+"""The training positives as columns on the device, and how batches are drawn from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from two_tower.data.pulled import WEIGHT, Pulled, Split
+from two_tower.data.seen import Interactions
+from two_tower.errors import InputError
+from two_tower.inputs import Array
+from two_tower.schema import TowerName
+from two_tower.training.columns import Columns
+from two_tower.training.encoders import Encoders, prepare_table
+from two_tower.training.towers import TwoTower
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some positives; each tensor has one element a positive, but for the pairs.
+
+    rows: their rows of `Positives`. item: codes. weight: float32.
+    pair_row, pair_item: [pairs], a place in the batch and the code of an item that is no negative of its user: the
+        positive itself; what the user had taken before, which is never ranked; the user's other positives in the
+        batch, which are in it because of the user, and not because an item was drawn. Pairs may repeat.
+    items: how many codes of items there are.
+    """
+
+    rows: Tensor
+    item: Tensor
+    weight: Tensor
+    pair_row: Tensor
+    pair_item: Tensor
+    items: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def mask(self, item: Tensor, own: slice) -> Tensor:
+        """Where candidates, [candidates] different codes, are no negatives: bool [own rows, candidates]."""
+        column = torch.full((self.items,), -1, dtype=torch.int32, device=item.device)
+        column[item] = torch.arange(len(item), dtype=torch.int32, device=item.device)
+        at = column[self.pair_item]
+        there = (at >= 0) & (self.pair_row >= own.start) & (self.pair_row < own.stop)
+        mask = torch.zeros(own.stop - own.start, len(item), dtype=torch.bool, device=item.device)
+        mask[self.pair_row[there] - own.start, at[there]] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class Positives:
+    """All training positives, ascending in time; every tensor has one row a positive, but for `taken`.
+
+    user_columns, item_columns: what the towers read. user, item: codes; items: how many codes of items there are.
+    taken: the items of all users, by user, then time; of a positive, `begin` and `length` say where those lie that its
+        user had taken before. weight: float32.
+    log_q: the logarithm of each item's share of the positives of its time, which is how likely another positive's item
+        is to be that one. window: how many positives a batch's are near to in time.
+    """
+
+    user_columns: Columns
+    item_columns: Columns
+    user: Tensor
+    item: Tensor
+    items: int
+    taken: Tensor
+    begin: Tensor
+    length: Tensor
+    log_q: Tensor
+    weight: Tensor
+    window: int
+
+    @classmethod
+    def of(
+        cls, pulled: Pulled, encoders: Encoders, network: TwoTower, window: int, device: torch.device
+    ) -> "Positives":
+        """The first interaction of each user with each item in the training rows, for only new items are retrieved."""
+        interactions = Interactions.of(pulled)
+        rows = pulled.rows(Split.TRAIN)
+        weight = _weights(pulled)[rows]
+        kept = ~interactions.repeated[rows] & (weight > 0)
+        rows, weight = rows[kept], weight[kept]
+        if len(rows) < 2:
+            raise InputError(
+                f"{len(rows)} training positives: at least 2 are needed. Check the weights of interactions."
+            )
+        seconds, item = pulled.seconds[rows], interactions.item[rows]
+        begin, length = interactions.spans(rows)
+
+        def columns(tower: TowerName) -> Columns:
+            prepared = prepare_table(encoders, tower, getattr(pulled, tower).take(rows), seconds)
+            return Columns.of(getattr(network, tower).read(prepared), device)
+
+        def on(values: Array) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        return cls(
+            columns("user"),
+            columns("item"),
+            on(interactions.user[rows]),
+            on(item),
+            len(interactions.items),
+            on(interactions.taken),
+            on(begin),
+            on(length),
+            on(log_q(item, window)),
+            on(weight),
+            window,
+        )
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def epoch(self, size: int, random: torch.Generator) -> list[Tensor]:
+        """Row numbers of the batches of one epoch, in random order, each drawn from one stretch of time.
+
+        In-batch negatives then are items as they were at about that time, as they are when a catalogue is ranked.
+        """
+        places = torch.arange(len(self)) + torch.rand(len(self), generator=random) * self.window
+        batches = [b for b in torch.split(places.argsort(), size) if len(b) > 1]  # one alone has no negative
+        return [batches[number] for number in torch.randperm(len(batches), generator=random).tolist()]
+
+    def batch(self, rows: Tensor) -> Batch:
+        rows = rows.to(self.weight.device)
+        item = self.item[rows]
+        before, place = expand(self.begin[rows], self.length[rows])
+        together, other = _of_one_user(self.user[rows])
+        return Batch(
+            rows,
+            item,
+            self.weight[rows],
+            torch.cat([before, together]),
+            torch.cat([self.taken[place], item[other]]),
+            self.items,
+        )
+
+
+def expand(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Every place of each span and the number of its span: two tensors [places], by span."""
+    span = torch.repeat_interleave(length)
+    start = begin - length.cumsum(0) + length
+    return span, torch.arange(len(span), device=span.device) + start[span]
+
+
+def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs of places with the same user, each place with itself too."""
+    ordered, order = user.sort()
+    begin = torch.searchsorted(ordered, user)
+    row, place = expand(begin, torch.searchsorted(ordered, user, right=True) - begin)
+    return row, order[place]
+
+
+def _weights(pulled: Pulled) -> Array:
+    """The weight of each interaction, float32; 1 where it has none."""
+    return pulled.interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy()
+
+
+def log_q(item: Array, window: int) -> Array:
+    """The logarithm of each positive's item's share of the positives around it, float32, [positives].
+
+    item: codes in order of time. The timeline is cut into stretches of about `window` positives; within each, the
+    counts are smoothed towards the item's share over all stretches, which counts as one tenth of a stretch.
+    """
+    n = len(item)
+    stretches = max(1, round(n / window))
+    stretch = np.arange(n) * stretches // n
+    overall = np.bincount(item)[item] / n
+    _, number, count = np.unique(stretch * (int(item.max()) + 1) + item, return_inverse=True, return_counts=True)
+    size, prior = n / stretches, n / stretches / 10
+    return np.log((count[number] + prior * overall) / (size + prior)).astype(np.float32)

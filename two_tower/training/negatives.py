@@ -1,0 +1,170 @@
+"""Which items are a batch's negatives, and how many items of the catalogue each of them stands for.
+
+An item that a batch holds several times is encoded once, as it was at the earliest of its positives there. Whatever
+the sampler, an item that its user has taken, before or in this batch, is masked: such accidental hits are no negatives.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from two_tower.config import TrainConfig
+from two_tower.losses import similarity
+from two_tower.training.batches import Batch, Positives
+from two_tower.training.towers import TwoTower
+
+NEAREST = 50  # the hard negatives of a user are drawn from so many of the nearest items not taken
+BLOCK = 65_536  # items encoded at a time
+NONE = float("-inf")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The items that a batch's users are scored with: their positives and the negatives.
+
+    item: codes; rows: positives whose item columns are read, [encoded], of the first candidates.
+    stored: embeddings of the other candidates, which get no gradient, [candidates - encoded, dim].
+    target: [batch], the candidate that is each user's positive.
+    log_weight, mask: [negatives] and [batch, negatives], of the last candidates; see `losses.joint_loss`.
+    """
+
+    item: Tensor
+    rows: Tensor
+    target: Tensor
+    log_weight: Tensor
+    mask: Tensor
+    stored: Tensor | None = None
+
+
+class Negatives:
+    """Draws candidates by `config.negatives`, one of these.
+
+    in_batch: the other users' positives, as likely as their share of the positives of that time.
+    uniform, popularity: items of the training rows, drawn alike, or by (count of positives) ** popularity_exponent.
+    mixed: those of the batch and as many drawn by popularity as `sampled_negatives` says (Yang et al., "Mixed Negative
+        Sampling for Learning Two-tower Neural Networks in Recommendations", WWW 2020, with the exponent 0).
+    queue: those of the batch and the embeddings of the batches before it (Wang et al., "Cross-Batch Negative Sampling
+        for Training Two-Tower Recommenders", SIGIR 2021).
+    hard: those of the batch and, for each user, items near to it, mined from an index of all items that is made anew
+        every `hard_refresh` steps (Xiong et al., "Approximate Nearest Neighbor Negative Contrastive Learning for Dense
+        Text Retrieval", ICLR 2021). Each stands for itself alone.
+    """
+
+    def __init__(self, positives: Positives, config: TrainConfig, random: torch.Generator) -> None:
+        """random: of the CPU, so that the draws are the same on every device."""
+        self.positives, self.config, self.random = positives, config, random
+        count = torch.bincount(positives.item, minlength=positives.items).double()
+        exponent = 0.0 if config.negatives == "uniform" else config.popularity_exponent
+        share = torch.where(count > 0, count**exponent, 0.0)
+        self.share = (share / share.sum()).float()
+        self.cumulated = share.cumsum(0) / share.sum()
+        self.by_item = _RowsByItem(positives.item)
+        self.state: dict[str, Tensor] = {}  # what a checkpoint keeps: the queue, or the index
+
+    def candidates(self, batch: Batch, user: Tensor, own: slice) -> Candidates:
+        """user: embeddings of the rows `own` of the batch, [own, dim], near to which hard ones are mined.
+
+        `target` and `mask` of what is found are those of these rows; the candidates are the whole batch's.
+        """
+        drawn = self._drawn(batch, user.detach())
+        item, place = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True)
+        others = torch.bincount(place[len(batch) :], minlength=len(item))
+        if self.config.negatives in ("uniform", "popularity"):  # the items of the batch that were not drawn come first
+            order = (others > 0).int().argsort(stable=True)
+            item, others, place = item[order], others[order], order.argsort()[place]
+        target = place[: len(batch)]
+        rows = self._rows(batch, item, target)
+        draws, q = len(batch) - 1, self.positives.log_q[rows].exp()
+        count = torch.bincount(target, minlength=len(item))
+        match self.config.negatives:
+            case "uniform" | "popularity":
+                weight = (others / (len(drawn) * self.share[item]))[others > 0]
+            case "mixed":
+                weight = (count + others) / (draws * q + len(drawn) * self.share[item])
+            case "hard":
+                weight = count / (draws * q) + others.clamp(max=1)
+            case _:
+                weight = count / (draws * q)
+        mask = batch.mask(item[len(item) - len(weight) :], own)
+        found = Candidates(item, rows, target[own], weight.log(), mask)
+        return self._with_queue(batch, found, own) if self.state and self.config.negatives == "queue" else found
+
+    def _drawn(self, batch: Batch, user: Tensor) -> Tensor:
+        """Codes of items from outside the batch, each as often as it was drawn."""
+        match self.config.negatives:
+            case "in_batch" | "queue":
+                return batch.item[:0]
+            case "hard":
+                return self._mined(batch, user)
+            case _:
+                uniform = torch.rand(self.config.sampled_negatives, generator=self.random, dtype=torch.float64)
+                drawn = torch.searchsorted(self.cumulated, uniform.to(self.cumulated.device), right=True)
+                return drawn.clamp(max=self.positives.items - 1)
+
+    def _mined(self, batch: Batch, user: Tensor) -> Tensor:
+        scores = similarity(user, self.state["index"], self.config.similarity)
+        scores[:, self.share == 0] = NONE  # items without a positive, of which nothing is known
+        scores[batch.pair_row, batch.pair_item] = NONE
+        near = scores.topk(min(NEAREST, scores.shape[1]), dim=1)
+        each = math.ceil(self.config.sampled_negatives / len(batch))
+        place = torch.randint(near.indices.shape[1], (len(batch), each), generator=self.random).to(user.device)
+        return near.indices.gather(1, place)[near.values.gather(1, place) > NONE]
+
+    def _rows(self, batch: Batch, item: Tensor, target: Tensor) -> Tensor:
+        """The earliest positive in the batch of each item; for an item from elsewhere, its last one before them."""
+        beyond = len(self.positives)
+        rows = torch.full_like(item, beyond).scatter_reduce(0, target, batch.rows, "amin")
+        return torch.where(rows < beyond, rows, self.by_item.last(item, batch.rows.min()))
+
+    def _with_queue(self, batch: Batch, found: Candidates, own: slice) -> Candidates:
+        """All draws, those of this batch and the earlier ones', count as one sample."""
+        queued = self.state
+        drawn, earlier = len(batch) - 1, queued["draws"].sum()
+        distinct, place = torch.unique(queued["item"], return_inverse=True)
+        mask = torch.cat([found.mask, batch.mask(distinct, own)[:, place]], dim=1)
+        log_weight = torch.cat([found.log_weight + math.log(drawn), queued["log_weight"]]) - (drawn + earlier).log()
+        return replace(found, log_weight=log_weight, mask=mask, stored=queued["embedding"])
+
+    def remember(self, batch: Batch, found: Candidates, embedding: Tensor) -> None:
+        """Put what the batch encoded, `embedding` [candidates of the batch, dim], at the head of the queue."""
+        if self.config.negatives != "queue":
+            return
+        draws = torch.unique(batch.item, return_counts=True)[1].float()
+        new = {
+            "item": found.item,
+            "embedding": embedding.detach(),
+            "draws": draws,
+            "log_weight": draws.log() - self.positives.log_q[found.rows],  # of a sample of one draw
+        }
+        kept = self.config.sampled_negatives
+        self.state = {k: (torch.cat([v, self.state[k]]) if self.state else v)[:kept] for k, v in new.items()}
+
+    @torch.no_grad()
+    def refresh(self, network: TwoTower, step: int) -> None:
+        """Make the index of all items anew where it is time to, each as it was at its last positive."""
+        if self.config.negatives != "hard" or step % self.config.hard_refresh:
+            return
+        network.eval()
+        every = torch.arange(self.positives.items, device=self.share.device)
+        rows = self.by_item.last(every, torch.tensor(len(self.positives), device=every.device))
+        parts = [network.item.embed(self.positives.item_columns.take(part)) for part in torch.split(rows, BLOCK)]
+        self.state = {"index": torch.cat(parts)}
+
+
+class _RowsByItem:
+    """The positives of each item in order of time."""
+
+    def __init__(self, item: Tensor) -> None:
+        self.row = item.argsort(stable=True)
+        self.item = item[self.row]
+        self.size = len(item)
+        self.key = self.item * self.size + self.row  # ascends
+
+    def last(self, item: Tensor, before: Tensor) -> Tensor:
+        """Each item's last positive up to the row `before`; its first one where it has none by then."""
+        place = torch.searchsorted(self.key, item * self.size + before, right=True) - 1
+        there = (place >= 0) & (self.item[place.clamp(min=0)] == item)
+        # an item without positives gets any row; it is never drawn
+        return self.row[torch.where(there, place, place + 1).clamp(max=self.size - 1)]

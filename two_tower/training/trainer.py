@@ -1,0 +1,104 @@
+"""One step of training, and all that changes in the course of a run."""
+
+import torch
+from torch import Tensor
+
+from two_tower.config import TrainConfig
+from two_tower.losses import joint_loss
+from two_tower.training.batches import Positives
+from two_tower.training.columns import Columns
+from two_tower.training.negatives import Negatives
+from two_tower.training.optimiser import Average, Optimiser
+from two_tower.training.ranks import Ranks
+from two_tower.training.towers import Tower, TwoTower
+
+
+class Trainer:
+    """The weights, their average, and the states of the optimiser, the negatives and the random numbers."""
+
+    def __init__(
+        self,
+        network: TwoTower,
+        positives: Positives,
+        config: TrainConfig,
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    ) -> None:
+        self.network, self.positives, self.config, self.ranks = network, positives, config, ranks
+        self.average = Average(network, config.averaging)
+        self.optimiser = Optimiser(network, config, len(self.batches(1)) * config.epochs)
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.negatives = Negatives(positives, config, self.random)
+        self.step = 0  # made so far
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """The positives of each batch of an epoch: the same, whatever was trained before."""
+        random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        return self.positives.epoch(self.config.batch_size, random)
+
+    def advance(self, rows: Tensor) -> Tensor:
+        """One step on the positives of `rows`; returns the loss, which may be no finite number.
+
+        Of several ranks each embeds its share of the users and of the items, and scores its users with all items.
+        """
+        network, positives, ranks = self.network, self.positives, self.ranks
+        self.negatives.refresh(self.average.network, self.step)
+        network.train()
+        batch = positives.batch(rows)
+        own = ranks.share(len(batch))
+        user = self._embedded(network.user, positives.user_columns, batch.rows[own])
+        found = self.negatives.candidates(batch, user, own)
+        part = self._embedded(network.item, positives.item_columns, ranks.padded(found.rows))
+        item = ranks.gathered(part, len(found.rows))
+        every = item if found.stored is None else torch.cat([item, found.stored])
+        weight = batch.weight[own]
+        loss = joint_loss(user, every, found.target, found.log_weight, found.mask, weight, self.config)
+        loss = loss * (weight.sum() / batch.weight.sum())
+        loss.backward()  # type: ignore[no-untyped-call]
+        ranks.sum_gradients(network)
+        self.step += 1
+        self.optimiser.step(self.step)
+        self.average.follow(self.step)
+        self.negatives.remember(batch, found, item)
+        return ranks.total(loss)
+
+    def _embedded(self, tower: Tower, columns: Columns, rows: Tensor) -> Tensor:
+        low = self.config.precision == "bfloat16"
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=low):
+            return tower.embed(columns.take(rows)).float()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights by name, each shared table once."""
+        return {name: p.detach().clone() for name, p in self.average.network.named_parameters()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next step depends on, by name."""
+        device = self.positives.weight.device
+        groups: dict[str, dict[str, Tensor]] = {
+            "network": dict(self.network.named_parameters()),
+            "average": dict(self.average.network.named_parameters()),
+            "optimiser": self.optimiser.state(),
+            "negatives": self.negatives.state,
+            "random": {"dropout": torch.get_rng_state(), "negatives": self.random.get_state()}
+            | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
+        }
+        return {f"{group}/{name}": value.detach() for group, values in groups.items() for name, value in values.items()}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor], step: int) -> None:
+        """Go on from `state()` after `step` steps."""
+        device = self.positives.weight.device
+        groups: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            group, _, name = key.partition("/")
+            groups.setdefault(group, {})[name] = value
+        for group, network in (("network", self.network), ("average", self.average.network)):
+            for name, parameter in network.named_parameters():
+                parameter.copy_(groups[group][name])
+        self.optimiser.load(groups["optimiser"])
+        self.negatives.state = {name: value.to(device) for name, value in groups.get("negatives", {}).items()}
+        random = groups["random"]
+        torch.set_rng_state(random["dropout"])
+        self.random.set_state(random["negatives"])
+        if "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], device)
+        self.step = step

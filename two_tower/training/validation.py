@@ -1,0 +1,91 @@
+"""Recall@20 on the validation window, as it is measured on the test window: what early stopping looks at."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from two_tower.data.pulled import Pulled, Split
+from two_tower.data.seen import Interactions, codes
+from two_tower.errors import InputError
+from two_tower.evaluation import metrics
+from two_tower.inputs import Array
+from two_tower.losses import similarity
+from two_tower.training.encoders import Encoders, prepare_table
+from two_tower.training.towers import TwoTower
+
+K = 20
+MOST_EVENTS = 20_000  # a sample of the window's events tells epochs apart as well as all of them
+BLOCK = 8_000_000  # scores held at a time
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation events and the catalogue at the end of training.
+
+    user: inputs of each event; item: inputs of each catalogue row. target: the catalogue row of each event's item, -1
+    where it was not yet there. person: user code of each event. event, seen: pairs of an event and a catalogue row that
+    its user had taken before, ascending by event.
+    """
+
+    user: dict[str, Tensor]
+    item: dict[str, Tensor]
+    target: Array
+    person: Array
+    event: Array
+    seen: Array
+
+    @classmethod
+    def of(cls, pulled: Pulled, encoders: Encoders, device: torch.device) -> "Validation":
+        """The validation events on items new to their users; InputError where there is none."""
+        interactions = Interactions.of(pulled)
+        rows = pulled.rows(Split.VALIDATION)
+        rows = rows[~interactions.repeated[rows]]
+        if not len(rows):
+            raise InputError(
+                "no validation event is left to rank: all are on items that their users had seen before. "
+                "Pull a longer window, or raise validation_fraction."
+            )
+        if len(rows) > MOST_EVENTS:
+            rows = np.sort(np.random.default_rng(0).choice(rows, MOST_EVENTS, replace=False))
+        end = pulled.bounds.train_end
+        catalogue = pulled.catalogue_at(end)
+        place = np.full(len(interactions.items), -1)
+        keys = catalogue[pulled.contract.item_key].cast(interactions.items.type)
+        place[codes(keys, interactions.items)] = np.arange(catalogue.num_rows)
+        event, seen = interactions.seen(rows)
+        there = place[seen] >= 0
+        instant = np.full(catalogue.num_rows, int(end.timestamp()))
+        user = prepare_table(encoders, "user", pulled.user.take(rows), pulled.seconds[rows])
+        item = prepare_table(encoders, "item", catalogue, instant)
+        return cls(
+            {k: v.to(device) for k, v in user.items()},
+            {k: v.to(device) for k, v in item.items()},
+            place[interactions.item[rows]],
+            interactions.user[rows],
+            event[there],
+            place[seen[there]],
+        )
+
+    @torch.no_grad()
+    def recall(self, network: TwoTower, name: str) -> float:
+        """Recall@20, averaged over each user's events, then over users; leaves the network in evaluation mode."""
+        network.eval()
+        items = network.item(self.item)
+        rank = np.concatenate(
+            [self._ranks(network, items, name, part) for part in _blocks(len(self.target), len(items))]
+        )
+        return float(metrics.per_user(metrics.recall(rank, K), self.person).mean())
+
+    def _ranks(self, network: TwoTower, items: Tensor, name: str, part: slice) -> Array:
+        users = network.user({k: v[part] for k, v in self.user.items()})
+        scores = similarity(users, items, name).cpu().numpy()
+        first, last = np.searchsorted(self.event, (part.start, part.stop))
+        scores[self.event[first:last] - part.start, self.seen[first:last]] = -np.inf
+        return metrics.ranks(scores, self.target[part])
+
+
+def _blocks(events: int, items: int) -> list[slice]:
+    size = max(1, BLOCK // max(1, items))
+    return [slice(start, min(start + size, events)) for start in range(0, events, size)]
