@@ -39,8 +39,8 @@ class Popularity:
 class ItemKnn:
     """Items like those that the user has seen (Deshpande & Karypis, 2004, "Item-based top-N recommendation").
 
-    similar: float32 [items, items], sparse; row i holds the items nearest to item i by the cosine of their sets of
-    users. The score of an item is its sum over the seen items.
+    similar: float32 [items, items], sparse; column j holds the items nearest to item j by the cosine of their sets of
+    users. The score of an item is the sum over those of its own neighbours that the user has seen.
     """
 
     interactions: Interactions
@@ -57,7 +57,7 @@ class ItemKnn:
         unit = (taken / np.maximum(length, 1)).tocsc().astype(np.float32)
         size = max(1, BLOCK // shape[1])
         blocks = [_nearest(unit, start, min(start + size, shape[1])) for start in range(0, shape[1], size)]
-        return cls(log, sparse.vstack(blocks, format="csr"))
+        return cls(log, sparse.vstack(blocks).T.tocsr())
 
     def scores(self, events: Array, snapshot: Snapshot) -> Array:
         """Events of one user that follow each other cost only the items that the user has seen in between."""
@@ -82,7 +82,7 @@ def _ones(row: Array, column: Array, shape: tuple[int, int]) -> sparse.csr_array
 
 
 def _nearest(unit: sparse.csc_array, start: int, end: int) -> sparse.csr_array:
-    """Rows start to end of the similarity, all but each item's nearest neighbours left out."""
+    """Rows start to end of the similarity; of each, all but the nearest neighbours are left out."""
     cosine = (unit[:, start:end].T @ unit).toarray()
     cosine[np.arange(end - start), np.arange(start, end)] = 0
     if cosine.shape[1] > NEIGHBOURS:
