@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from two_tower import __version__
@@ -27,6 +28,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 EXIT_FAULT, EXIT_INPUT, EXIT_HELD = 1, 2, 3
+FALLBACKS = {
+    "popular": "fallback: the online store does not know user {user}; these items are the most popular",
+    "store": "fallback: the online store gave no answer; these items are the most popular",
+}
 
 
 def _version(asked: bool) -> None:
@@ -49,7 +54,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts, i
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
-Names = Annotated[str, typer.Option(metavar="NAMES", help="Names, with commas, for that file's columns.")]
+Names = Annotated[str, typer.Option(metavar="NAMES", help="Names, with commas, for that file's first columns.")]
 
 
 @app.command()
@@ -271,17 +276,21 @@ def recommend(
     """Recommend items for one user from the current release, without a server."""
     from serving.app import recommend_once
 
-    answer = recommend_once(releases, user, k)
+    answer, titles = recommend_once(releases, user, k)
+    found = [(one.item_id, title, one.score) for one, title in zip(answer.items, titles, strict=True)]
     if as_json:
-        items = [{"item_id": item.item_id, "score": item.score} for item in answer.items]
+        items = [{"item_id": item, "title": title, "score": score} for item, title, score in found]
         out.print_json(data={"items": items, "release": answer.release, "fallback": answer.fallback})
         return
-    table = Table("rank", "item", "score", title=f"user {user}, release {answer.release}")
-    for rank, item in enumerate(answer.items, 1):
-        table.add_row(str(rank), str(item.item_id), f"{item.score:.4f}")
+    table = Table("rank", "item", title=f"user {user}, release {answer.release}")
+    if called := any(titles):
+        table.add_column("title")
+    table.add_column("score", no_wrap=True)
+    for rank, (item, title, score) in enumerate(found, 1):
+        table.add_row(str(rank), escape(str(item)), *([escape(title or "")] if called else []), f"{score:.4f}")
     out.print(table)
     if answer.fallback:
-        out.print(f"fallback: {answer.fallback}")
+        out.print(FALLBACKS[answer.fallback].format(user=escape(user)), soft_wrap=True)
 
 
 @releases_app.command("list")

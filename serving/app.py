@@ -13,6 +13,7 @@ from serving.metrics import Metrics
 from serving.online import Pool
 from serving.recommender import Answer
 from serving.served import Opening, Served
+from serving.titles import titles
 from serving.web import create_app
 from two_tower.errors import InputError
 from two_tower.releases.release import ReleaseError, current, local_copy
@@ -63,8 +64,8 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def recommend_once(releases: str, user_id: str, k: int) -> Answer:
-    """What the service would answer for one user.
+def recommend_once(releases: str, user_id: str, k: int) -> tuple[Answer, list[str | None]]:
+    """What the service would answer for one user, and what the items are called, None where nothing says so.
 
     Raises InputError where no release is active, where it cannot be opened and where the user id or k is not allowed.
     """
@@ -75,7 +76,8 @@ def recommend_once(releases: str, user_id: str, k: int) -> Answer:
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
         served = Served.open(local_copy(releases, release, Path(cache)), opening)
         asked = ask.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.size)
-        return asyncio.run(served.answer(asked))
+        answer = asyncio.run(served.answer(asked))
+        return answer, titles(served.recommender, [item.item_id for item in answer.items])
 
 
 def loopback(host: str) -> bool:

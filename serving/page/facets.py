@@ -1,6 +1,5 @@
 """What the items of a release can be filtered by: the values of each column and how many items have them."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,25 +11,12 @@ from serving.filters import filterable
 from two_tower.inputs import Array
 from two_tower.schema import Contract, Dtype, Encoding
 
-TITLES = ("title", "name", "headline", "label", "description")  # columns that say what an item is, the best first
 MOST_VALUES = 50  # of one column
 MOST_ROWS = 200_000  # that are counted: the first ones
 BINS = 24
-_ARTICLES = ("The", "A", "An")
 _LISTS = (Dtype.STRINGS, Dtype.INTS)
 
 Facet = dict[str, Any]
-
-
-def title_column(contract: Contract) -> str | None:
-    """The feature that says what an item is: of TITLES a string, or a list of its words such as `title_words`."""
-    dtypes = {f.name: f.dtype for f in contract.item}
-    for name in TITLES:
-        if dtypes.get(name) == Dtype.STRING:
-            return name
-        if dtypes.get(f"{name}_words") == Dtype.STRINGS:
-            return f"{name}_words"
-    return None
 
 
 def facets(table: pa.Table, contract: Contract) -> list[Facet]:
@@ -85,14 +71,3 @@ def _numbers(column: pa.ChunkedArray, dtype: Dtype) -> Array:
 
 def _bound(value: float, dtype: Dtype) -> float | str:
     return datetime.fromtimestamp(value, UTC).date().isoformat() if dtype == Dtype.TIMESTAMP else float(value)
-
-
-def title(row: Mapping[str, Any], column: str | None) -> str | None:
-    """What an item is called; None where nothing says so."""
-    said = row.get(column) if column else None
-    if isinstance(said, list):
-        words = [word.capitalize() for word in said if word]
-        if words and words[-1] in _ARTICLES:  # catalogues put them behind: "Saint, The"
-            words.insert(0, words.pop())
-        said = " ".join(words)
-    return said or None

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from serving.filters import filterable
-from serving.page.facets import facets, title, title_column
+from serving.page.facets import facets
 from serving.recommender import Recommender
+from serving.titles import title, title_column
 from two_tower.schema import Dtype
 
 FOUND = 20  # items of one search

@@ -86,6 +86,8 @@ def test_releases_and_recommendations_as_json(tmp_path: Path) -> None:
     answer = json.loads(asked.stdout)
     assert answer["release"] == name and answer["fallback"] == "popular"
     assert [item["item_id"] for item in answer["items"]] == ["i9", "i8"]
+    told = two_tower("recommend", "--releases", str(tmp_path / "releases"), "--user", "[u1]", "-k", "2")
+    assert "fallback: the online store does not know user [u1]; these items are the most popular" in told.stdout
 
 
 def test_a_release_can_be_read_off_the_table_on_a_narrow_terminal(tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ def python(code, *arguments):
 
 def test_recommend_once(releases, tmp_path, feast_repo):
     one = made(releases, tmp_path / "parts", feast_repo)
-    answer = recommend_once(str(releases), "ann", 2)
+    answer, titles = recommend_once(str(releases), "ann", 2)
+    assert titles == [None, None], "no feature of these items says what they are called"
     assert [item.item_id for item in answer.items] == ["i2", "i3"]
     assert answer.release == one and answer.fallback is None
-    assert recommend_once(str(releases), "nobody", 1).fallback == "popular"
+    assert recommend_once(str(releases), "nobody", 1)[0].fallback == "popular"
     with pytest.raises(InputError, match="catalogue has 10 items"):
         recommend_once(str(releases), "ann", 11)
 
@@ -79,7 +80,7 @@ import sys
 for name in ("torch", "kfp", "duckdb", "ibis", "great_expectations", "onnxscript"):
     sys.modules[name] = None
 from serving.app import recommend_once
-assert recommend_once(sys.argv[1], "ann", 2).fallback is None
+assert recommend_once(sys.argv[1], "ann", 2)[0].fallback is None
 """
     ran = subprocess.run(python(code, releases), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
     assert ran.returncode == 0, ran.stderr

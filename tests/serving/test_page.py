@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from serving.app import loopback
 from serving.page.document import SCRIPTS, document
-from serving.page.facets import facets, title, title_column
+from serving.page.facets import facets
+from serving.titles import title, title_column
 from serving.web import create_app
 from two_tower.schema import Contract, Dtype, feature
 
@@ -124,6 +125,7 @@ def test_titles_are_a_text_or_the_words_of_one():
     assert title_column(contract(("name", "String"), ("title_words", "Array(String)"))) == "title_words"
     assert title_column(contract(("price", "Float32"), ("name", "String"))) == "name"
     assert title_column(contract(("price", "Float32"), ("title", "Int64"))) is None
+    assert title_column(contract(("Description_words", "Array(String)"))) == "Description_words"
     assert title({"title_words": ["wedding", None, "singer", "the"]}, "title_words") == "The Wedding Singer"
     assert title({"name": "Lamp"}, "name") == "Lamp" and title({"name": None}, "name") is None
 

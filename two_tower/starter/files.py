@@ -28,7 +28,7 @@ def read(path: Path, table: str, names: list[str] | None) -> pa.Table:
 
     The text's encoding (UTF-8, UTF-16 with its mark, else Latin-1), its delimiter and whether its first line is a
     header are told from the file. table: `user`, `item` or `interaction`; the columns of a file without a header are
-    called `user_1`, `user_2`, … by it. names: what to call the columns instead, all of them.
+    called `user_1`, `user_2`, … by it. names: what to call the first columns instead.
 
     Raises InputError for a file that is not there, is empty, or cannot be read.
     """
@@ -46,8 +46,13 @@ def read(path: Path, table: str, names: list[str] | None) -> pa.Table:
         raise InputError(f"{path} has a header and no row.")
     if names is None:
         return found
+    names = [*names, *found.column_names[len(names) :]]
     if len(names) != found.num_columns or len(set(names)) != len(names):
-        raise InputError(f"{path} has {found.num_columns} columns; {len(set(names))} different names are given for it.")
+        again = ", ".join(dict.fromkeys(name for name in names if names.count(name) > 1))
+        said = f"{again} twice" if again else f"names for {len(names)}"
+        raise InputError(
+            f"{path} has {found.num_columns} columns; you give {said}. Name the first ones, in their order."
+        )
     return found.rename_columns(names)
 
 

@@ -50,6 +50,7 @@ def test_gzip_parquet_and_names_of_ones_own(tmp_path: Path) -> None:
     packed = tmp_path / "t.csv.gz"
     packed.write_bytes(gzip.compress(b"1,2\n3,4\n"))
     assert read(packed, "item", ["a", "b"]).to_pylist() == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    assert read(packed, "item", ["a"]).column_names == ["a", "item_2"], "the first columns' names are enough"
     pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "t.parquet")
     assert read(tmp_path / "t.parquet", "item", None)["a"].to_pylist() == [1, 2]
 
@@ -60,7 +61,8 @@ def test_gzip_parquet_and_names_of_ones_own(tmp_path: Path) -> None:
         ("", None, "empty"),
         ("a,b\n", None, "no row"),
         ("one\ntwo\nthree\n", None, "how its fields are parted"),
-        ("a,b\n1,2\n", ["x"], "has 2 columns; 1"),
+        ("a,b\n1,2\n", ["x", "y", "z"], "has 2 columns; you give names for 3"),
+        ("a,b\n1,2\n", ["b"], "has 2 columns; you give b twice"),
         ("a,b\n" + "1,2\n" * 300 + "1,2,3\n", None, "corrupt"),
     ],
 )
