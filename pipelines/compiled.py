@@ -13,7 +13,7 @@ from pipelines.placement import on_cluster, our_image
 from pipelines.refresh_items import refresh_items_in
 from pipelines.training import training_in, training_on_dataset
 from two_tower.config import DeployConfig, Settings, changed, parse_assignments
-from two_tower.errors import unknown
+from two_tower.errors import InputError, unknown
 
 PIPELINES = {
     "training": training_in,
@@ -39,6 +39,10 @@ class Plan:
         sections = {f.name: getattr(base, f.name) for f in fields(base)}
         found = changed({**sections, "cluster": ClusterConfig()}, parse_assignments(assignments))
         cluster = found.pop("cluster")
+        if found["report"] != base.report:
+            raise InputError(
+                "cost_per_hour is for `two-tower run`, on one machine. A cluster bills its nodes: leave it out."
+            )
         found["deploy"] = _with_our_image(found["deploy"], cluster)
         return cls(pipeline, Settings(**found), cluster)
 

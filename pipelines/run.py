@@ -173,7 +173,7 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> i
         held = json.loads(error)
         summary["gates"].setdefault(held["gate"], {"passed": False, "reasons": held["reasons"]})
     _write_run(request, done, summary)
-    _write_pages(request.out, done)
+    _write_pages(request, done)
     if summary["metrics"]:
         out.print(_quality(summary["metrics"]))
     _explain(request, done, status, error, out, err)
@@ -195,13 +195,15 @@ def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> Non
         "release": done.output,
         "metrics": summary["metrics"],
         "gates": summary["gates"],
-        "steps": _steps(done),
+        "steps": _steps(request, done),
         "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
     }
     (request.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def _steps(done: LocalRun) -> list[dict[str, Any]]:
+def _steps(request: Request, done: LocalRun) -> list[dict[str, Any]]:
+    """What each step took; and cost, where it is said what an hour costs."""
+    price = request.settings.report.cost_per_hour
     return [
         {
             "name": step.name,
@@ -210,19 +212,21 @@ def _steps(done: LocalRun) -> list[dict[str, Any]]:
             "cpu_seconds": round(step.cpu_seconds, 3),
             "peak_memory_mb": round(step.peak_memory_mb, 1),
         }
+        | ({"cost": round(step.seconds * price / 3600, 6)} if price else {})
         for step in done.steps
     ]
 
 
-def _write_pages(out: Path, done: LocalRun) -> None:
+def _write_pages(request: Request, done: LocalRun) -> None:
     """The report, with what only the runner knows, and the data gate's own page; that is the report where it held."""
     from two_tower.report import with_run
 
+    out = request.out
     page, data = artifact(done, "report", "page"), artifact(done, "validate", "report")
     if data.exists():
         shutil.copyfile(data, out / "data.html")
     if page.exists():
-        (out / "report.html").write_text(with_run(page.read_text(), _steps(done), done.output))
+        (out / "report.html").write_text(with_run(page.read_text(), _steps(request, done), done.output))
     elif data.exists():
         shutil.copyfile(data, out / "report.html")
 

@@ -200,6 +200,20 @@ class DeployConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportConfig(Section):
+    """What the report of `two-tower run` tells beside what was measured.
+
+    cost_per_hour: what an hour of this machine costs, in any currency; each step's cost is its seconds of that. 0: not
+        known, and no cost is told.
+    """
+
+    cost_per_hour: float = 0.0
+
+    def check(self) -> None:
+        self.require(self.cost_per_hour >= 0, "cost_per_hour", "a number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All sections of a training run."""
 
@@ -207,6 +221,7 @@ class Settings:
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     deploy: DeployConfig = DeployConfig()
+    report: ReportConfig = ReportConfig()
 
     def with_values(self, values: dict[str, Any]) -> "Settings":
         """These settings with some fields replaced, each given as text or as a value of its type.

@@ -58,7 +58,7 @@ def test_settings_in_the_documentation_are_known() -> None:
     named = {key for page in PAGES for key in re.findall(r"--set ([a-z_0-9]+)=", page.read_text())}
     assert named, "the documentation shows at least one"
     settings = Settings()
-    sections = (settings.pull, settings.train, settings.evaluation, settings.deploy, ClusterConfig())
+    sections = (settings.pull, settings.train, settings.evaluation, settings.deploy, settings.report, ClusterConfig())
     assert named <= {f.name for section in sections for f in fields(section)}
 
 

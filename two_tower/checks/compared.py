@@ -5,7 +5,8 @@ Great Expectations suites in `suites`. Limits leave room for what changes from o
 later: counts grow, items come and go, few rows tell little.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from two_tower.schema import INTERACTIONS_VIEW, Contract, Feature, TowerName
 PSI_WARNS, PSI_FAILS = 0.1, 0.25  # of the population stability index: something moved, much moved
 STEADY = 0.95  # a feature whose value stayed for so many keys belongs to the key, and not to the day
 LEAST_KEYS = 20  # of those in both samples
+PSI = re.compile(r"\bpsi\b( of)?")  # in what a measure says that it is
 _FEW = 3  # rows that alarm nobody, in the smallest table
 
 Described = Mapping[str, Any]
@@ -205,3 +207,18 @@ def _numbers(
     yield measure("share of the most frequent value", now["most_frequent"], most=most, warning=moves)
     if before["distinct"] > 1:
         yield measure("distinct", now["distinct"], least=max(2, before["distinct"] / 3), warning=moves)
+
+
+def drift(found: Iterable[Measure]) -> list[dict[str, Any]]:
+    """How far each feature has moved, the farthest first: table, feature, psi, and `limit`, above which the gate holds
+    where `holds`, and says so where not.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in (m for m in found if PSI.search(m.what)):
+        assert one.most is not None
+        part = PSI.sub("", one.what).strip(" :")
+        name = f"{one.column}, {part}" if part else one.column
+        limits = {"limit": float(one.most), "holds": not one.warning}
+        row = {"table": one.table, "feature": name, "psi": float(one.value), **limits}
+        rows[one.table, name] = max(rows.get((one.table, name), row), row, key=lambda r: bool(r["holds"]))
+    return sorted(rows.values(), key=lambda row: -row["psi"])

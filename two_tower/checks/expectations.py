@@ -40,6 +40,7 @@ def validate(
     source = context.data_sources.add_pandas("pulled")
     tables = {name: getattr(pulled, name) for name in TABLES}
     kinds = type_suites(pulled.contract)
+    moved: list[dict[str, Any]] = []
     outcomes = [o for t in TABLES for o in _run(source, t, kinds[t], type_row(tables[t], kinds[t]), {})]
     if all(o.passed for o in outcomes):
         outcomes += _of_values(source, pulled, repo)
@@ -49,8 +50,9 @@ def validate(
         measures = list(compared.of_texts(pulled.contract, now))
         if before:
             measures += compared.measures(pulled.contract, now, before)
+            moved = compared.drift(measures)
         outcomes += _of_measures(source, "measures", measures)
-    verdict = _verdict(outcomes, tables, compared_with=before["as_of"] if before else None)
+    verdict = _verdict(outcomes, tables, compared_with=before["as_of"] if before else None, drift=moved)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(data_report.page(verdict, outcomes, pulled.bounds), encoding="utf-8")
     return verdict
@@ -96,7 +98,12 @@ def _run(
     return [outcome(table, r) for r in result.results]
 
 
-def _verdict(outcomes: list[Outcome], tables: Mapping[str, pa.Table], compared_with: str | None) -> Verdict:
+def _verdict(
+    outcomes: list[Outcome],
+    tables: Mapping[str, pa.Table],
+    compared_with: str | None,
+    drift: list[dict[str, Any]],
+) -> Verdict:
     failed = [o for o in outcomes if not o.passed]
     reasons = tuple(o.sentence(tables.get(o.table)) for o in failed if not o.warning)
     return Verdict(
@@ -108,6 +115,7 @@ def _verdict(outcomes: list[Outcome], tables: Mapping[str, pa.Table], compared_w
             "failed": len(reasons),
             "warnings": [o.sentence(tables.get(o.table)) for o in failed if o.warning],
             "compared_with": compared_with,
+            "drift": drift,
             "rows": {name: table.num_rows for name, table in tables.items()},
         },
     )

@@ -14,6 +14,7 @@ import jinja2
 from two_tower.evaluation.evaluate import BANDS, CURVE_AT, GATED, TAKEN, Report
 from two_tower.gates import Verdict
 from two_tower.report.charts import Line, intervals, lines
+from two_tower.report.moved import moved
 
 COLUMNS = (GATED, "ndcg@20", "mrr@20", "recall@100", "coverage@20")
 SLICES = {
@@ -58,6 +59,7 @@ def write(path: Path, told: Told) -> None:
         best=max(told.history, key=lambda epoch: epoch[GATED]) if told.history else None,
         learning=_learning(told.history) if told.history else (),
         details={v.gate: _details(v) for v in told.verdicts},
+        moved=moved(told.verdicts),
         items=json.dumps(told.items).replace("<", "\\u003c") if told.items else "",
         run=RUN,
     )
@@ -67,10 +69,12 @@ def write(path: Path, told: Told) -> None:
 def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None) -> str:
     """The page of `write` with a table of the steps and the promoted release's id.
 
-    steps: `name`, `seconds`, `cached`, `cpu_seconds` and `peak_memory_mb` of each.
+    steps: `name`, `seconds`, `cached`, `cpu_seconds` and `peak_memory_mb` of each, and `cost` of all or of none.
     """
     longest = max((step["seconds"] for step in steps), default=0) or 1
-    fragment = _environment().get_template("run.html").render(steps=steps, longest=longest, release=release)
+    priced = bool(steps) and "cost" in steps[0]
+    page_of_run = _environment().get_template("run.html")
+    fragment = page_of_run.render(steps=steps, longest=longest, release=release, priced=priced)
     return page.replace(RUN, fragment)
 
 

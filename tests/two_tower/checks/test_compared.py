@@ -61,6 +61,20 @@ def test_the_same_data_differ_in_nothing(clean):
     assert broken(clean, clean) == {}
 
 
+def test_drift_names_each_feature_once_with_the_limit_that_holds_and_the_farthest_first(clean):
+    was = json.loads(json.dumps(reference.describe(clean)))
+    at = next(name for name, f in was["user"].items() if f.get("values") and f["whole"] and not f["names_items"])
+    was["user"][at]["values"] = dict.fromkeys(was["user"][at]["values"], 0.0) | {"elsewhere": 1.0}
+    rows = compared.drift(compared.measures(clean.contract, reference.describe(clean, was), was))
+    assert (rows[0]["table"], rows[0]["feature"]) == ("user", at) and rows[0]["psi"] > 1
+    assert rows[0]["holds"] and compared.PSI_FAILS <= rows[0]["limit"] < 2 * compared.PSI_FAILS + 1
+    assert all(row["psi"] == 0 for row in rows[1:])
+    names = [(row["table"], row["feature"]) for row in rows]
+    assert len(set(names)) == len(names)
+    assert ("interactions", "event_timestamp, the hours of the day") in names
+    assert any(feature.endswith(", lengths") for _, feature in names)
+
+
 def test_values_that_moved_to_other_keys_are_seen_though_the_column_as_a_whole_is_as_it_was(clean):
     """Each customer has the next one's age. With six customers the sample is too small, so there are 60 of them."""
     n = 60

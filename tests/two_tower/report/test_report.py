@@ -123,6 +123,38 @@ def test_the_steps_and_the_release_are_added_when_the_run_is_over(write):
     assert "<td>index</td><td>reused</td>" in page
 
 
+def test_a_step_has_a_cost_where_an_hour_has_a_price(write, tmp_path):
+    assert "<th>cost</th>" not in write()
+    priced = [step | {"cost": step["seconds"] / 3600 * 18} for step in STEPS]
+    page = with_run((tmp_path / "report.html").read_text(), priced, None)
+    assert "<td>0.3000</td>" in page and "<td>0.3062</td>" in page, "a minute's, and that of all steps"
+    assert page.count("0.0000") == 0, "a reused step has no cost"
+
+
+def test_drift_shows_each_feature_with_its_limit(write):
+    far = {"table": "user", "feature": "country", "psi": 0.5, "limit": 0.25, "holds": True}
+    near = [far | {"feature": f"f{n}", "psi": 0.01, "limit": 0.5} for n in range(20)]
+    warned = far | {"table": "catalogue", "feature": "price", "psi": 0.3, "holds": False}
+    said = {"drift": [far, warned, *near], "compared_with": "2026-01-02T10:00:00+00:00"}
+    page = write(verdicts=[Verdict(gate="data", passed=True, details=said)])
+    assert "up to 2026-01-02 10:00" in page
+    rows = re.findall(r"<tr><td>(\w+)<br><small>([^<]+)</small></td><td>([\d.]+)</td>.*?<td>(\w+)</td></tr>", page)
+    assert rows[:3] == [
+        ("country", "of users, as they acted", "0.500", "held"),
+        ("price", "of the catalogue", "0.300", "said"),
+        ("f0", "of users, as they acted", "0.010", "within"),
+    ]
+    assert len(rows) == 15 and "7 others moved by no more than 0.010" in page
+    widths = [float(w) for w in re.findall(r'<div><i style="width:([\d.]+)%"></i><b style="left:([\d.]+)%', page)[0]]
+    assert widths[0] == pytest.approx(2 * widths[1], abs=0.2) and widths[0] < 100
+
+
+def test_a_first_run_says_that_there_is_nothing_to_compare_with(write):
+    page = write()
+    assert "No release serves yet" in page and "How far the data moved" not in page
+    assert "No release serves yet" not in write(since="r-0", changes=[])
+
+
 def test_text_is_escaped(write):
     page = write()
     assert "Run of &lt;sample&gt;" in page

@@ -1,0 +1,42 @@
+"""How far each feature has moved since the release that serves, as the data gate measured it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from two_tower.gates import Verdict
+
+SHOWN = 15  # features, the ones that moved farthest
+OF = {
+    "user": "of users, as they acted",
+    "item": "of items, as they were taken",
+    "catalogue": "of the catalogue",
+    "interactions": "of the interactions",
+}
+
+
+@dataclass(frozen=True)
+class Moved:
+    """since: up to when the release's data went. rows: of `compared.drift`, with `of`, `at` and `limit_at`, in per cent
+    of the bar. others: how many are not shown, and none of them moved farther than `least`.
+    """
+
+    since: str
+    rows: Sequence[dict[str, Any]]
+    others: int
+    least: float
+
+
+def moved(verdicts: Sequence[Verdict]) -> Moved | None:
+    """None where nothing was compared."""
+    found = next((v.details for v in verdicts if v.gate == "data" and v.details.get("drift")), None)
+    if found is None:
+        return None
+    rows, hidden = found["drift"][:SHOWN], found["drift"][SHOWN:]
+    most = 1.15 * max(*(row["psi"] for row in rows), *(row["limit"] for row in rows))
+    shown = [
+        row | {"of": OF[row["table"]], "at": 100 * row["psi"] / most, "limit_at": 100 * row["limit"] / most}
+        for row in rows
+    ]
+    since = found["compared_with"][:16].replace("T", " ")
+    return Moved(since, shown, len(hidden), hidden[0]["psi"] if hidden else 0.0)
