@@ -1,10 +1,12 @@
 """Scorers that need no training: what two towers must beat to be worth serving."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 from scipy import sparse
 
+from two_tower.data.catalogue import POPULARITY_WINDOW
 from two_tower.data.seen import Interactions
 from two_tower.evaluation.ranking import Snapshot, Task
 from two_tower.inputs import Array
@@ -15,7 +17,8 @@ BLOCK = 16_000_000  # similarities held at a time: 64 MB
 
 @dataclass(frozen=True)
 class Popularity:
-    """The same list for everyone: items by their number of interactions before the snapshot.
+    """The same list for everyone, as the service falls back to: items by their interactions in the window before the
+    snapshot.
 
     counts: by snapshot, float32 [items of the snapshot].
     """
@@ -26,8 +29,10 @@ class Popularity:
     def fit(cls, task: Task) -> "Popularity":
         counts = []
         for snapshot in task.snapshots:
-            before = np.searchsorted(task.interactions.micros, snapshot.micros)
-            events = np.bincount(task.interactions.item[:before], minlength=len(task.interactions.items))
+            since = snapshot.micros - POPULARITY_WINDOW // timedelta(microseconds=1)
+            start = np.searchsorted(task.interactions.micros, since, side="right")
+            end = np.searchsorted(task.interactions.micros, snapshot.micros)
+            events = np.bincount(task.interactions.item[start:end], minlength=len(task.interactions.items))
             counts.append(events[snapshot.items].astype(np.float32))
         return cls(tuple(counts))
 

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from timelines import at, timeline
@@ -59,6 +61,12 @@ def test_popularity_counts_what_came_before_the_snapshot():
     first, second = Popularity.fit(task).counts
     assert first.tolist() == [3, 2, 1, 0]
     assert second.tolist() == [0, 2, 2, 4], "in the order of that snapshot's items"
+
+
+def test_popularity_forgets_what_is_older_than_its_window(monkeypatch):
+    task = counted()
+    monkeypatch.setattr(baselines, "POPULARITY_WINDOW", timedelta(hours=2.2))
+    assert Popularity.fit(task).counts[1].tolist() == [0, 1, 0, 0], "of the one event of the hours 2.8 to 5"
 
 
 def test_item_knn_by_hand():
