@@ -58,7 +58,7 @@ class Storage(ABC):
 
     @abstractmethod
     def local(self, name: str, cache: Path) -> Path:
-        """A folder as a local one: where it is, or downloaded into `cache`."""
+        """A folder as a local one: where it is, or downloaded into `cache`, with the folders in it."""
 
 
 def open_storage(root: str | Path) -> Storage:
@@ -200,8 +200,13 @@ class _Objects(Storage):
         folder = cache / name
         folder.mkdir(parents=True, exist_ok=True)
         with self._client():
-            for path in self.fs.ls(f"{self.root}/{name}", detail=False):
-                self.fs.get_file(path, str(folder / path.rsplit("/", 1)[-1]))
+            paths = self.fs.find(f"{self.root}/{name}")
+            if not paths:
+                raise FileNotFoundError(f"{self.root}/{name}")
+            for path in paths:
+                file = folder / path.partition(f"{self.root}/{name}/")[2]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(path, str(file))
         return folder
 
 

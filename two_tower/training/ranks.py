@@ -71,6 +71,8 @@ def ranks(device: torch.device) -> Iterator[Ranks]:
     if size == 1:
         yield Ranks()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # a device a process, where a node has several
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(distributed.get_rank(), size)

@@ -13,7 +13,7 @@ from two_tower.errors import InputError
 from two_tower.losses import LOSSES, similarity
 from two_tower.training import model
 from two_tower.training.encoders import prepare_table
-from two_tower.training.train import choose_device, train
+from two_tower.training.train import DivergedError, choose_device, train
 
 SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15, "device": "cpu"}
 
@@ -90,9 +90,35 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, capsys):
     assert len(lines) == 3 and "recall@20 1.0000" in lines[0] and "left" in lines[0]
 
 
+def test_what_watches_is_given_each_epoch_and_may_end_the_run(tmp_path):
+    seen = []
+
+    def watch(epoch):
+        seen.append(epoch)
+        if len(seen) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(every_encoding(), TrainConfig(epochs=9, device="cpu"), tmp_path, watch)
+    assert [epoch["epoch"] for epoch in seen] == [1, 2] and seen[0]["recall@20"] == 1.0
+    assert not (tmp_path / "model.json").exists()
+
+
+def test_what_watches_is_given_the_epochs_before_a_checkpoint_too(tmp_path):
+    def fall(epoch):
+        if epoch["epoch"] == 3:
+            raise InterruptedError
+
+    config, seen = TrainConfig(epochs=4, patience=9, device="cpu", checkpoints=str(tmp_path / "kept")), []
+    with pytest.raises(InterruptedError):
+        train(every_encoding(), config, tmp_path / "first", fall)
+    train(every_encoding(), config, tmp_path / "second", seen.append)
+    assert [epoch["epoch"] for epoch in seen] == [1, 2, 3, 4]
+
+
 def test_a_loss_that_is_no_number_names_the_step(tmp_path):
     config = TrainConfig(similarity="dot", learning_rate=1e30, epochs=5, batch_size=32, device="cpu")
-    with pytest.raises(InputError, match=r"the loss is (nan|inf) at step \d+ of epoch \d+.*learning_rate"):
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step \d+ of epoch \d+.*learning_rate"):
         train(checkerboard(), config, tmp_path)
     assert not (tmp_path / "model.json").exists()
 
