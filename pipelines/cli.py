@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from pipelines.waiting import waiting
 from two_tower import __version__
 from two_tower.errors import InputError, unknown
 from two_tower.releases.storage import StorageError
@@ -87,7 +88,8 @@ def init(
     What each column becomes is told and shown; options overrule it. In a folder made before, without options, the data
     are computed again from the files as they are now, and edited definitions stay.
     """
-    from pipelines.init import init as make
+    with waiting(err, "starting"):
+        from pipelines.init import init as make
 
     files = {"interactions": interactions, "users": users, "items": items}
     named = {"user_columns": user_columns, "item_columns": item_columns, "interaction_columns": interaction_columns}
@@ -101,7 +103,7 @@ def init(
         "ignore": tuple(ignore or ()),
         **{option: [name.strip() for name in names.split(",")] for option, names in named.items() if names},
     }
-    make(folder, {n: p for n, p in files.items() if p}, {n: v for n, v in said.items() if v}, out)
+    make(folder, {n: p for n, p in files.items() if p}, {n: v for n, v in said.items() if v}, out, err)
 
 
 @app.command()
@@ -116,7 +118,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole line on this machine: features, gates, training, index, evaluation, release."""
-    from pipelines.run import Request, Runner, run_training
+    with waiting(err, "starting"):
+        from pipelines.run import Request, Runner, run_training
 
     if runner not in list(Runner):
         raise unknown("runner", runner, list(Runner))
@@ -128,12 +131,54 @@ def run(
 
 
 @app.command()
+def tune(
+    dataset: Annotated[str | None, typer.Option(help="A built-in data set, for example sample.")] = None,
+    feature_repo: Annotated[Path | None, typer.Option(help="Your own Feast feature repository.")] = None,
+    pulled: Annotated[
+        str | None, typer.Option(metavar="DIR", help="What a run's pull step wrote; for --katib where pods find it.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set's raw files.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Where the study lies; default runs/NAME/tune.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many in all, those of earlier calls included.")] = 30,
+    timeout: Annotated[float | None, typer.Option(metavar="MINUTES", min=0, help="No trial begins later.")] = None,
+    space: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The search space, TOML; default: our own.")
+    ] = None,
+    katib: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the search as a Katib experiment instead.")
+    ] = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search for settings by the validation window; a search that was broken off goes on where it was.
+
+    Leaves best.toml, for the repository's two_tower.toml, tune.html, trials.csv and tune.json.
+    """
+    if katib is not None:
+        from pipelines.katib import Experiment
+
+        Experiment.of(pulled, trials, space, assignments or []).write(katib)
+        out.print(f"wrote {katib}")
+        return
+    from pipelines.tune import Request
+    from pipelines.tune import tune as search
+
+    given = Path(pulled) if pulled else None
+    request = Request.of(dataset, feature_repo, given, data_dir, out_dir, trials, timeout, space, assignments or [])
+    status = search(request, err if as_json else out, err)
+    if as_json:
+        out.print_json((request.out / "tune.json").read_text())
+    raise typer.Exit(status)
+
+
+@app.command()
 def leaks(
     feature_repo: Annotated[Path, typer.Option(help="The Feast feature repository to look at.")],
     as_of: Annotated[str, typer.Option(help="Read interactions up to this instant (ISO 8601).")] = "",
 ) -> None:
     """Look for features that know the future; exit status 3 where there is one."""
-    from pipelines.leaks import look
+    with waiting(err, "starting"):
+        from pipelines.leaks import look
 
     raise typer.Exit(look(feature_repo, as_of, out, err))
 
@@ -145,9 +190,10 @@ def compile_(
     assignments: Assignments = None,
 ) -> None:
     """Compile a pipeline for Kubeflow, from the same definition that `run` executes."""
-    from pipelines.compiled import Plan
+    with waiting(err, "compiling"):
+        from pipelines.compiled import Plan
 
-    Plan.of(pipeline, assignments or []).write(out_file)
+        Plan.of(pipeline, assignments or []).write(out_file)
     out.print(f"wrote {out_file}")
 
 
@@ -169,7 +215,8 @@ def submit(
     assignments: Assignments = None,
 ) -> None:
     """Start a run, or a recurring one, on Kubeflow Pipelines."""
-    from pipelines.submitted import Request, submit_request
+    with waiting(err, "starting"):
+        from pipelines.submitted import Request, submit_request
 
     request = Request(
         host=host,
@@ -261,9 +308,10 @@ def drift(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")] = None,
 ) -> None:
     """Compare served features with those of training; exit status 3 where one has moved much."""
-    from pipelines.drift import look
+    with waiting(err, "starting"):
+        from pipelines.drift import look
 
-    raise typer.Exit(look(releases, release, feature_log, since, json_file, out))
+    raise typer.Exit(look(releases, release, feature_log, since, json_file, out, err))
 
 
 @app.command()
@@ -274,9 +322,10 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Recommend items for one user from the current release, without a server."""
-    from serving.app import recommend_once
+    with waiting(err, "opening the release"):
+        from serving.app import recommend_once
 
-    answer, titles = recommend_once(releases, user, k)
+        answer, titles = recommend_once(releases, user, k)
     found = [(one.item_id, title, one.score) for one, title in zip(answer.items, titles, strict=True)]
     if as_json:
         items = [{"item_id": item, "title": title, "score": score} for item, title, score in found]
@@ -296,10 +345,11 @@ def recommend(
 @releases_app.command("list")
 def list_(releases: Releases, as_json: AsJson = False) -> None:
     """List the releases, the newest first; the current one is marked."""
-    from two_tower.releases import release
+    with waiting(err, "reading the releases"):
+        from two_tower.releases import release
 
-    if as_json:
         listed = release.list_releases(releases)
+    if as_json:
         told = ("dataset", "created", "metrics")
         out.print_json(
             data=[
@@ -310,7 +360,7 @@ def list_(releases: Releases, as_json: AsJson = False) -> None:
         )
         return
     table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
-    for one in release.list_releases(releases):
+    for one in listed:
         mark = "→" if one.current else ""
         if one.problem:
             table.add_row(mark, one.id, f"[red]{one.problem}[/]", "", "")
@@ -323,29 +373,34 @@ def list_(releases: Releases, as_json: AsJson = False) -> None:
 @releases_app.command()
 def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()] = None) -> None:
     """Verify a release and print its manifest; the current one's without an id."""
-    from two_tower.releases import release
+    with waiting(err, "verifying the release"):
+        from two_tower.releases import release
 
-    wanted = release_id or release.current(releases)
-    if wanted is None:
-        raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-    out.print_json(data=release.verify(releases, wanted))
+        wanted = release_id or release.current(releases)
+        if wanted is None:
+            raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
+        manifest = release.verify(releases, wanted)
+    out.print_json(data=manifest)
 
 
 @releases_app.command()
 def activate(releases: Releases, release_id: Annotated[str, typer.Argument()]) -> None:
     """Verify a release and make it the current one."""
-    from two_tower.releases import release
+    with waiting(err, "verifying the release"):
+        from two_tower.releases import release
 
-    release.activate(releases, release_id)
+        release.activate(releases, release_id)
     out.print(f"current: {release_id}")
 
 
 @releases_app.command()
 def rollback(releases: Releases) -> None:
     """Make the release before the current one current again."""
-    from two_tower.releases import release
+    with waiting(err, "verifying the release before"):
+        from two_tower.releases import release
 
-    out.print(f"current: {release.rollback(releases)}")
+        before = release.rollback(releases)
+    out.print(f"current: {before}")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from pipelines.waiting import waiting
 from two_tower.datasets.tables import Tables
 from two_tower.errors import InputError
 from two_tower.starter.create import create, refresh
@@ -29,7 +30,7 @@ _KNOWN = (
 )
 
 
-def init(folder: Path, files: dict[str, Path], said: dict[str, object], out: Console) -> None:
+def init(folder: Path, files: dict[str, Path], said: dict[str, object], out: Console, err: Console) -> None:
     """Make the repository; in a folder that holds one, compute its data again.
 
     files: by `users`, `items`, `interactions`. said: the other fields of `Asked`, those that the user gave.
@@ -42,11 +43,13 @@ def init(folder: Path, files: dict[str, Path], said: dict[str, object], out: Con
                 f"{folder} holds a repository already, and {options} would change what its columns are. Edit its "
                 "definitions.py, or name a new folder."
             )
-        plan, tables = refresh(folder, files)
+        with waiting(err, "starting") as line:
+            plan, tables = refresh(folder, files, line.part)
     else:
         if "interactions" not in files:
             raise InputError("--interactions FILE is needed: who took which item, and when.")
-        plan, tables = create(folder, Asked(**files, **said))  # type: ignore[arg-type]
+        with waiting(err, "starting") as line:
+            plan, tables = create(folder, Asked(**files, **said), line.part)  # type: ignore[arg-type]
     _show(plan, tables, out)
     written = "computed again" if again else "wrote"
     out.print(f"{written} [bold]{folder}[/]: edit {folder / 'definitions.py'}, or take it as it is")

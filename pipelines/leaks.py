@@ -8,17 +8,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.waiting import waiting
 from two_tower.gates import Verdict
 
 
 def look(feature_repo: Path, as_of: str, out: Console, err: Console) -> int:
     """Print a row a feature and a sentence a leak; returns the exit status."""
-    from pipelines.run import check_instant
-    from two_tower.checks.leaks import check
+    with waiting(err, "reading the features") as line:
+        from pipelines.run import check_instant
+        from two_tower.checks.leaks import check
 
-    if as_of:
-        check_instant(as_of)
-    verdict = check(feature_repo, datetime.fromisoformat(as_of) if as_of else None)
+        if as_of:
+            check_instant(as_of)
+        verdict = check(feature_repo, datetime.fromisoformat(as_of) if as_of else None, tell=line.part)
     out.print(_grid(verdict))
     if untold := verdict.details["untold"]:
         out.print(f"too few events to tell: {', '.join(untold)}")

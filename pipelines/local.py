@@ -109,8 +109,14 @@ def _children_cpu() -> float:
 class StepLog(io.TextIOBase):
     """Stands in for stdout while kfp runs: keeps the whole log in a file and tells `tell` about steps and lines."""
 
-    def __init__(self, file: io.TextIOBase, names: dict[str, str], tell: Callable[[Step, str | None], None]) -> None:
-        self.file, self.names, self._tell = file, names, tell
+    def __init__(
+        self,
+        file: io.TextIOBase,
+        names: dict[str, str],
+        tell: Callable[[Step, str | None], None],
+        began: Callable[[Step], None],
+    ) -> None:
+        self.file, self.names, self._tell, self._began = file, names, tell, began
         self._stdout = sys.stdout  # the real one, for what is told
         self.steps: list[Step] = []
         self._pending = ""
@@ -139,6 +145,7 @@ class StepLog(io.TextIOBase):
             self._started, self._cpu = time.monotonic(), _children_cpu()
             self._memory.start()
             self._speaking = False
+            self._began(self.steps[-1])
         elif match := _ENDED.match(message):
             step, self._speaking = self.steps[-1], False
             step.seconds, step.cpu_seconds = time.monotonic() - self._started, _children_cpu() - self._cpu
@@ -164,11 +171,13 @@ def run(
     folder: Path,
     tell: Callable[[Step, str | None], None],
     runner: local.DockerRunner | None = None,
+    began: Callable[[Step], None] = lambda _: None,
 ) -> LocalRun:
     """Run a pipeline step by step: in subprocesses of this interpreter, or by `runner` in containers.
 
     folder: takes the artifacts (`pipeline/`), the cache and `run.log`.
-    tell: called with (step, a line it printed) and, when it ends or is reused, with (step, None).
+    tell: called with (step, a line it printed) and, when it ends or is reused, with (step, None). began: called when a
+    step begins; the standard output is not the real one then.
     """
     artifacts = folder / "pipeline" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     artifacts.mkdir(parents=True)
@@ -181,7 +190,7 @@ def run(
     # Where steps share their cores, a thread of OpenMP that spins for the others keeps them from finishing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (folder / "run.log").open("w") as file:
-        log = StepLog(file, display_names(pipeline), tell)
+        log = StepLog(file, display_names(pipeline), tell, began)
         try:
             with _captured(log):
                 output = pipeline(**arguments).outputs.get("Output")

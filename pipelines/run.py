@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from pipelines.local import LocalRun, Step, artifact
+from pipelines.local import LocalRun, artifact, display_names
 from pipelines.local import run as run_locally
+from pipelines.shown import Shown
 from pipelines.training import training, training_on_dataset
 from two_tower.config import Settings, parse_assignments
 from two_tower.datasets import DATASETS, locate
@@ -122,8 +123,8 @@ def run_training(request: Request, out: Console, err: Console) -> int:
                 "fingerprint": dataset_fingerprint(request.name, data_dir),
             },
         )
-    with _runner(request, pipeline) as runner:
-        done = run_locally(pipeline, {**common, **source}, request.out, _teller(out), runner)
+    with _runner(request, pipeline) as runner, Shown.on(out, request.out, len(display_names(pipeline))) as shown:
+        done = run_locally(pipeline, {**common, **source}, request.out, shown.tell, runner, shown.began)
     return _conclude(request, done, out, err)
 
 
@@ -148,21 +149,6 @@ def _runner(request: Request, pipeline: BaseComponent) -> contextlib.AbstractCon
         feature_repo=repo,
         gpu=request.settings.train.device == "cuda",
     )
-
-
-def _teller(out: Console):
-    """Prints a step's own lines as they come and a summary line when it ends."""
-
-    def tell(step: Step, line: str | None) -> None:
-        if line is not None:
-            out.print(f"    [dim]{escape(line)}[/]", soft_wrap=True)
-        elif step.cached:
-            out.print(f"[cyan]=[/] {step.name:<15} reused")
-        else:
-            mark = "[red]✗[/]" if step.failed else "[green]✓[/]"
-            out.print(f"{mark} {step.name:<15} {step.seconds:.1f} s")
-
-    return tell
 
 
 def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> int:

@@ -6,14 +6,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.waiting import waiting
+
 
 def compare(
     feature_repo: Path, releases: str, release: str, address: str, users: int, out: Console, err: Console
 ) -> int:
     """Print a row a layer and a sentence a difference; returns the exit status."""
-    from two_tower.checks.skew import check_release
+    with waiting(err, f"asking the stores and the service for {users:,} users"):
+        from two_tower.checks.skew import check_release
 
-    verdict = check_release(feature_repo, releases, release, address.rstrip("/"), users)
+        verdict = check_release(feature_repo, releases, release, address.rstrip("/"), users)
     details = verdict.details
     grid = Table("layer", "compared", "differ", title=f"release {details['release']}, served {details['served']}")
     for layer, told in details["layers"].items():

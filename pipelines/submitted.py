@@ -11,6 +11,7 @@ from pipelines.follow import Ended, Follower
 from pipelines.run import check_instant
 from pipelines.schedule import cron
 from pipelines.submit import Endpoint, Source, schedule, submit
+from pipelines.waiting import Waiting
 from two_tower.errors import InputError
 
 
@@ -60,15 +61,19 @@ def submit_request(request: Request, out: Console, err: Console, poll_every: flo
     out.print(f"run: {endpoint.run_address(run_id)}", soft_wrap=True)
     if not request.wait:
         return 0
-    follower = Follower(endpoint, plan.cluster, lambda name, state: _tell(out, name, state), poll_every)
-    ended = follower.follow(run_id)
+    with Waiting(Console(file=out.file, highlight=False)) as line:
+        follower = Follower(endpoint, plan.cluster, lambda name, state: _tell(line, name, state), poll_every)
+        ended = follower.follow(run_id)
     _explain(ended, endpoint.run_address(run_id), out, err)
     return ended.status
 
 
-def _tell(out: Console, name: str, state: str) -> None:
+def _tell(line: Waiting, name: str, state: str) -> None:
+    """A step's new state, and on a terminal for how long it has had it."""
     marks = {"SUCCEEDED": "[green]✓[/]", "FAILED": "[red]✗[/]", "SKIPPED": "[cyan]=[/]"}
-    out.print(f"{marks.get(state, '·')} {name:<17} {state.lower()}")
+    line.console.print(f"{marks.get(state, '·')} {name:<17} {state.lower()}")
+    if line.console.is_terminal:
+        line.now(f"{name} {state.lower()}")
 
 
 def _reasons(text: str) -> list[str]:

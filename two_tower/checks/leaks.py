@@ -1,7 +1,8 @@
 """The leak gate: which features of a repository know the future. `foresight` says how that is told."""
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,25 +69,29 @@ class _Events:
         return self.users if tower == "user" else self.items
 
 
-def check(repo: Path, as_of: datetime | None = None, seed: int = 0) -> Verdict:
+def check(
+    repo: Path,
+    as_of: datetime | None = None,
+    seed: int = 0,
+    tell: Callable[[str, int, int], None] = lambda *_: None,
+) -> Verdict:
     """Look for features that know the future in a feature repository.
 
     Each feature of both services is read as of a sample of the interactions, and of moments around them. details:
     `features`, what was measured of each; `untold`, the tests for which there was too little. A field with the tag
     `known_ahead=true` is measured and never flagged.
-    as_of: interactions after it are left out. Raises InputError as `features.apply` and `features.contract` do.
+    as_of: interactions after it are left out. tell: called with what is looked at, as which part of how many.
+    Raises InputError as `features.apply` and `features.contract` do.
     """
     apply(repo)
     with contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
         events = _events(store, schema, as_of)
-        found = [
-            one
-            for tower in _SERVICES
-            for test in (_shift_tests, _own_item_tests, _future_tests)
-            for one in test(store, schema, tower, events, np.random.default_rng(seed))
-        ]
+        found = []
+        for number, (tower, (what, test)) in enumerate(itertools.product(_SERVICES, _TESTS.items()), start=1):
+            tell(f"{tower} features: {what}", number, len(_SERVICES) * len(_TESTS))
+            found += test(store, schema, tower, events, np.random.default_rng(seed))
         ahead = _known_ahead(store)
     for one in found:
         one["leaks"] &= (one["view"], one["feature"]) not in ahead
@@ -242,3 +247,6 @@ def _sentence(one: dict[str, Any]) -> str:
         f"nothing else was near, and in the {span} after it in {one['after']:.0%}: it knows its own event. Stamp a row "
         "after the last event that it counts, by a microsecond at least."
     )
+
+
+_TESTS = {"before and after an event": _shift_tests, "its own item": _own_item_tests, "what follows": _future_tests}

@@ -5,17 +5,20 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from two_tower.errors import InputError
 
 DATA_VARIABLE = "TWO_TOWER_DATA"
 CACHE = Path("~/.cache/two-tower")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # bytes
+_TELL_EVERY = 2.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def download(source: Source, folder: Path) -> None:
 def _fetch(source: Source, path: Path) -> None:
     try:
         with urllib.request.urlopen(source.url, timeout=60) as response, path.open("wb") as file:  # noqa: S310 - our own constant
-            shutil.copyfileobj(response, file, _CHUNK)
+            _copy(response, file, int(response.headers.get("Content-Length") or 0))
     except OSError as error:  # URLError, timeouts and broken connections are all OSErrors
         raise InputError(
             f"cannot download {source.url} ({getattr(error, 'reason', error)}). Fetch it on a machine that can, unpack "
@@ -107,6 +110,20 @@ def _fetch(source: Source, path: Path) -> None:
             f"{source.url} came with sha256 {found}, not {source.sha256}: a broken download, or not the official "
             "archive. Try again; nothing of it was kept."
         )
+
+
+def _copy(response: IO[bytes], file: IO[bytes], size: int) -> None:
+    """Copy a download, and say every two seconds on the standard error how far it is. size: bytes; 0 is not known."""
+    began = told = time.monotonic()
+    done = 0
+    while chunk := response.read(_CHUNK):
+        file.write(chunk)
+        done += len(chunk)
+        now = time.monotonic()
+        if now - told >= _TELL_EVERY:
+            told = now
+            of = f" of {size / 1e6:.1f} MB, about {(size - done) / done * (now - began):.0f} s left" if size else " MB"
+            sys.stderr.write(f"downloading: {done / 1e6:.1f}{of}\n")
 
 
 def _unpack(source: Source, archive: Path, folder: Path) -> None:

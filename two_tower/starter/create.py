@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from two_tower.starter.decide import Asked, decide
 from two_tower.starter.definitions import STORE, definitions
 from two_tower.starter.plan import PLAN, Plan, Table
 
+Tell = Callable[[str, int, int], None]  # what is done, as which part of how many
+PARTS = ("reading the files and deciding on each column", "making the tables", "computing activity features")
 
-def create(folder: Path, asked: Asked) -> tuple[Plan, Tables]:
+
+def create(folder: Path, asked: Asked, tell: Tell = lambda *_: None) -> tuple[Plan, Tables]:
     """Write a feature repository that trains as it is; returns what was decided, and the tables.
 
         definitions.py feature_store.yaml   ordinary Feast code, to read and to edit
@@ -29,8 +33,11 @@ def create(folder: Path, asked: Asked) -> tuple[Plan, Tables]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty. Name a folder that is not there yet.")
+    tell(PARTS[0], 1, len(PARTS))
     plan, read = decide(asked)
+    tell(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
+    tell(PARTS[2], 3, len(PARTS))
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}-") as temporary:
         whole = Path(temporary) / "repository"
@@ -44,7 +51,7 @@ def create(folder: Path, asked: Asked) -> tuple[Plan, Tables]:
     return plan, tables
 
 
-def refresh(folder: Path, paths: dict[str, Path]) -> tuple[Plan, Tables]:
+def refresh(folder: Path, paths: dict[str, Path], tell: Tell = lambda *_: None) -> tuple[Plan, Tables]:
     """Compute data/ again from the files as they are now, as it was decided at first; nothing else is changed.
 
     paths: files to read from now on in the place of the first ones, by `users`, `items`, `interactions`.
@@ -58,7 +65,11 @@ def refresh(folder: Path, paths: dict[str, Path]) -> tuple[Plan, Tables]:
         if table is None:
             raise InputError(f"{folder} derives its {name} from the interactions. Make a new folder with --{name}.")
         plan = replace(plan, **{name: replace(table, path=str(path.resolve()))})
-    tables = build(plan, _read(plan))
+    tell("reading the files", 1, len(PARTS))
+    read = _read(plan)
+    tell(PARTS[1], 2, len(PARTS))
+    tables = build(plan, read)
+    tell(PARTS[2], 3, len(PARTS))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".data-") as temporary:
         write_sources(tables, Path(temporary))
         for path in Path(temporary).iterdir():
