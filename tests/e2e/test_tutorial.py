@@ -1,52 +1,73 @@
-"""Every command of docs/tutorial.md, in order, as a reader types them."""
+"""Every command of docs/tutorial.md, in order, as a reader types them who has the raw files and nothing else."""
 
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.raw import real
+from tests.serving.running import free_ports
+
 pytestmark = pytest.mark.slow
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
-RAW = Path(os.environ.get("TWO_TOWER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ml-100k"
+ONE_TABLE = "## The same from one table"  # from here on the tutorial is of another data set
 
 
-def two_free_ports() -> int:
-    """The first of two neighbours: the service takes the next one for gRPC."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first, suppress(OSError):
-            port = int(first.getsockname()[1])
-            with socket.create_server(("127.0.0.1", port + 1)):
-                return port
+def commands() -> tuple[str, str]:
+    """The lines that a reader types: for the films of the three tables, and for the shop of one."""
+    films, heading, shop = TUTORIAL.read_text().partition(ONE_TABLE)
+    assert heading
+    return tuple("\n".join(re.findall(r"```sh\n(.*?)```", part, flags=re.DOTALL)) for part in (films, shop))
 
 
-@pytest.mark.skipif(not RAW.is_dir(), reason="no raw files of MovieLens 100K in $TWO_TOWER_DATA/ml-100k")
-def test_the_commands_of_the_tutorial_do_what_it_says(tmp_path: Path) -> None:
-    (tmp_path / "ml-100k").mkdir()
-    for name in ("u.user", "u.item", "u.data"):
-        (tmp_path / "ml-100k" / name).write_bytes((RAW / name).read_bytes())
-    port = str(two_free_ports())
-    blocks = re.findall(r"```sh\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)
-    script = "\n".join(blocks).replace("8080", port)
+def typed(script: str, folder: Path) -> str:
+    """What a shell prints that runs the script in a folder; it has to end well."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     told = subprocess.run(
         [shutil.which("bash"), "-euc", script],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PATH": path, "COLUMNS": "160"},
         capture_output=True,
         text=True,
         timeout=1200,
     )
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
-    assert told.stdout.count("promoted: release") == 2
-    answers = re.findall(r'\{"items":.*?"fallback":null\}', told.stdout)
-    assert len(answers) == 2, told.stdout[-2000:]
+    return told.stdout
+
+
+def recommended(told: str) -> list[str]:
+    """The titles that `recommend` shows."""
+    return re.findall(r"│ \d+ +│ \w+ +│ (\S[^│]*?) +│ -?\d\.\d{4} │", told)
+
+
+def test_films_from_three_tables(tmp_path: Path) -> None:
+    raw = real("ml-100k")
+    (tmp_path / "ml-100k").mkdir()
+    for name in ("u.user", "u.item", "u.data"):
+        (tmp_path / "ml-100k" / name).write_bytes((raw / name).read_bytes())
+    told = typed(commands()[0].replace("8080", str(free_ports())), tmp_path)
+    assert told.count("promoted: release") == 2
+    assert "addresses: nothing to learn from" in told
+    titles, films = recommended(told), (raw / "u.item").read_text("latin-1").lower()
+    assert len(titles) == 5
+    assert all(word in films for title in titles for word in title.lower().split())
+    answers = re.findall(r'\{"items":.*?"fallback":null\}', told)
+    assert len(answers) == 2, told[-2000:]
     assert all(answer.count('"item_id"') == 5 for answer in answers)
-    assert "computed again films" in told.stdout
-    assert "addresses: nothing to learn from" in told.stdout
+    assert "computed again films" in told
+
+
+def test_a_shop_from_one_table(tmp_path: Path) -> None:
+    shutil.copy(real("online-retail") / "online_retail.csv.gz", tmp_path)
+    told = typed(commands()[1], tmp_path)
+    assert told.count("promoted: release") == 1
+    assert "interactions that --where leaves out" in told
+    titles = recommended(told)
+    assert len(set(titles)) == 5, told[-2000:]
+    assert sum(len(title.split()) > 1 for title in titles) >= 3, "names of goods, not codes"
+    assert "fallback" not in told
