@@ -47,7 +47,7 @@ class Told:
 def write(path: Path, told: Told) -> None:
     """Write the page; `with_run` can later add the steps and the release."""
     evaluation = told.evaluation
-    page = _environment().get_template("page.html")
+    page = environment().get_template("page.html")
     text = page.render(
         told=told,
         held=" and ".join(verdict.gate for verdict in told.verdicts if not verdict.passed),
@@ -73,12 +73,13 @@ def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None)
     """
     longest = max((step["seconds"] for step in steps), default=0) or 1
     priced = bool(steps) and "cost" in steps[0]
-    page_of_run = _environment().get_template("run.html")
+    page_of_run = environment().get_template("run.html")
     fragment = page_of_run.render(steps=steps, longest=longest, release=release, priced=priced)
     return page.replace(RUN, fragment)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates beside this file; what they show is escaped."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("two_tower.report", "."),
         autoescape=True,

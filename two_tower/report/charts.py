@@ -109,3 +109,69 @@ def _spread(heights: Sequence[float]) -> list[float]:
         placed[after] = max(placed[after], placed[before] + LEAST_GAP)
     beyond = max(0.0, max(placed, default=0.0) - (HEIGHT - FOOT))
     return [height - beyond for height in placed]
+
+
+def bars(title: str, rows: Mapping[str, float]) -> str:
+    """A bar for each share, with its per cent."""
+    top = max(rows.values(), default=0.0) or 1.0
+    left, height = 140, ROW * len(rows) + 8
+    parts = []
+    for number, (name, value) in enumerate(rows.items()):
+        y, wide = 4 + ROW * number, (WIDTH - left - 60) * max(value, 0.0) / top
+        parts.append(
+            f'<g class="own"><text x="{left - 8}" y="{y + 17}" text-anchor="end">{escape(name)}</text>'
+            f'<path class="bar" d="M{left} {y + 6}h{wide:.1f}v14h-{wide:.1f}z"/>'
+            f'<text x="{left + wide + 8:.1f}" y="{y + 17}">{value:.0%}</text></g>'
+        )
+    said = "; ".join(f"{name}: {value:.0%}" for name, value in rows.items())
+    return _figure(title, said, WIDTH, height, parts)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point: x from 0, the left, to 1; its own value; a class of the style sheet; and what a pointer is told."""
+
+    x: float
+    value: float
+    style: str
+    told: str
+
+
+def dots(
+    title: str,
+    ticks: Mapping[str, float],
+    series: Sequence[Dot],
+    x_label: str,
+    line: Sequence[tuple[float, float]] = (),
+) -> str:
+    """Points over an axis of ticks, each at its place from 0 to 1; `line` is drawn among them, as (x, value)."""
+    values = [dot.value for dot in series] + [value for _, value in line]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    top = high if high > low else low + 1.0
+
+    def x(place: float) -> float:
+        return LEFT + 12 + (WIDTH - LEFT - 36) * place
+
+    def y(value: float) -> float:
+        return HEIGHT - FOOT - 6 - (HEIGHT - FOOT - TOP - 6) * (value - low) / (top - low)
+
+    parts = [f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - FOOT}H{WIDTH - 12}"/>']
+    parts += [
+        f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3f}</text>'
+        for value in (low, (low + top) / 2, top)
+    ]
+    parts += [
+        f'<text x="{x(place):.1f}" y="{HEIGHT - FOOT + 15}" text-anchor="middle">{escape(tick)}</text>'
+        for tick, place in ticks.items()
+    ]
+    parts.append(f'<text x="{x(0.5):.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
+    if line:
+        points = " ".join(f"{x(place):.1f},{y(value):.1f}" for place, value in line)
+        parts.append(f'<g class="own"><polyline points="{points}"/></g>')
+    parts += [
+        f'<g class="{dot.style}"><circle cx="{x(dot.x):.1f}" cy="{y(dot.value):.1f}" r="4">'
+        f"<title>{escape(dot.told)}</title></circle></g>"
+        for dot in series
+    ]
+    best = max(series, key=lambda dot: dot.value, default=None)
+    return _figure(title, f"{len(series)} points; the highest: {best.told}" if best else "none", WIDTH, HEIGHT, parts)

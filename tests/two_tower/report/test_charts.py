@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from two_tower.report.charts import HEIGHT, LEAST_GAP, Line, intervals, lines
+from two_tower.report.charts import HEIGHT, LEAST_GAP, Dot, Line, bars, dots, intervals, lines
 
 
 def heights(chart: str) -> list[float]:
@@ -41,6 +41,23 @@ def test_an_interval_spans_its_bounds_around_the_dot():
     assert "a: 0.2000, 0.1000 to 0.4000" in chart, "the same for those who do not see it"
 
 
+def test_a_bar_is_as_long_as_its_share():
+    chart = bars("t", {"a": 0.6, "b": 0.3, "c": 0.0})
+    long, half, none = (float(wide) for wide in re.findall(r'class="bar" d="M140 \d+h([\d.]+)', chart))
+    assert long == pytest.approx(2 * half, abs=0.2) and none == 0 and ">60%</text>" in chart
+
+
+def test_dots_lie_where_they_belong_and_may_have_a_line():
+    one, two = Dot(0.0, 0.1, "own", "first"), Dot(1.0, 0.3, "oracle", "second")
+    chart = dots("t", {"low": 0.0, "high": 1.0}, [one, two], "x", [(0.0, 0.1), (1.0, 0.3)])
+    (x1, y1), (x2, y2) = (map(float, at) for at in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart))
+    assert x1 < x2 and y2 < y1 < HEIGHT and "<title>second</title>" in chart
+    assert f'points="{x1},{y1} {x2},{y2}"' in chart
+    assert "2 points; the highest: second" in chart and "none" in dots("t", {}, [], "x")
+
+
 def test_text_is_escaped():
+    assert "<b>" not in bars("<b>", {"<b>": 1.0})
+    assert "<b>" not in dots("<b>", {"<b>": 0.5}, [Dot(0.5, 1.0, "own", "<b>")], "<b>")
     assert "<b>" not in lines("<b>", ["<b>"], [Line("<b>", [1], "own")], "<b>")
     assert "<b>" not in intervals("<b>", {"<b>": (0, 1, 1)}, {"<b>": "own"})

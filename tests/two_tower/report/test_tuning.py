@@ -1,0 +1,53 @@
+import re
+
+from test_report import Tags
+
+from two_tower.report import tuning
+from two_tower.tuning.space import Space
+from two_tower.tuning.tried import Tried
+
+SPACE = Space.of({"learning_rate": {"low": 0.001, "high": 0.1, "log": True}, "loss": ["bpr", "triplet"]})
+
+
+def tried(number: int, state: str, value: float | None, rate: float, loss: str = "bpr", **others) -> Tried:
+    values = {"learning_rate": rate, "loss": loss}
+    return Tried(
+        number=number, state=state, value=value, values=values, **({"curve": (0.1, 0.2), "seconds": 3} | others)
+    )
+
+
+TRIED = [
+    tried(1, "finished", 0.3, 0.001),
+    tried(2, "pruned", None, 0.1, "triplet"),
+    tried(3, "unfit", None, 0.05, curve=(), why="the loss is nan & gone"),
+    tried(4, "finished", 0.4, 0.01),
+]
+
+
+def page(tmp_path, trials, **others) -> str:
+    said = {"title": "Search", "metric": "recall@20", "space": SPACE, "importance": {}, "toml": ""} | others
+    tuning.write(tmp_path / "tune.html", tuning.Search(tried=trials, **said))
+    text = (tmp_path / "tune.html").read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert not tags.open and "http" not in text and "<script" not in text
+    return text
+
+
+def test_the_page_tells_the_best_first_and_what_happened_to_the_others(tmp_path):
+    text = page(tmp_path, TRIED, importance={"learning_rate": 0.9, "loss": 0.1}, toml="learning_rate = 0.01")
+    assert re.findall(r"<tr><td>(\d+)</td><td>([\d.]+)</td>", text) == [("4", "0.4000"), ("1", "0.3000")]
+    assert "4 trials: 2 finished, 1 given up early, 1 could not be trained" in text
+    assert "Trial 3: the loss is nan &amp; gone" in text and "learning_rate = 0.01" in text and ">90%</text>" in text
+
+
+def test_a_slice_shows_each_trial_at_its_value(tmp_path):
+    chart = page(tmp_path, TRIED).split("recall@20 by learning_rate")[2].split("</figure>")[0]
+    at = {told: float(x) for x, told in re.findall(r'cx="([\d.]+)" .*?<title>trial (\d)', chart)}
+    assert set(at) == {"1", "2", "4"}, "one that could not be trained reached nothing"
+    assert at["4"] - at["1"] == (at["2"] - at["1"]) / 2, "half-way in orders of magnitude"
+    assert '<g class="oracle">' in chart
+
+
+def test_where_nothing_finished_the_page_stands(tmp_path):
+    assert "The best trials" not in page(tmp_path, TRIED[2:3])

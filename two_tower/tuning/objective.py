@@ -1,0 +1,66 @@
+"""One trial: towers trained with its values, and the validation metric that early stopping goes by."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from two_tower.config import TrainConfig
+from two_tower.data.pulled import Pulled
+from two_tower.errors import InputError
+from two_tower.training.checkpoint import run_key
+from two_tower.training.train import TENSORBOARD, DivergedError, train
+from two_tower.tuning.space import Space, Value, shown, with_values
+from two_tower.tuning.study import PrunedError, Report, UnfitError
+
+METRIC = "recall@20"  # of the validation window; the test window is for the one model that is chosen
+
+
+@dataclass(frozen=True)
+class Training:
+    """An objective of `Study.run`.
+
+    folder: takes TensorBoard's files of each trial, and the checkpoints of the running one, so that a trial that is
+    tried again goes on.
+    """
+
+    pulled: Pulled
+    base: TrainConfig
+    folder: Path
+
+    def __call__(self, values: Mapping[str, Value], report: Report) -> float:
+        checkpoints, working = self.folder / "checkpoints", self.folder / "working"
+        try:
+            config = replace(with_values(self.base, values), checkpoints=str(checkpoints))
+        except InputError as error:  # each value is allowed by itself, but not with the others
+            raise UnfitError(str(error)) from error
+        try:
+            best = train(self.pulled, config, working, lambda epoch: report(epoch[METRIC]))["best"]
+        except DivergedError as error:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            raise UnfitError(str(error)) from error
+        except PrunedError:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            raise
+        finally:
+            self._keep_curves(working, values)
+        return float(best[METRIC])
+
+    def _keep_curves(self, working: Path, values: Mapping[str, Value]) -> None:
+        """Of a trial's model only TensorBoard's files stay, under the trial's values."""
+        kept = self.folder / TENSORBOARD / ",".join(f"{name}={shown(value)}" for name, value in values.items())
+        if (working / TENSORBOARD).exists():
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (working / TENSORBOARD).rename(kept)
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def made_of(pulled: Pulled, base: TrainConfig, space: Space) -> dict[str, str]:
+    """What the trials of a study have in common, for `study.opened`."""
+    learned = replace(base, checkpoints="", mlflow="", device="auto")
+    return {
+        "data": run_key(pulled, TrainConfig()),
+        "settings": learned.to_json(),
+        "search space": repr(sorted(space.dimensions.items())),
+    }
