@@ -13,6 +13,7 @@ import yaml
 KUBERNETES = "1.32"
 SCHEMAS = Path(__file__).parents[2] / "shared" / "schemas"
 INFERENCE_SERVICE = "serving.kserve.io_inferenceservices.yaml"
+TRAIN_JOB = "trainer.kubeflow.org_trainjobs.yaml"
 
 
 def check(manifest: dict[str, Any]) -> None:
@@ -22,17 +23,26 @@ def check(manifest: dict[str, Any]) -> None:
 
 def check_inference_service(manifest: dict[str, Any]) -> None:
     """Raise where KServe's resource definition would refuse an InferenceService; skip where it is not at hand."""
-    jsonschema.Draft7Validator(_inference_service()).validate(manifest)
+    _check_custom(manifest, INFERENCE_SERVICE, "kserve/kserve, config/crd/full")
+
+
+def check_train_job(manifest: dict[str, Any]) -> None:
+    """Raise where Kubeflow Trainer's resource definition would refuse a TrainJob; skip where it is not at hand."""
+    _check_custom(manifest, TRAIN_JOB, "kubeflow/trainer, manifests/base/crds")
+
+
+def _check_custom(manifest: dict[str, Any], file: str, home: str) -> None:
+    path = Path(os.environ.get("TWO_TOWER_SCHEMAS", SCHEMAS)) / file
+    if not path.is_file():
+        pytest.skip(f"no {file} in {path.parent}; get it from {home}")
+    version = manifest["apiVersion"].rpartition("/")[2]
+    jsonschema.Draft7Validator(_definition(path, version)).validate(manifest)
 
 
 @cache
-def _inference_service() -> dict[str, Any]:
-    path = Path(os.environ.get("TWO_TOWER_SCHEMAS", SCHEMAS)) / INFERENCE_SERVICE
-    if not path.is_file():
-        pytest.skip(f"no {INFERENCE_SERVICE} in {path.parent}; get it from kserve/kserve, config/crd/full")
+def _definition(path: Path, version: str) -> dict[str, Any]:
     definition = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-    version = next(v for v in definition["spec"]["versions"] if v["name"] == "v1beta1")
-    return _strict(version["schema"]["openAPIV3Schema"])
+    return _strict(next(v for v in definition["spec"]["versions"] if v["name"] == version)["schema"]["openAPIV3Schema"])
 
 
 def _strict(schema: Any) -> Any:
