@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.report_page import look
 from tests.raw import real
 from tests.serving.walk import walk
 
@@ -18,6 +19,7 @@ def test_the_simulated_world_is_learned_to_nine_tenths_of_its_oracle(run, tmp_pa
     assert recall["two_tower"] > recall["item_knn"] > recall["popularity"]
     assert (done.out / "releases" / done.record["release"] / "index.onnx").is_file()
     assert walk(done.out / "releases")
+    look(done.out / "report.html")
 
 
 def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) -> None:
@@ -27,3 +29,4 @@ def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) ->
     assert recall["two_tower"] > recall["item_knn"] > recall["popularity"] > 0
     assert all(gate["passed"] for gate in done.record["gates"].values())
     assert not any(name.isdecimal() for name in walk(done.out / "releases"))  # titles
+    look(done.out / "report.html")

@@ -50,6 +50,7 @@ def write(path: Path, told: Told) -> None:
     page = environment().get_template("page.html")
     text = page.render(
         told=told,
+        name=told.title.rstrip("/").rpartition("/")[2],
         held=" and ".join(verdict.gate for verdict in told.verdicts if not verdict.passed),
         counts=evaluation.counts if evaluation else None,
         quality=_quality(evaluation) if evaluation else (),
@@ -132,7 +133,7 @@ def _charts(report: Report) -> dict[str, str]:
     exposed = [Line(_name(model), values, _style(model)) for model, values in report.exposure.items()]
     bands = [f"{n + 1}" for n in range(BANDS)]
     return {
-        "intervals": intervals(f"{GATED}, with its 95 % interval", bounds, styles),
+        "intervals": intervals(f"{GATED}, with its 95\u00a0% interval", bounds, styles),
         "by_k": lines("Recall, by the number of items asked for", list(map(str, CURVE_AT)), by_k, "k"),
         "exposure": lines(
             "Who is shown: share of the recommendations by popularity of the item",

@@ -23,8 +23,8 @@ def items_map(towers: Path, pulled: Pulled) -> dict[str, Any]:
     """What the page's map draws, as JSON can hold it.
 
     `id`, `x`, `y` (the first two principal components, scaled to lie within -1 and 1), `near` (places of the 5 nearest
-    items) and `columns` (name → values) have one entry an item; `explained` is the share of the variance that the
-    plane shows, `of` the size of the catalogue, of which evenly spaced items are taken beyond 10,000.
+    items) and `columns` (name → values, without the id's own) have one entry an item; `explained` is the share of the
+    variance that the plane shows, `of` the size of the catalogue, of which evenly spaced items are taken beyond 10,000.
     """
     table = pulled.catalogue_at(pulled.bounds.as_of)
     of = table.num_rows
@@ -32,9 +32,10 @@ def items_map(towers: Path, pulled: Pulled) -> dict[str, Any]:
     seconds = np.full(table.num_rows, int(pulled.bounds.as_of.timestamp()))
     embeddings = embed_items(towers, table, pulled.contract, seconds)
     plane, explained = project(embeddings)
-    features = [f for f in pulled.contract.item if f.dtype in _SHOWN]
+    key = table[pulled.contract.item_key]
+    features = [f for f in pulled.contract.item if f.dtype in _SHOWN and not table[f.name].equals(key)]
     return {
-        "id": [str(key) for key in table[pulled.contract.item_key].to_pylist()],
+        "id": [str(one) for one in key.to_pylist()],
         "x": np.round(plane[:, 0], 4).tolist(),
         "y": np.round(plane[:, 1], 4).tolist(),
         "near": neighbours(embeddings).tolist(),

@@ -5,7 +5,9 @@
   const canvas = get("plane"), tip = get("tip"), ink = canvas.getContext("2d");
   // Okabe and Ito's eight; the last stands for all other values.
   const palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8b929c"];
-  const ramp = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
+  // Viridis, without the end that the ground swallows.
+  const night = matchMedia("(prefers-color-scheme: dark)");
+  const ramps = [["#440154", "#3b528b", "#21918c", "#4aa84f", "#c9a800"], ["#9a6fb8", "#5f8fd6", "#21a594", "#5ec962", "#fde725"]];
   const names = Object.keys(data.columns), n = data.id.length;
   let kinds = new Array(n).fill(0), hits = null, chosen = -1, shapes = [];
 
@@ -20,8 +22,8 @@
     if (numbers.length && distinct.size > 8) {
       const sorted = Float64Array.from(numbers).sort();
       const edges = [0.2, 0.4, 0.6, 0.8].map(q => sorted[Math.floor(q * (sorted.length - 1))]);
-      shapes = ramp.map((c, b) => [c, b === 0 ? `up to ${edges[0]}` : b === 4 ? `above ${edges[3]}` : `up to ${edges[b]}`]);
-      shapes.push([palette[7], "missing"]);
+      shapes = ramps[Number(night.matches)].map((c, b) => [c, b === 0 ? `up to ${edges[0]}` : b === 4 ? `above ${edges[3]}` : `up to ${edges[b]}`]);
+      if (numbers.length < n) shapes.push([palette[7], "missing"]);
       kinds = values.map(v => v === null ? 5 : edges.filter(e => v > e).length);
     } else {
       const top = [...distinct].sort((a, b) => b[1] - a[1]).slice(0, 7).map(e => e[0]);
@@ -134,12 +136,16 @@
   canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
   canvas.addEventListener("click", event => { const i = nearest(event); if (i >= 0) choose(i); });
   get("find").addEventListener("input", event => find(event.target.value));
-  get("colour").append(...names.map(name => new Option(name)));
+  // A column of which nearly each item has a value of its own colours nothing, unless it is of numbers.
+  const numbers = name => data.columns[name].every(v => v === null || typeof v === "number");
+  const distinct = name => new Set(data.columns[name]).size;
+  const telling = names.filter(name => numbers(name) ? distinct(name) > 1 : distinct(name) <= Math.max(8, n / 4));
+  get("colour").append(...(telling.length ? telling.map(name => new Option(name)) : [new Option("nothing", "")]));
   get("colour").addEventListener("change", event => { colours(event.target.value); draw(); });
   window.addEventListener("resize", draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  // The first column that has few values tells most at a glance.
-  const first = names.find(name => new Set(data.columns[name]).size <= 12) || names[0] || "";
+  night.addEventListener("change", () => { colours(get("colour").value); draw(); });
+  // The first column that has few values tells most at a glance, then one of numbers.
+  const first = telling.find(name => distinct(name) <= 12) || telling.find(numbers) || telling[0] || "";
   get("colour").value = first;
   colours(first);
   draw();

@@ -6,12 +6,13 @@ from typing import Any
 
 from two_tower.gates import Verdict
 
-SHOWN = 15  # features, the ones that moved farthest
+LEAST, MOST = 5, 15  # features that are shown, the ones that moved farthest
+HARDLY = 0.005  # of the index; beyond the first few, what moved less is only counted
 OF = {
-    "user": "of users, as they acted",
-    "item": "of items, as they were taken",
+    "user": "of users who act",
+    "item": "of items taken",
     "catalogue": "of the catalogue",
-    "interactions": "of the interactions",
+    "interactions": "of interactions",
 }
 
 
@@ -32,11 +33,13 @@ def moved(verdicts: Sequence[Verdict]) -> Moved | None:
     found = next((v.details for v in verdicts if v.gate == "data" and v.details.get("drift")), None)
     if found is None:
         return None
-    rows, hidden = found["drift"][:SHOWN], found["drift"][SHOWN:]
+    drift = found["drift"]
+    shown = max(LEAST, sum(row["psi"] >= HARDLY for row in drift[:MOST]))
+    rows, hidden = drift[:shown], drift[shown:]
     most = 1.15 * max(*(row["psi"] for row in rows), *(row["limit"] for row in rows))
-    shown = [
+    drawn = [
         row | {"of": OF[row["table"]], "at": 100 * row["psi"] / most, "limit_at": 100 * row["limit"] / most}
         for row in rows
     ]
     since = found["compared_with"][:16].replace("T", " ")
-    return Moved(since, shown, len(hidden), hidden[0]["psi"] if hidden else 0.0)
+    return Moved(since, drawn, len(hidden), hidden[0]["psi"] if hidden else 0.0)

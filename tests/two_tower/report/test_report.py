@@ -111,6 +111,12 @@ def test_gates_come_first_and_give_their_reasons(write):
     assert "held back: recall@20 is 0.1 &lt; 0.2 &amp; so on" in page
 
 
+def test_a_repository_is_called_by_its_folder_and_its_address_is_told(write):
+    page = write(title="s3://shop/repositories/films/")
+    assert "<h1>films</h1>" in page and '<p class="where">s3://shop/repositories/films/</p>' in page
+    assert 'class="where"' not in write(title="movielens-100k")
+
+
 def test_the_outcome_is_said_first(write):
     assert "Held back by the promotion gate." in write()
     assert "Every gate passed." in write(verdicts=[PASSED])
@@ -138,15 +144,22 @@ def test_drift_shows_each_feature_with_its_limit(write):
     said = {"drift": [far, warned, *near], "compared_with": "2026-01-02T10:00:00+00:00"}
     page = write(verdicts=[Verdict(gate="data", passed=True, details=said)])
     assert "up to 2026-01-02 10:00" in page
-    rows = re.findall(r"<tr><td>(\w+)<br><small>([^<]+)</small></td><td>([\d.]+)</td>.*?<td>(\w+)</td></tr>", page)
+    pattern = r"<tr><td>(\w+)<br><small>([^<]+)</small></td><td>([\d.]+)</td><td>[\d.]+</td><td>(\w+)</td>"
+    rows = re.findall(pattern, page)
     assert rows[:3] == [
-        ("country", "of users, as they acted", "0.500", "held"),
+        ("country", "of users who act", "0.500", "held"),
         ("price", "of the catalogue", "0.300", "said"),
-        ("f0", "of users, as they acted", "0.010", "within"),
+        ("f0", "of users who act", "0.010", "within"),
     ]
     assert len(rows) == 15 and "7 others moved by no more than 0.010" in page
-    widths = [float(w) for w in re.findall(r'<div><i style="width:([\d.]+)%"></i><b style="left:([\d.]+)%', page)[0]]
-    assert widths[0] == pytest.approx(2 * widths[1], abs=0.2) and widths[0] < 100
+    bar, limit = map(float, re.search(r'<div><i style="width:([\d.]+)%"></i><b style="left:([\d.]+)%', page).groups())
+    assert bar == pytest.approx(2 * limit, abs=0.2) and bar < 100
+    still = {
+        "drift": [far | {"feature": f"f{n}", "psi": 0.0} for n in range(6)],
+        "compared_with": said["compared_with"],
+    }
+    page = write(verdicts=[Verdict(gate="data", passed=True, details=still)])
+    assert len(re.findall(pattern, page)) == 5 and "1 other moved by no more than 0.000" in page
 
 
 def test_a_first_run_says_that_there_is_nothing_to_compare_with(write):
