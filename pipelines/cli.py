@@ -270,6 +270,8 @@ def serve(
     ] = 0.01,
 ) -> None:
     """Serve the current release over HTTP and gRPC, and each newly activated one without a restart."""
+    if err.is_terminal:  # elsewhere the log is all there is, and every line of it JSON
+        err.print(f"opening {releases} for http://{host}:{port}, which is ready when a line says so; Ctrl+C ends it")
     from serving.app import serve as serve_forever
 
     serve_forever(

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from two_tower.datasets import source
 from two_tower.datasets.source import Source, digest, files, locate
 from two_tower.errors import InputError
 
@@ -47,6 +49,18 @@ def test_download_keeps_the_wanted_files_and_is_not_repeated(official: Source, t
     assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("wanted.txt", "content\n")]
     unreachable = replace(official, url="http://127.0.0.1:1/toy.zip")
     assert locate(unreachable, None, cache) == folder
+
+
+def test_a_download_that_takes_long_says_how_far_it_is(
+    official: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(source, "_TELL_EVERY", 0.0)
+    monkeypatch.setattr(source, "_CHUNK", 64)
+    locate(official, None, tmp_path)
+    said = capsys.readouterr()
+    told = [line for line in said.err.splitlines() if line.startswith("downloading: ")]
+    assert len(told) > 1 and all(re.fullmatch(r"downloading: [\d.]+ of [\d.]+ MB, about \d+ s left", t) for t in told)
+    assert told[-1].endswith("about 0 s left") and said.out == ""
 
 
 def test_another_archive_is_refused_and_nothing_is_kept(official: Source, tmp_path: Path) -> None:
