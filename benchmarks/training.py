@@ -64,8 +64,8 @@ def measure(size: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, 
     runs: dict[str, Callable[[], object]] = {}
     for mode, trainer in trainers.items():
         runs[f"ours, {mode}"] = _ours(trainer)
-        runs[f"torch-rechub, {mode}"] = _theirs(trainer.positives, mode)
-    progress(f"{len(trainers['pointwise'].positives):,} positives, {torch.get_num_threads()} threads; timing")
+        runs[f"torch-rechub, {mode}"] = _theirs(positives, mode)
+    progress(f"{len(positives):,} positives, {torch.get_num_threads()} threads; timing")
     taken = alternate(runs, seconds, least=2)
     least = {name: min(all_) for name, all_ in taken.items()}
     rows = [
@@ -102,7 +102,7 @@ def _ours(trainer: Trainer) -> Callable[[], object]:
 
 def _full(trainer: Trainer) -> list[Tensor]:
     """The batches of an epoch without the remainder."""
-    batches = trainer.batches(1)
+    batches = list(trainer.batches(1))
     return [rows for rows in batches if len(rows) == trainer.config.batch_size] or batches
 
 

@@ -9,7 +9,6 @@ def train(pulled: dsl.Input[dsl.Dataset], config: str, model: dsl.Output[dsl.Mod
     from pathlib import Path
 
     from two_tower.config import TrainConfig
-    from two_tower.data.pulled import Pulled
     from two_tower.training.train import train
 
-    train(Pulled.read(Path(pulled.path)), TrainConfig.from_json(config), Path(model.path))
+    train(Path(pulled.path), TrainConfig.from_json(config), Path(model.path))

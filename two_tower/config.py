@@ -79,6 +79,8 @@ class TrainConfig(Section):
     schedule: of the learning rate after `warmup` steps: constant, or falling to 0 with the last of `epochs`.
     averaging: share of the moving average of the weights that one step keeps.
     sparse_rows: embedding tables of at least so many rows are updated only where a batch touches them.
+    stream: whether the training rows of a pull that is given as a folder stay on disk, and are trained in shards: auto
+        decides by the memory at hand, and says so. stream_megabytes: what of them memory holds at a time.
     precision: of the towers' products in training; weights, losses and the optimiser stay float32.
     checkpoints: folder, or address in object storage, from which a run that was broken off goes on; `two-tower run` has
         one of its own, and on a cluster none are kept where it is empty. checkpoint_seconds: least time between two
@@ -114,6 +116,8 @@ class TrainConfig(Section):
     weight_decay: float = 1e-5
     averaging: float = 0.995
     sparse_rows: int = 100_000
+    stream: Literal["auto", "on", "off"] = "auto"
+    stream_megabytes: int = 2000
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
@@ -124,7 +128,7 @@ class TrainConfig(Section):
     def check(self) -> None:
         for name in (
             *("dim", "feature_dim", "hidden", "epochs", "patience", "shuffle_window"),
-            *("sampled_negatives", "hard_refresh", "sparse_rows"),
+            *("sampled_negatives", "hard_refresh", "sparse_rows", "stream_megabytes"),
         ):
             self.require(getattr(self, name) >= 1, name, "a whole number of at least 1")
         self.require(self.batch_size >= 2, "batch_size", "at least 2, for a batch holds its own negatives")

@@ -32,6 +32,7 @@ SNAPSHOT = "snapshot"
 WEIGHT = "weight"
 SPLIT = "split"
 TABLES = ("interactions", "user", "item", "catalogue")
+ROW_GROUP = 65_536  # rows that are read at a time where memory does not hold all (see `parts`)
 
 
 class Split(StrEnum):
@@ -115,7 +116,7 @@ class Pulled:
 def write_part(folder: Path, name: str, number: int, table: pa.Table) -> None:
     """One part of a table of `Pulled`; parts are read in the order of their numbers."""
     (folder / name).mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / name / f"part-{number:05}.parquet")
+    pq.write_table(table, folder / name / f"part-{number:05}.parquet", row_group_size=ROW_GROUP)
 
 
 def write_description(folder: Path, contract: Contract, bounds: Bounds, views: Mapping[str, Any]) -> None:

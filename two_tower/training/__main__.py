@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from two_tower.config import TrainConfig, changed, parse_assignments
-from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
 from two_tower.releases.storage import StorageError
 from two_tower.training.model import DESCRIPTION
@@ -38,7 +37,7 @@ def _train(pulled: str, out: str, assignments: list[str], temporary: Path) -> No
     if not (source / "pulled.json").is_file():
         raise InputError(f"--pulled {pulled}: no pulled.json there. Give the folder that a run's pull step wrote.")
     folder = temporary / "model" if "://" in out else Path(out)
-    train(Pulled.read(source), config, folder)
+    train(source, config, folder)
     if "://" in out and (folder / DESCRIPTION).is_file():  # of several processes one writes
         upload(folder, out, last=DESCRIPTION)
 

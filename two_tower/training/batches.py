@@ -1,8 +1,12 @@
 """The training positives as columns on the device, and how batches are drawn from them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -13,6 +17,7 @@ from two_tower.inputs import Array
 from two_tower.schema import TowerName
 from two_tower.training.columns import Columns
 from two_tower.training.encoders import Encoders, prepare_table
+from two_tower.training.rows_by_item import RowsByItem
 from two_tower.training.towers import TwoTower
 
 
@@ -48,15 +53,40 @@ class Batch:
         return mask
 
 
+class Source(Protocol):
+    """Where batches come from: `Positives` that memory holds, or `Shards` of them on disk.
+
+    device: of what it gives. count: of the positives of each item, int64 [items].
+    """
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def count(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def steps(self, size: int) -> int:
+        """How many batches of `size` an epoch has."""
+        ...
+
+    def batches(self, size: int, seed: int, done: int = 0) -> Iterator[tuple["Positives", Tensor]]:
+        """Those of an epoch from number `done` on: each as rows of the positives beside it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Positives:
-    """All training positives, ascending in time; every tensor has one row a positive, but for `taken`.
+    """Training positives, ascending in time; every tensor has one row a positive, but for `taken` and `count`.
 
     user_columns, item_columns: what the towers read. user, item: codes; items: how many codes of items there are.
     taken: the items of all users, by user, then time; of a positive, `begin` and `length` say where those lie that its
         user had taken before. weight: float32.
     log_q: the logarithm of each item's share of the positives of its time, which is how likely another positive's item
         is to be that one. window: how many positives a batch's are near to in time.
+    count: of the positives of each item, int64 [items]; also of those that are elsewhere.
+    before: so many rows more stand first in item_columns, item and log_q: items as they were before these positives.
     """
 
     user_columns: Columns
@@ -70,6 +100,8 @@ class Positives:
     log_q: Tensor
     weight: Tensor
     window: int
+    count: Tensor
+    before: int = 0
 
     @classmethod
     def of(
@@ -78,13 +110,10 @@ class Positives:
         """The first interaction of each user with each item in the training rows, for only new items are retrieved."""
         interactions = Interactions.of(pulled)
         rows = pulled.rows(Split.TRAIN)
-        weight = _weights(pulled)[rows]
+        weight = weights(pulled.interactions)[rows]
         kept = ~interactions.repeated[rows] & (weight > 0)
         rows, weight = rows[kept], weight[kept]
-        if len(rows) < 2:
-            raise InputError(
-                f"{len(rows)} training positives: at least 2 are needed. Check the weights of interactions."
-            )
+        enough(len(rows))
         seconds, item = pulled.seconds[rows], interactions.item[rows]
         begin, length = interactions.spans(rows)
 
@@ -107,10 +136,26 @@ class Positives:
             on(log_q(item, window)),
             on(weight),
             window,
+            on(np.bincount(item, minlength=len(interactions.items))),
         )
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    @property
+    def device(self) -> torch.device:
+        return self.weight.device
+
+    @cached_property
+    def by_item(self) -> RowsByItem:
+        return RowsByItem(self.item)
+
+    def steps(self, size: int) -> int:
+        return batches_of(len(self), size)
+
+    def batches(self, size: int, seed: int, done: int = 0) -> Iterator[tuple["Positives", Tensor]]:
+        for rows in self.epoch(size, torch.Generator().manual_seed(seed))[done:]:
+            yield self, rows
 
     def epoch(self, size: int, random: torch.Generator) -> list[Tensor]:
         """Row numbers of the batches of one epoch, in random order, each drawn from one stretch of time.
@@ -123,7 +168,7 @@ class Positives:
 
     def batch(self, rows: Tensor) -> Batch:
         rows = rows.to(self.weight.device)
-        item = self.item[rows]
+        item = self.item[rows + self.before]
         before, place = expand(self.begin[rows], self.length[rows])
         together, other = _of_one_user(self.user[rows])
         return Batch(
@@ -131,7 +176,7 @@ class Positives:
             item,
             self.weight[rows],
             torch.cat([before, together]),
-            torch.cat([self.taken[place], item[other]]),
+            torch.cat([self.taken[place.to(self.taken.device)].to(item), item[other]]),
             self.items,
         )
 
@@ -151,21 +196,33 @@ def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
     return row, order[place]
 
 
-def _weights(pulled: Pulled) -> Array:
+def weights(interactions: pa.Table) -> Array:
     """The weight of each interaction, float32; 1 where it has none."""
-    return pulled.interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy()
+    return np.asarray(interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy())
 
 
-def log_q(item: Array, window: int) -> Array:
+def enough(positives: int) -> None:
+    """Raise InputError for too few of them to have a negative."""
+    if positives < 2:
+        raise InputError(f"{positives} training positives: at least 2 are needed. Check the weights of interactions.")
+
+
+def batches_of(length: int, size: int) -> int:
+    """How many batches of `size` so many positives make; one that would be alone in its batch makes none."""
+    return -(-length // size) - (length % size == 1)
+
+
+def log_q(item: Array, window: int, overall: Array | None = None) -> Array:
     """The logarithm of each positive's item's share of the positives around it, float32, [positives].
 
     item: codes in order of time. The timeline is cut into stretches of about `window` positives; within each, the
     counts are smoothed towards the item's share over all stretches, which counts as one tenth of a stretch.
+    overall: that share of each item, [items], where there are more positives than these.
     """
     n = len(item)
     stretches = max(1, round(n / window))
     stretch = np.arange(n) * stretches // n
-    overall = np.bincount(item)[item] / n
+    share = (np.bincount(item) / n if overall is None else overall)[item]
     _, number, count = np.unique(stretch * (int(item.max()) + 1) + item, return_inverse=True, return_counts=True)
     size, prior = n / stretches, n / stretches / 10
-    return np.log((count[number] + prior * overall) / (size + prior)).astype(np.float32)
+    return np.log((count[number] + prior * share) / (size + prior)).astype(np.float32)

@@ -113,21 +113,21 @@ def fit(pulled: Pulled) -> Encoders:
     end = pulled.bounds.train_end
     users, items, catalogue = pulled.user.take(rows), pulled.item.take(rows), pulled.catalogue_at(end)
     seconds = pulled.seconds[rows]
-    id_feature = _id_feature(contract, items, pulled.interactions[contract.item_key].take(rows))
+    id_of_item = id_feature(contract, items, pulled.interactions[contract.item_key].take(rows))
     both = pa.concat_tables([items, catalogue.select(items.column_names)])
     both_seconds = np.concatenate([seconds, np.full(catalogue.num_rows, int(end.timestamp()))])
     item = tuple(
         fit_feature(f, items[f.name], seconds, f"item:{f.name}")
-        if f is id_feature
+        if f is id_of_item
         else fit_feature(f, both[f.name], both_seconds, f"item:{f.name}")
         for f in contract.item
     )
-    ids = next((f for f in item if f.feature is id_feature), None)
-    user = (_share(fit_feature(f, users[f.name], seconds, f"user:{f.name}"), ids) for f in contract.user)
+    ids = next((f for f in item if f.feature is id_of_item), None)
+    user = (share(fit_feature(f, users[f.name], seconds, f"user:{f.name}"), ids) for f in contract.user)
     return Encoders(tuple(user), item)
 
 
-def _id_feature(contract: Contract, items: pa.Table, keys: pa.ChunkedArray) -> Feature | None:
+def id_feature(contract: Contract, items: pa.Table, keys: pa.ChunkedArray) -> Feature | None:
     """The categorical item feature whose values are the join key's, None where there is none."""
     for f in contract.item:
         column = items[f.name]
@@ -142,7 +142,7 @@ def _id_feature(contract: Contract, items: pa.Table, keys: pa.ChunkedArray) -> F
     return None
 
 
-def _share(fitted: Fitted, ids: Fitted | None) -> Fitted:
+def share(fitted: Fitted, ids: Fitted | None) -> Fitted:
     """A history with the item ids' vocabulary and embedding table, where its elements are item ids of one type."""
     elements = {Dtype.STRINGS: Dtype.STRING, Dtype.INTS: Dtype.INT64}
     if fitted.feature.encoding != Encoding.HISTORY or not ids or elements[fitted.feature.dtype] != ids.feature.dtype:
@@ -179,10 +179,18 @@ def _vocabulary(f: Feature, column: pa.ChunkedArray) -> tuple[Any, ...]:
     """Values seen `min_count` times or more, the most frequent first."""
     if f.dtype == Dtype.BOOL:
         return (0, 1)
-    counted = _flat(column).value_counts()
-    values, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+    counted = flat(column).value_counts()
+    return frequent(f, counted.field("values"), counted.field("counts"))
+
+
+def frequent(f: Feature, values: pa.Array, counts: pa.Array) -> tuple[Any, ...]:
+    """A vocabulary from different values and how often each is seen: `min_count` times or more, the most first."""
     missing = (None, MISSING_STRING, MISSING_INT)
-    kept = [(-n, v) for v, n in zip(values, counts, strict=True) if n >= f.min_count and v not in missing]
+    kept = [
+        (-n, v)
+        for v, n in zip(values.to_pylist(), counts.to_pylist(), strict=True)
+        if n >= f.min_count and v not in missing
+    ]
     return tuple(v for _, v in sorted(kept))
 
 
@@ -210,7 +218,8 @@ def _not_zero(std: Array) -> Array:
     return np.where(std > 0, std, 1.0)
 
 
-def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The values of a column, those of all its lists one after another."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return values.flatten() if pa.types.is_list(values.type) or pa.types.is_large_list(values.type) else values
 
@@ -275,8 +284,8 @@ def _column(fitted: Fitted, column: pa.ChunkedArray) -> Array:
     f = fitted.feature
     if f.encoding not in LOOKED_UP:
         return column_to_input(column, f)
-    flat = _flat(column)
-    ids = _ids(fitted, flat.cast(pa.int64()) if f.dtype == Dtype.BOOL else flat)
+    values = flat(column)
+    ids = _ids(fitted, values.cast(pa.int64()) if f.dtype == Dtype.BOOL else values)
     if f.dtype not in (Dtype.STRINGS, Dtype.INTS):
         return ids.astype(np.int32)
     lengths = pc.list_value_length(column.combine_chunks()).fill_null(0).to_numpy(zero_copy_only=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from two_tower.config import TrainConfig
 from two_tower.losses import similarity
-from two_tower.training.batches import Batch, Positives
+from two_tower.training.batches import Batch, Positives, Source
 from two_tower.training.towers import TwoTower
 
 NEAREST = 50  # the hard negatives of a user are drawn from so many of the nearest items not taken
@@ -52,15 +52,16 @@ class Negatives:
         Text Retrieval", ICLR 2021). Each stands for itself alone.
     """
 
-    def __init__(self, positives: Positives, config: TrainConfig, random: torch.Generator) -> None:
+    positives: Positives  # those that the next batch is of
+
+    def __init__(self, source: Source, config: TrainConfig, random: torch.Generator) -> None:
         """random: of the CPU, so that the draws are the same on every device."""
-        self.positives, self.config, self.random = positives, config, random
-        count = torch.bincount(positives.item, minlength=positives.items).double()
+        self.config, self.random = config, random
+        count = source.count.double()
         exponent = 0.0 if config.negatives == "uniform" else config.popularity_exponent
         share = torch.where(count > 0, count**exponent, 0.0)
         self.share = (share / share.sum()).float()
         self.cumulated = share.cumsum(0) / share.sum()
-        self.by_item = _RowsByItem(positives.item)
         self.state: dict[str, Tensor] = {}  # what a checkpoint keeps: the queue, or the index
 
     def candidates(self, batch: Batch, user: Tensor, own: slice) -> Candidates:
@@ -114,9 +115,9 @@ class Negatives:
 
     def _rows(self, batch: Batch, item: Tensor, target: Tensor) -> Tensor:
         """The earliest positive in the batch of each item; for an item from elsewhere, its last one before them."""
-        beyond = len(self.positives)
-        rows = torch.full_like(item, beyond).scatter_reduce(0, target, batch.rows, "amin")
-        return torch.where(rows < beyond, rows, self.by_item.last(item, batch.rows.min()))
+        beyond, own = len(self.positives.item), batch.rows + self.positives.before
+        rows = torch.full_like(item, beyond).scatter_reduce(0, target, own, "amin")
+        return torch.where(rows < beyond, rows, self.positives.by_item.last(item, own.min()))
 
     def _with_queue(self, batch: Batch, found: Candidates, own: slice) -> Candidates:
         """All draws, those of this batch and the earlier ones', count as one sample."""
@@ -148,23 +149,6 @@ class Negatives:
             return
         network.eval()
         every = torch.arange(self.positives.items, device=self.share.device)
-        rows = self.by_item.last(every, torch.tensor(len(self.positives), device=every.device))
+        rows = self.positives.by_item.last(every, torch.tensor(len(self.positives.item), device=every.device))
         parts = [network.item.embed(self.positives.item_columns.take(part)) for part in torch.split(rows, BLOCK)]
         self.state = {"index": torch.cat(parts)}
-
-
-class _RowsByItem:
-    """The positives of each item in order of time."""
-
-    def __init__(self, item: Tensor) -> None:
-        self.row = item.argsort(stable=True)
-        self.item = item[self.row]
-        self.size = len(item)
-        self.key = self.item * self.size + self.row  # ascends
-
-    def last(self, item: Tensor, before: Tensor) -> Tensor:
-        """Each item's last positive up to the row `before`; its first one where it has none by then."""
-        place = torch.searchsorted(self.key, item * self.size + before, right=True) - 1
-        there = (place >= 0) & (self.item[place.clamp(min=0)] == item)
-        # an item without positives gets any row; it is never drawn
-        return self.row[torch.where(there, place, place + 1).clamp(max=self.size - 1)]

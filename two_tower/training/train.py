@@ -16,10 +16,9 @@ from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
 from two_tower.training import model
-from two_tower.training.batches import Positives
-from two_tower.training.checkpoint import Checkpoints, run_key
-from two_tower.training.encoders import fit
+from two_tower.training.checkpoint import Checkpoints
 from two_tower.training.ranks import Ranks, ranks
+from two_tower.training.source import Data, opened
 from two_tower.training.towers import TwoTower
 from two_tower.training.tracking import Tracking
 from two_tower.training.trainer import Trainer
@@ -35,12 +34,14 @@ class DivergedError(InputError):
     """The loss is no finite number."""
 
 
-def train(pulled: Pulled, config: TrainConfig, folder: Path, watch: Watch = lambda _: None) -> dict[str, Any]:
+def train(pulled: Pulled | Path, config: TrainConfig, folder: Path, watch: Watch = lambda _: None) -> dict[str, Any]:
     """Train on the training rows, stop by recall@20 on the validation rows, and write the model to `folder`.
 
     A run of the same settings on the same data that was broken off goes on from its last checkpoint, where
     `config.checkpoints` names a place for them, and on a CPU ends with the same weights as an unbroken one.
 
+    pulled: tables in memory, or the folder that they were pulled to; of a folder, `config.stream` says whether its rows
+        are held in memory or stay on disk.
     watch: given the metrics of each epoch as it ends, those before a checkpoint as well; what it raises ends the run.
 
     Returns `embedding_space`, `best` (the metrics of the epoch that was kept) and `history` (those of every epoch:
@@ -51,22 +52,22 @@ def train(pulled: Pulled, config: TrainConfig, folder: Path, watch: Watch = lamb
     table is sparse then, for gradients are summed over the processes in one message.
     """
     device = choose_device(config.device)
-    with ranks(device) as among:
-        return _train(pulled, config, folder, device, among, watch)
+    with ranks(device) as among, opened(pulled, config, folder, device, among) as data:
+        return _train(data, replace(config, stream=data.stream), folder, device, among, watch)
 
 
 def _train(
-    pulled: Pulled, config: TrainConfig, folder: Path, device: torch.device, among: Ranks, watch: Watch
+    data: Data, config: TrainConfig, folder: Path, device: torch.device, among: Ranks, watch: Watch
 ) -> dict[str, Any]:
     _check_ranks(config, among)
-    encoders = fit(pulled)
-    validation = Validation.of(pulled, encoders, device)
+    encoders = data.fit()
+    validation = data.validation(encoders, device)
     learned = replace(config, checkpoints="", mlflow="")  # without what names places, and teaches nothing
-    kept = Checkpoints(config.checkpoints, run_key(pulled, learned)) if config.checkpoints else None
+    kept = Checkpoints(config.checkpoints, data.key(learned)) if config.checkpoints else None
     with torch.random.fork_rng(), Tracking(folder / TENSORBOARD, config) if among.first else nullcontext() as tracking:
         torch.manual_seed(config.seed)
         network = TwoTower(encoders, config if among.size == 1 else replace(config, sparse_rows=sys.maxsize))
-        positives = Positives.of(pulled, encoders, network, config.shuffle_window, device)
+        positives = data.positives(encoders, network, config, device)
         torch.manual_seed(config.seed + among.rank)  # of the dropout
         run = Run(Trainer(network.to(device), positives, config, among), validation, tracking, kept, watch)
         run.resume()
@@ -74,7 +75,7 @@ def _train(
     best = max(run.history, key=lambda epoch: epoch["recall@20"])
     space = ""
     if among.first:
-        space = model.save(folder, network.eval(), encoders, pulled.contract, learned, run.history)
+        space = model.save(folder, network.eval(), encoders, data.contract, learned, run.history)
         if kept:
             kept.clear()
     return {"embedding_space": space, "best": best, "history": run.history}
@@ -146,9 +147,9 @@ class Run:
                 parameter.copy_(self.best[name])
 
     def _epoch(self, epoch: int) -> None:
-        batches, config = self.trainer.batches(epoch), self.trainer.config
+        config = self.trainer.config
         saved, fresh = time.monotonic(), list[Tensor]()
-        for rows in batches[len(self.losses) :]:
+        for rows in self.trainer.batches(epoch, len(self.losses)):
             fresh.append(self.trainer.advance(rows))
             late = self.checkpoints is not None and time.monotonic() - saved > config.checkpoint_seconds
             if late or len(fresh) == CHECK:
@@ -183,7 +184,7 @@ class Run:
             "epoch": len(self.history) + 1,
             "loss": sum(self.losses) / len(self.losses),
             "recall@20": recall,
-            "positives_per_second": len(self.trainer.positives) * share / seconds,
+            "positives_per_second": len(self.trainer.source) * share / seconds,
         }
         if recall > max((epoch["recall@20"] for epoch in self.history), default=-1.0):
             self.best = self.trainer.weights()

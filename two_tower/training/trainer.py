@@ -1,11 +1,13 @@
 """One step of training, and all that changes in the course of a run."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from two_tower.config import TrainConfig
 from two_tower.losses import joint_loss
-from two_tower.training.batches import Positives
+from two_tower.training.batches import Positives, Source
 from two_tower.training.columns import Columns
 from two_tower.training.negatives import Negatives
 from two_tower.training.optimiser import Average, Optimiser
@@ -16,24 +18,27 @@ from two_tower.training.towers import Tower, TwoTower
 class Trainer:
     """The weights, their average, and the states of the optimiser, the negatives and the random numbers."""
 
+    positives: Positives  # those that the present batch is of
+
     def __init__(
         self,
         network: TwoTower,
-        positives: Positives,
+        source: Source,
         config: TrainConfig,
         ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     ) -> None:
-        self.network, self.positives, self.config, self.ranks = network, positives, config, ranks
+        self.network, self.source, self.config, self.ranks = network, source, config, ranks
         self.average = Average(network, config.averaging)
-        self.optimiser = Optimiser(network, config, len(self.batches(1)) * config.epochs)
+        self.optimiser = Optimiser(network, config, source.steps(config.batch_size) * config.epochs)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.negatives = Negatives(positives, config, self.random)
+        self.negatives = Negatives(source, config, self.random)
         self.step = 0  # made so far
 
-    def batches(self, epoch: int) -> list[Tensor]:
-        """The positives of each batch of an epoch: the same, whatever was trained before."""
-        random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        return self.positives.epoch(self.config.batch_size, random)
+    def batches(self, epoch: int, done: int = 0) -> Iterator[Tensor]:
+        """The positives of each batch of an epoch, but for the first `done`: the same, whatever was trained before."""
+        for positives, rows in self.source.batches(self.config.batch_size, self.config.seed * 1_000_003 + epoch, done):
+            self.positives = self.negatives.positives = positives
+            yield rows
 
     def advance(self, rows: Tensor) -> Tensor:
         """One step on the positives of `rows`; returns the loss, which may be no finite number.
@@ -72,7 +77,7 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on, by name."""
-        device = self.positives.weight.device
+        device = self.source.device
         groups: dict[str, dict[str, Tensor]] = {
             "network": dict(self.network.named_parameters()),
             "average": dict(self.average.network.named_parameters()),
@@ -86,7 +91,7 @@ class Trainer:
     @torch.no_grad()
     def load(self, state: dict[str, Tensor], step: int) -> None:
         """Go on from `state()` after `step` steps."""
-        device = self.positives.weight.device
+        device = self.source.device
         groups: dict[str, dict[str, Tensor]] = {}
         for key, value in state.items():
             group, _, name = key.partition("/")

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from two_tower.data.pulled import Pulled, Split
-from two_tower.data.seen import Interactions, codes
+from two_tower.data.seen import Interactions
 from two_tower.errors import InputError
 from two_tower.evaluation import metrics
 from two_tower.inputs import Array
@@ -18,6 +20,45 @@ from two_tower.training.towers import TwoTower
 K = 20
 MOST_EVENTS = 20_000  # a sample of the window's events tells epochs apart as well as all of them
 BLOCK = 8_000_000  # scores held at a time
+
+
+@dataclass(frozen=True)
+class Events:
+    """Validation events on items new to their users.
+
+    features: of the user tower as of each event. seconds, item, person: its time, and the codes of its item and user,
+    int64 [events]. event, seen: pairs of an event and the code of an item that its user had taken before, ascending by
+    event. items: the keys that codes stand for.
+    """
+
+    features: pa.Table
+    seconds: Array
+    item: Array
+    person: Array
+    event: Array
+    seen: Array
+    items: pa.Array
+
+    @classmethod
+    def of(cls, pulled: Pulled) -> "Events":
+        interactions = Interactions.of(pulled)
+        rows = pulled.rows(Split.VALIDATION)
+        rows = chosen(rows[~interactions.repeated[rows]])
+        event, seen = interactions.seen(rows)
+        item, user = interactions.item[rows], interactions.user[rows]
+        return cls(pulled.user.take(rows), pulled.seconds[rows], item, user, event, seen, interactions.items)
+
+
+def chosen(rows: Array) -> Array:
+    """MOST_EVENTS of the rows, or all where they are fewer; InputError where there is none."""
+    if not len(rows):
+        raise InputError(
+            "no validation event is left to rank: all are on items that their users had seen before. "
+            "Pull a longer window, or raise validation_fraction."
+        )
+    if len(rows) > MOST_EVENTS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_EVENTS, replace=False))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -37,35 +78,24 @@ class Validation:
     seen: Array
 
     @classmethod
-    def of(cls, pulled: Pulled, encoders: Encoders, device: torch.device) -> "Validation":
-        """The validation events on items new to their users; InputError where there is none."""
-        interactions = Interactions.of(pulled)
-        rows = pulled.rows(Split.VALIDATION)
-        rows = rows[~interactions.repeated[rows]]
-        if not len(rows):
-            raise InputError(
-                "no validation event is left to rank: all are on items that their users had seen before. "
-                "Pull a longer window, or raise validation_fraction."
-            )
-        if len(rows) > MOST_EVENTS:
-            rows = np.sort(np.random.default_rng(0).choice(rows, MOST_EVENTS, replace=False))
+    def of(cls, events: Events, pulled: Pulled, encoders: Encoders, device: torch.device) -> "Validation":
+        """pulled: of which the contract, the bounds and the catalogue are read."""
         end = pulled.bounds.train_end
         catalogue = pulled.catalogue_at(end)
-        place = np.full(len(interactions.items), -1)
-        keys = catalogue[pulled.contract.item_key].cast(interactions.items.type)
-        place[codes(keys, interactions.items)] = np.arange(catalogue.num_rows)
-        event, seen = interactions.seen(rows)
-        there = place[seen] >= 0
+        place = np.full(len(events.items) + 1, -1)  # of each code; one more for keys that no code stands for
+        keys = pc.index_in(catalogue[pulled.contract.item_key].cast(events.items.type), value_set=events.items)
+        place[keys.fill_null(len(events.items)).to_numpy()] = np.arange(catalogue.num_rows)
+        there = place[events.seen] >= 0
         instant = np.full(catalogue.num_rows, int(end.timestamp()))
-        user = prepare_table(encoders, "user", pulled.user.take(rows), pulled.seconds[rows])
+        user = prepare_table(encoders, "user", events.features, events.seconds)
         item = prepare_table(encoders, "item", catalogue, instant)
         return cls(
             {k: v.to(device) for k, v in user.items()},
             {k: v.to(device) for k, v in item.items()},
-            place[interactions.item[rows]],
-            interactions.user[rows],
-            event[there],
-            place[seen[there]],
+            place[events.item],
+            events.person,
+            events.event[there],
+            place[events.seen[there]],
         )
 
     @torch.no_grad()

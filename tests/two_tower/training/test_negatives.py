@@ -28,6 +28,7 @@ def positives(network: TwoTower) -> Positives:
 def sampler(positives: Positives, network: TwoTower, kind: str, count: int = 64, **settings) -> Negatives:
     config = TrainConfig(negatives=kind, sampled_negatives=count, **settings)
     found = Negatives(positives, config, torch.Generator().manual_seed(0))
+    found.positives = positives
     found.refresh(network, 0)
     return found
 

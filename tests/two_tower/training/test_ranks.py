@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from worlds import checkerboard
 
 from two_tower.training.ranks import Ranks
 
@@ -20,10 +21,18 @@ from two_tower.config import TrainConfig
 from two_tower.training.train import train
 from two_tower.training.trainer import Trainer
 losses, advance = [], Trainer.advance
+users, embedded = [], Trainer._embedded
+def noted(self, tower, columns, rows):
+    if tower is self.network.user:
+        users.append([(int(columns.ids[r, 0]), int(self.positives.item[r + self.positives.before])) for r in rows])
+    return embedded(self, tower, columns, rows)
+Trainer._embedded = noted
 Trainer.advance = lambda self, rows: losses.append(advance(self, rows)) or losses[-1]
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-train(checkerboard(users=20, items=40, per_user=16), TrainConfig(**settings), folder)
+world = folder.parent / "pulled" if settings.get("stream") == "on" else checkerboard(users=20, items=40, per_user=16)
+train(world, TrainConfig(**settings), folder)
 (folder / f"losses-{torch.initial_seed()}.json").write_text(json.dumps([float(loss) for loss in losses]))
+(folder / f"users-{torch.initial_seed()}.json").write_text(json.dumps(users))
 """
 SETTINGS = {"dim": 8, "hidden": 8, "batch_size": 50, "epochs": 3, "dropout": 0, "id_dropout": 0, "device": "cpu"}
 
@@ -48,8 +57,11 @@ def run(folder: Path, processes: int, **settings) -> subprocess.CompletedProcess
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [{}, {"negatives": "queue", "sampled_negatives": 60}])
+@pytest.mark.parametrize(
+    "way", [{}, {"negatives": "queue", "sampled_negatives": 60}, {"stream": "on", "negatives": "mixed"}]
+)
 def test_two_processes_follow_the_loss_of_one(tmp_path, way):
+    checkerboard(users=20, items=40, per_user=16).write(tmp_path / "pulled")
     losses = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
@@ -63,6 +75,9 @@ def test_two_processes_follow_the_loss_of_one(tmp_path, way):
     alone, *both = losses
     for one in both:
         assert one == pytest.approx(alone, abs=1e-5) and len(one) >= 10
+    alone, *both = (json.loads(file.read_text()) for file in sorted(tmp_path.glob("*/users-*.json")))
+    for whole, first, second in zip(alone, *both, strict=True):  # each embeds its own users of a batch
+        assert sorted(first + second) == sorted(whole) and abs(len(first) - len(second)) <= 1
 
 
 @pytest.mark.slow

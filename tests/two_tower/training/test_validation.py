@@ -4,7 +4,7 @@ from worlds import checkerboard
 
 from two_tower.data.pulled import Split
 from two_tower.training.encoders import fit
-from two_tower.training.validation import Validation
+from two_tower.training.validation import Events, Validation
 
 
 class Fixed(torch.nn.Module):
@@ -29,14 +29,14 @@ def test_recall_of_towers_that_know_the_answer_and_of_their_opposite():
     """At validation each user has at most 15 untaken items of the own parity left, and only those tie for the top."""
     world = checkerboard()
     encoders = fit(world)
-    validation = Validation.of(world, encoders, torch.device("cpu"))
+    validation = Validation.of(Events.of(world), world, encoders, torch.device("cpu"))
     assert validation.recall(Fixed(encoders, flipped=False), "cosine") == 1.0
     assert validation.recall(Fixed(encoders, flipped=True), "cosine") == 0.0
 
 
 def test_seen_items_are_the_users_earlier_ones():
     world = checkerboard()
-    validation = Validation.of(world, fit(world), torch.device("cpu"))
+    validation = Validation.of(Events.of(world), world, fit(world), torch.device("cpu"))
     rows = world.rows(Split.VALIDATION)
     catalogue = world.catalogue_at(world.bounds.train_end)["item_id"].to_pylist()
     user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
