@@ -70,3 +70,6 @@ function meter(part) {
   bar.style.width = share(Math.min(1, Math.max(0, part)));
   return make("span", { className: "meter", "aria-hidden": "true" }, bar);
 }
+
+// A data set is called by its name, or by the address of its repository: there the last part says most.
+const called = dataset => dataset.split("/").filter(Boolean).pop() ?? dataset;

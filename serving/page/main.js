@@ -137,7 +137,7 @@ async function begin() {
   const same = state.about && JSON.stringify([about.columns, about.features]) === JSON.stringify([state.about.columns, state.about.features]);
   if (about.release !== state.about?.release) state.items.clear();
   state.about = about;
-  get("dataset").textContent = `${about.dataset} · ${whole(about.items)} items · as of ${about.as_of.slice(0, 10)}`;
+  get("dataset").textContent = `${called(about.dataset)} · ${whole(about.items)} items · as of ${about.as_of.slice(0, 10)}`;
   get("release").textContent = about.release;
   get("k").max = Math.min(100, about.items);
   if (!same) {

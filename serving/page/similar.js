@@ -54,7 +54,7 @@ async function showReleases() {
 function releaseRow({ release, serves, dataset, created, recall }) {
   const measured = recall === null ? "" : ` · recall@20 ${recall.toFixed(3)}`;
   const said = make("div", {}, make("p", {}, release),
-    make("small", {}, `${dataset} · made ${created.slice(0, 16).replace("T", " ")}${measured}`));
+    make("small", {}, `${called(dataset)} · made ${created.slice(0, 16).replace("T", " ")}${measured}`));
   if (serves) return make("li", {}, said, make("span", { className: "serves" }, "serves now"));
   const activate = make("button", { type: "button", disabled: !state.about.admin, "aria-label": `Serve ${release}` }, "Serve this");
   activate.addEventListener("click", () => switchTo(release));
