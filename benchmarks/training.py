@@ -3,10 +3,10 @@
 Both train the same towers (widths 128 and 64, embeddings of 32, Adam) on the same positives in turns, in this process
 and on the same threads: theirs by MatchTrainer.train_one_epoch over its own data loader, ours by Trainer.advance. A
 batch has 4096 samples: positives with all others of the batch as negatives (in-batch softmax), or 2048 positives with a
-negative each (pointwise binary cross-entropy). There theirs draws another negative for every positive, ours 256 that
-every positive of the batch is scored with; a sample of ours is counted as one of theirs. The ratios are of the least
-times. Then what one step of ours is made of, each part beside the least time that this machine's measured FLOP/s and
-memory traffic allow for it.
+negative each, drawn for it alone (pointwise binary cross-entropy). The ratios are of the least times. Beside them,
+without a claim: pointwise with 256 negatives that all positives of a batch share; and epochs of the first mode with
+their rows in memory, and streamed from disk, 4 MB at a time. Then what one step of ours is made of, each part beside
+the least time that this machine's measured FLOP/s and memory traffic allow for it.
 """
 
 import contextlib
@@ -14,8 +14,11 @@ import io
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +28,12 @@ from torch import Tensor, nn
 from benchmarks.harness import alternate, arguments, finish, machine, progress
 from benchmarks.positives import ITEMS, USERS, simulated
 from two_tower.config import TrainConfig
+from two_tower.data.parts import Parts
+from two_tower.data.pulled import Pulled
 from two_tower.losses import joint_loss
 from two_tower.training.batches import Positives
 from two_tower.training.encoders import fit
+from two_tower.training.source import InMemory, Streamed
 from two_tower.training.towers import TwoTower
 from two_tower.training.trainer import Trainer
 
@@ -36,9 +42,19 @@ SHARED = {"dim": DIM, "hidden": HIDDEN, "feature_dim": WIDTH, "dropout": 0.0, "t
 MODES = {
     "in-batch softmax": TrainConfig(batch_size=BATCH, **SHARED),
     "pointwise": TrainConfig(
+        batch_size=BATCH // 2,
+        loss="pointwise",
+        negatives="own",
+        sampled_negatives=BATCH // 2,
+        popularity_exponent=0,
+        **SHARED,
+    ),
+    "pointwise, 256 shared": TrainConfig(
         batch_size=BATCH // 2, loss="pointwise", negatives="uniform", sampled_negatives=256, **SHARED
     ),
 }
+MEGABYTES = 4  # of rows that streaming holds
+PEERS = ("in-batch softmax", "pointwise")
 
 
 def main() -> None:
@@ -64,7 +80,8 @@ def measure(size: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, 
     runs: dict[str, Callable[[], object]] = {}
     for mode, trainer in trainers.items():
         runs[f"ours, {mode}"] = _ours(trainer)
-        runs[f"torch-rechub, {mode}"] = _theirs(positives, mode)
+        if mode in PEERS:
+            runs[f"torch-rechub, {mode}"] = _theirs(positives, mode)
     progress(f"{len(positives):,} positives, {torch.get_num_threads()} threads; timing")
     taken = alternate(runs, seconds, least=2)
     least = {name: min(all_) for name, all_ in taken.items()}
@@ -82,11 +99,50 @@ def measure(size: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, 
         f"ratio_vs_torch_rechub_{short}": least[f"torch-rechub, {mode}"] / least[f"ours, {mode}"]
         for short, mode in (("in_batch", "in-batch softmax"), ("bce", "pointwise"))
     }
+    progress("epochs, in memory and streamed")
+    rows += _epochs(pulled, seconds)
     progress("the parts of a step")
     parts = _parts(trainers["in-batch softmax"], 3 if seconds < 1 else 40)
     return rows + parts, claims | {
         "bound_share": sum(p["bound_ms"] for p in parts) / sum(p["ms_per_step"] for p in parts)
     }
+
+
+def _epochs(pulled: Pulled, seconds: float) -> list[dict[str, Any]]:
+    """Positives a second of whole epochs, and of what streaming does once, before the first."""
+    config, device = MODES["in-batch softmax"], torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        pulled.write(Path(folder) / "pulled")
+        streamed = Streamed(Parts(Path(folder) / "pulled"), Path(folder) / "scratch", MEGABYTES)
+        encoders = streamed.fit()
+        began, trainers = time.perf_counter(), dict[str, Trainer]()
+        for name, data in (("rows streamed", streamed), ("rows in memory", InMemory(pulled))):
+            network = TwoTower(encoders, config)
+            source = data.positives(encoders, network, replace(config, stream_megabytes=MEGABYTES), device)
+            trainers[name] = Trainer(network, source, config)
+            if data is streamed:
+                prepared = time.perf_counter() - began
+        taken = alternate({name: _epoch(trainer) for name, trainer in trainers.items()}, seconds, least=2)
+    length = len(source)
+    least = {f"an epoch, {name}": min(all_) for name, all_ in taken.items()}
+    return [
+        {
+            "what": name,
+            "samples_per_second": round(length / spent),
+            "ms_per_step": round(spent * 1e3 * BATCH / length, 2),
+            "bound_ms": "",
+            "calls": len(taken["rows streamed"]) if name in least else 1,
+        }
+        for name, spent in (least | {"written for streaming, once": prepared}).items()
+    ]
+
+
+def _epoch(trainer: Trainer) -> Callable[[], object]:
+    def run() -> None:
+        for rows in trainer.batches(1):
+            assert math.isfinite(float(trainer.advance(rows)))
+
+    return run
 
 
 def _ours(trainer: Trainer) -> Callable[[], object]:

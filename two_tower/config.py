@@ -72,8 +72,8 @@ class TrainConfig(Section):
     temperature: divides the scores, but in losses with a margin. margin: of contrastive, triplet (with its `mining`)
         and cosine_contrastive (whose negatives weigh `negative_weight`).
     negatives: where they come from (see `negatives.Negatives`). sampled_negatives: how many a batch has beside its own
-        items: drawn, kept in the queue, or mined; popularity_exponent: of popularity and mixed, 0 draws all items
-        alike; hard_refresh: steps between two indexes for mining.
+        items: drawn, for all or (`own`) for each positive its share, kept in the queue, or mined; popularity_exponent:
+        of popularity, mixed and own, 0 draws all items alike; hard_refresh: steps between two indexes for mining.
     shuffle_window: how far apart in time, counted in positives, those of a batch may lie. Its in-batch negatives then
         are items as they were at about that time, which is how a catalogue is ranked.
     schedule: of the learning rate after `warmup` steps: constant, or falling to 0 with the last of `epochs`.
@@ -102,7 +102,7 @@ class TrainConfig(Section):
     margin: float = 0.5
     negative_weight: float = 1.0
     mining: Literal["random", "semi_hard", "hard"] = "random"
-    negatives: Literal["in_batch", "uniform", "popularity", "mixed", "queue", "hard"] = "in_batch"
+    negatives: Literal["in_batch", "uniform", "popularity", "mixed", "queue", "hard", "own"] = "in_batch"
     sampled_negatives: int = 1024
     popularity_exponent: float = 0.75
     hard_refresh: int = 200
@@ -136,6 +136,8 @@ class TrainConfig(Section):
             self.require(
                 self.similarity == "cosine", "similarity", "cosine, which the loss cosine_contrastive asks for"
             )
+        if self.negatives == "own":
+            self.require(self.loss in ("pointwise", "bpr"), "loss", "pointwise or bpr, where negatives=own")
         for name in ("dropout", "id_dropout", "averaging"):
             self.require(0 <= getattr(self, name) < 1, name, "0 up to, not including, 1")
         for name in ("temperature", "learning_rate", "margin"):

@@ -55,7 +55,7 @@ def test_soak(tmp_path: Path):
 @pytest.mark.slow
 def test_training(tmp_path: Path):
     claims = run("training", tmp_path / "out.json")
-    assert claims["ratio_vs_torch_rechub_in_batch"] > 2 and claims["ratio_vs_torch_rechub_bce"] > 0.3
+    assert claims["ratio_vs_torch_rechub_in_batch"] > 2 and claims["ratio_vs_torch_rechub_bce"] > 1
     assert claims["bound_share"] > 0
 
 

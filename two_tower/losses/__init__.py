@@ -18,7 +18,14 @@ LOSSES = (*OF_SCORES, "info_nce", "cosine_contrastive", "contrastive", "triplet"
 
 
 def joint_loss(
-    user: Tensor, item: Tensor, target: Tensor, log_weight: Tensor, mask: Tensor, weight: Tensor, config: TrainConfig
+    user: Tensor,
+    item: Tensor,
+    target: Tensor,
+    log_weight: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    config: TrainConfig,
+    own: Tensor | None = None,
 ) -> Tensor:
     """The loss that the configuration names, under the similarity that it names.
 
@@ -27,16 +34,21 @@ def joint_loss(
     log_weight: [negatives], the logarithm of how many items of the catalogue each stands for. Margin losses ask for
         random unrelated pairs, while popular items are drawn more often: so weighed, every item counts alike.
     mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
+    own: [batch, negatives], the items that are each user's negatives, where these are not the last for all users.
     """
-    own = item.index_select(0, target)
-    positive = paired(user, own, config.similarity)
-    scores = similarity(user, item[len(item) - len(log_weight) :], config.similarity)
+    taken = item.index_select(0, target)
+    positive = paired(user, taken, config.similarity)
+    if own is None:
+        scores = similarity(user, item[len(item) - len(log_weight) :], config.similarity)
+    else:
+        negatives = item.index_select(0, own.T.flatten())  # by negative, then user
+        scores = paired(user.repeat(own.shape[1], 1), negatives, config.similarity).view(own.T.shape).T
     given = (log_weight, mask, weight)
     if config.loss in OF_SCORES:
         return OF_SCORES[config.loss](scores, positive, *given, config.temperature)
     match config.loss:
         case "info_nce":
-            others = similarity(own, user, config.similarity)
+            others = similarity(taken, user, config.similarity)
             return info_nce(scores, positive, *given, config.temperature, others, _takers(target, mask, len(item)))
         case "cosine_contrastive":
             return cosine_contrastive(scores, positive, *given, config.margin, config.negative_weight)

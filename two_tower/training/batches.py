@@ -52,6 +52,13 @@ class Batch:
         mask[self.pair_row[there] - own.start, at[there]] = True
         return mask
 
+    def taken(self, item: Tensor, own: slice) -> Tensor:
+        """Where items drawn for each user alone, codes [batch, n], are no negatives: bool [own rows, n]."""
+        pair, place = (item.index_select(0, self.pair_row) == self.pair_item.unsqueeze(1)).nonzero(as_tuple=True)
+        mask = torch.zeros(item.shape, dtype=torch.bool, device=item.device)
+        mask[self.pair_row[pair], place] = True
+        return mask[own]
+
 
 class Source(Protocol):
     """Where batches come from: `Positives` that memory holds, or `Shards` of them on disk.

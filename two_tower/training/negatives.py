@@ -28,6 +28,7 @@ class Candidates:
     stored: embeddings of the other candidates, which get no gradient, [candidates - encoded, dim].
     target: [batch], the candidate that is each user's positive.
     log_weight, mask: [negatives] and [batch, negatives], of the last candidates; see `losses.joint_loss`.
+    own: of negatives that are each user's own, the candidates that they are, [batch, negatives].
     """
 
     item: Tensor
@@ -36,6 +37,7 @@ class Candidates:
     log_weight: Tensor
     mask: Tensor
     stored: Tensor | None = None
+    own: Tensor | None = None
 
 
 class Negatives:
@@ -50,6 +52,8 @@ class Negatives:
     hard: those of the batch and, for each user, items near to it, mined from an index of all items that is made anew
         every `hard_refresh` steps (Xiong et al., "Approximate Nearest Neighbor Negative Contrastive Learning for Dense
         Text Retrieval", ICLR 2021). Each stands for itself alone.
+    own: `sampled_negatives` / `batch_size` for each positive alone, drawn as those of popularity. Each stands for
+        itself alone (He et al., "Neural Collaborative Filtering", WWW 2017).
     """
 
     positives: Positives  # those that the next batch is of
@@ -69,6 +73,8 @@ class Negatives:
 
         `target` and `mask` of what is found are those of these rows; the candidates are the whole batch's.
         """
+        if self.config.negatives == "own":
+            return self._own(batch, own)
         drawn = self._drawn(batch, user.detach())
         item, place = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True)
         others = torch.bincount(place[len(batch) :], minlength=len(item))
@@ -100,9 +106,22 @@ class Negatives:
             case "hard":
                 return self._mined(batch, user)
             case _:
-                uniform = torch.rand(self.config.sampled_negatives, generator=self.random, dtype=torch.float64)
-                drawn = torch.searchsorted(self.cumulated, uniform.to(self.cumulated.device), right=True)
-                return drawn.clamp(max=self.positives.items - 1)
+                return self._draws(self.config.sampled_negatives)
+
+    def _draws(self, *shape: int) -> Tensor:
+        """Codes of items by their shares."""
+        uniform = torch.rand(shape, generator=self.random, dtype=torch.float64)
+        drawn = torch.searchsorted(self.cumulated, uniform.to(self.cumulated.device), right=True)
+        return drawn.clamp(max=len(self.cumulated) - 1)
+
+    def _own(self, batch: Batch, own: slice) -> Candidates:
+        each = max(1, self.config.sampled_negatives // self.config.batch_size)
+        drawn = self._draws(len(batch), each)
+        item, place = torch.unique(torch.cat([batch.item, drawn.flatten()]), return_inverse=True)
+        target, places = place[: len(batch)], place[len(batch) :].view(drawn.shape)
+        even = torch.zeros(each, device=item.device)
+        rows = self._rows(batch, item, target)
+        return Candidates(item, rows, target[own], even, batch.taken(drawn, own), own=places[own])
 
     def _mined(self, batch: Batch, user: Tensor) -> Tensor:
         scores = similarity(user, self.state["index"], self.config.similarity)

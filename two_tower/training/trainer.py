@@ -56,7 +56,7 @@ class Trainer:
         item = ranks.gathered(part, len(found.rows))
         every = item if found.stored is None else torch.cat([item, found.stored])
         weight = batch.weight[own]
-        loss = joint_loss(user, every, found.target, found.log_weight, found.mask, weight, self.config)
+        loss = joint_loss(user, every, found.target, found.log_weight, found.mask, weight, self.config, found.own)
         loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
         ranks.sum_gradients(network)

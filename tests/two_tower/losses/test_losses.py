@@ -234,3 +234,25 @@ def test_the_sampled_loss_is_near_the_full_softmaxs():
     mask = (item == 0).unsqueeze(0)
     loss = sampled_softmax(scores[:, item], scores[:, 0], log_weight, mask, torch.ones(1), 1.0)
     assert loss.item() == pytest.approx(full.item(), abs=0.02)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_pointwise_of_own_negatives_is_the_binary_cross_entropy_of_each_pair(name):
+    user, item = random(4, 3).requires_grad_(), random(5, 3, seed=1).requires_grad_()
+    own = torch.tensor([[2, 4], [1, 4], [0, 4], [2, 0]])
+    mask = torch.tensor([[0, 0], [0, 1], [1, 1], [0, 0]]).bool()
+    config = TrainConfig(loss="pointwise", negatives="own", similarity=name, temperature=0.7)
+    loss = joint_loss(user, item, TARGET, torch.zeros(2, dtype=torch.float64), mask, WEIGHT, config, own)
+    logits = (similarity(user, item, name) / 0.7).tolist()
+    expected = []
+    for u in range(4):
+        wrong = [-math.log(1 - sigmoid(logits[u][own[u, n]])) for n in range(2) if not mask[u, n]]
+        expected.append(-math.log(sigmoid(logits[u][TARGET[u]])) + (sum(wrong) / len(wrong) if wrong else 0))
+    assert loss.item() == pytest.approx(averaged(expected))
+    loss.backward()
+    assert item.grad[4].abs().sum() > 0 and torch.isfinite(user.grad).all()
+
+
+def test_own_negatives_are_for_losses_that_judge_them_one_by_one():
+    with pytest.raises(InputError, match=r"loss='sampled_softmax'.*pointwise or bpr, where negatives=own"):
+        TrainConfig(negatives="own")

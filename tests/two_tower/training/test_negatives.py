@@ -133,3 +133,21 @@ def test_the_index_is_made_anew_when_it_is_time(positives, network):
     for step, same in ((1, True), (2, True), (3, False)):
         negatives.refresh(network, step)
         assert (negatives.state["index"] is index) == same
+
+
+def test_own_negatives_are_each_positives_own_and_masked_where_taken(positives, network):
+    negatives = sampler(positives, network, "own", 3 * 512, popularity_exponent=0, loss="pointwise")
+    rows = torch.arange(600, 640)
+    batch = positives.batch(rows)
+    found = candidates(positives, network, negatives, rows)
+    assert found.own.shape == found.mask.shape == (40, 3) and found.log_weight.tolist() == [0] * 3
+    assert torch.equal(found.item[found.target], batch.item) and len(found.item.unique()) == len(found.item)
+    drawn = found.item[found.own]
+    assert len(drawn[:, 0].unique()) > 20 and not torch.equal(drawn[:, 0], drawn[:, 1])
+    for u in range(40):
+        taken = set(batch.pair_item[batch.pair_row == u].tolist())
+        assert found.mask[u].tolist() == [c in taken for c in drawn[u].tolist()]
+    assert 0.1 < found.mask.float().mean() < 0.9
+    again = sampler(positives, network, "own", 3 * 512, popularity_exponent=0, loss="pointwise")
+    half = again.candidates(batch, embedded(network, positives, rows), slice(10, 30))
+    assert torch.equal(half.own, found.own[10:30]) and torch.equal(half.mask, found.mask[10:30])

@@ -33,6 +33,7 @@ MORE_WAYS = [
     ),
     {"loss": "triplet", "mining": "semi_hard"},
     {"loss": "triplet", "mining": "hard", "epochs": 40},  # which begins by drawing all points together
+    *({"negatives": "own", "loss": loss, "sampled_negatives": 256, "epochs": 20} for loss in ("pointwise", "bpr")),
     *({"negatives": negatives, "sampled_negatives": 48} for negatives in ("uniform", "popularity")),
     {"schedule": "cosine", "warmup": 20},
     {"precision": "bfloat16"},
