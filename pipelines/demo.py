@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.run import Request, run_training
+from pipelines.waiting import waiting
 from two_tower.datasets import load
 from two_tower.releases import release
 
@@ -38,7 +39,8 @@ def main() -> int:
     if status := run_training(request, out, err):
         return status
     releases = request.out / "releases"
-    tables = load(DATASET)
+    with waiting(err, "reading the world"):
+        tables = load(DATASET)
     with service(releases, options.port) as url:
         out.print(f"\nasking {url}/v1/recommend for three users\n")
         for user in _three_users(tables.interactions):
@@ -56,7 +58,8 @@ def service(releases: Path, port: int) -> Iterator[str]:
     log = releases.parent / "service.log"
     with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         try:
-            _wait(f"http://127.0.0.1:{port}/v2/health/ready", process, log)
+            with waiting(Console(stderr=True), "starting the service"):
+                _wait(f"http://127.0.0.1:{port}/v2/health/ready", process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()

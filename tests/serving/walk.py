@@ -11,7 +11,24 @@ SHOW = "wanted => [...document.querySelectorAll('#items .chips')].every(one => o
 
 def walk(releases: Path) -> list[str]:
     """Look at the first user, ask why, filter, find similar items; the names of what is recommended."""
-    with service(releases) as (_, port, _), opened(f"http://127.0.0.1:{port}/") as page:
+    with service(releases) as (_, port, _):
+        url = f"http://127.0.0.1:{port}/"
+        for scheme in ("light", "dark"):
+            _on_a_phone(url, scheme)
+        return _at_a_desk(url)
+
+
+def _on_a_phone(url: str, scheme: str) -> None:
+    with opened(url, color_scheme=scheme, viewport={"width": 380, "height": 800}) as page:
+        page.wait_for_selector("#items > li .name")
+        page.locator("#items [aria-label^=Why]").first.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every(one => one < 60)")
+        assert dark is (scheme == "dark")
+
+
+def _at_a_desk(url: str) -> list[str]:
+    with opened(url) as page:
         page.wait_for_selector("#items > li .name")
         for _ in range(8):  # a busy machine's store may take longer than a request waits
             if page.locator("#history > li .name").count() and page.locator("#notice").is_hidden():
