@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from pipelines.run import Request as Line
 from pipelines.run import settings_from
 from pipelines.trial_log import TrialLog
-from two_tower.config import Settings
+from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
 from two_tower.tuning.space import DEFAULT, Space, Value, shown
 from two_tower.tuning.tried import Tried, ranked
@@ -169,15 +169,23 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 def _tell(request: Request, tried: Sequence[Tried], best: Tried, metric: str, out: Console) -> None:
     from two_tower.report.tuning import counts
 
-    table = Table("trial", Column(metric, no_wrap=True), "epochs", "s", "values", title=counts(tried))
+    base = request.settings.train
+    table = Table("trial", Column(metric, no_wrap=True), "epochs", "s", "unlike the settings now", title=counts(tried))
     for one in ranked(tried)[:SHOWN]:
-        values = ", ".join(f"{name} {shown(value)}" for name, value in one.values.items())
-        table.add_row(str(one.number), f"{one.value:.4f}", str(len(one.curve)), f"{one.seconds:.0f}", values)
+        unlike = ", ".join(f"{name} {shown(value)}" for name, value in _unlike(one, base).items())
+        table.add_row(str(one.number), f"{one.value:.4f}", str(len(one.curve)), f"{one.seconds:.0f}", unlike)
     out.print(table)
-    present = request.space.shared(request.settings.train)
-    if (first := tried[0]).value is not None and present.items() <= first.values.items():
-        out.print(f"the settings as they were, trial 1: {first.value:.4f}")
-    sets = " ".join(f"--set {name}={shown(value)}" for name, value in best.values.items())
-    out.print(f"best:   {request.out / BEST}, for the repository's two_tower.toml; or {sets}", soft_wrap=True)
+    now = next((one for one in tried if one.value is not None and not _unlike(one, base)), None)
+    if now is not None:
+        out.print(f"the settings now, trial {now.number}: {now.value:.4f}")
+    sets = " ".join(f"--set {name}={shown(value)}" for name, value in _unlike(best, base).items())
+    out.print(f"best:   {request.out / BEST}, for the repository's two_tower.toml", soft_wrap=True)
+    if sets:
+        out.print(f"        or {sets}", soft_wrap=True)
     out.print(f"report: {request.out / PAGE}", soft_wrap=True)
     out.print("what it is worth on the test window: two-tower run with these settings", soft_wrap=True)
+
+
+def _unlike(one: Tried, base: TrainConfig) -> dict[str, Value]:
+    """The values that are others than those of the settings now."""
+    return {name: value for name, value in one.values.items() if value != getattr(base, name)}

@@ -13,7 +13,7 @@ from two_tower.tuning.tried import Tried, ranked
 
 BEST = 10  # rows of the table
 _STATES = {"finished": "finished", "pruned": "given up early", "unfit": "could not be trained"}
-_STYLE = {"finished": "own", "pruned": "oracle"}
+_STYLE = {"finished": "own", "pruned": "oracle hollow"}
 
 
 @dataclass(frozen=True, kw_only=True)

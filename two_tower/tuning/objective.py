@@ -8,9 +8,9 @@ from pathlib import Path
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
-from two_tower.training.checkpoint import run_key
+from two_tower.training.checkpoint import data_key
 from two_tower.training.train import TENSORBOARD, DivergedError, train
-from two_tower.tuning.space import Space, Value, shown, with_values
+from two_tower.tuning.space import TUNABLE, Space, Value, shown, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError
 
 METRIC = "recall@20"  # of the validation window; the test window is for the one model that is chosen
@@ -57,10 +57,12 @@ class Training:
 
 
 def made_of(pulled: Pulled, base: TrainConfig, space: Space) -> dict[str, str]:
-    """What the trials of a study have in common, for `study.opened`."""
-    learned = replace(base, checkpoints="", mlflow="", device="auto")
+    """What the trials of a study have in common, for `study.opened`; where training runs is no part of it."""
+    usual = TrainConfig()
+    mine = {name: getattr(base, name) for name in TUNABLE | {"seed": int}}
     return {
-        "data": run_key(pulled, TrainConfig()),
-        "settings": learned.to_json(),
+        "data": data_key(pulled),
+        # Only what is not usual, so that a setting that a later version adds does not part a study from itself.
+        "settings": repr({name: value for name, value in mine.items() if value != getattr(usual, name)}),
         "search space": repr(sorted(space.dimensions.items())),
     }

@@ -46,7 +46,7 @@ def test_a_slice_shows_each_trial_at_its_value(tmp_path):
     at = {told: float(x) for x, told in re.findall(r'cx="([\d.]+)" .*?<title>trial (\d)', chart)}
     assert set(at) == {"1", "2", "4"}, "one that could not be trained reached nothing"
     assert at["4"] - at["1"] == (at["2"] - at["1"]) / 2, "half-way in orders of magnitude"
-    assert '<g class="oracle">' in chart
+    assert '<g class="oracle hollow">' in chart
 
 
 def test_where_nothing_finished_the_page_stands(tmp_path):
