@@ -5,7 +5,7 @@ and on the same threads: theirs by MatchTrainer.train_one_epoch over its own dat
 batch has 4096 samples: positives with all others of the batch as negatives (in-batch softmax), or 2048 positives with a
 negative each, drawn for it alone (pointwise binary cross-entropy). The ratios are of the least times. Beside them,
 without a claim: pointwise with 256 negatives that all positives of a batch share; and epochs of the first mode with
-their rows in memory, and streamed from disk, 4 MB at a time. Then what one step of ours is made of, each part beside
+their rows in memory, and streamed from disk, 20 MB at a time. Then what one step of ours is made of, each part beside
 the least time that this machine's measured FLOP/s and memory traffic allow for it.
 """
 
@@ -53,7 +53,7 @@ MODES = {
         batch_size=BATCH // 2, loss="pointwise", negatives="uniform", sampled_negatives=256, **SHARED
     ),
 }
-MEGABYTES = 4  # of rows that streaming holds
+MEGABYTES = 20  # of rows that streaming holds
 PEERS = ("in-batch softmax", "pointwise")
 
 
@@ -122,7 +122,7 @@ def _epochs(pulled: Pulled, seconds: float) -> list[dict[str, Any]]:
             trainers[name] = Trainer(network, source, config)
             if data is streamed:
                 prepared = time.perf_counter() - began
-        taken = alternate({name: _epoch(trainer) for name, trainer in trainers.items()}, seconds, least=2)
+        taken = alternate({name: _epoch(trainer) for name, trainer in trainers.items()}, seconds, least=3)
     length = len(source)
     least = {f"an epoch, {name}": min(all_) for name, all_ in taken.items()}
     return [

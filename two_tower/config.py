@@ -81,6 +81,7 @@ class TrainConfig(Section):
     sparse_rows: embedding tables of at least so many rows are updated only where a batch touches them.
     stream: whether the training rows of a pull that is given as a folder stay on disk, and are trained in shards: auto
         decides by the memory at hand, and says so. stream_megabytes: what of them memory holds at a time.
+    compile: whether torch.compile builds the towers' code before the first steps; it needs a compiler.
     precision: of the towers' products in training; weights, losses and the optimiser stay float32.
     checkpoints: folder, or address in object storage, from which a run that was broken off goes on; `two-tower run` has
         one of its own, and on a cluster none are kept where it is empty. checkpoint_seconds: least time between two
@@ -118,6 +119,7 @@ class TrainConfig(Section):
     sparse_rows: int = 100_000
     stream: Literal["auto", "on", "off"] = "auto"
     stream_megabytes: int = 2000
+    compile: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
@@ -132,6 +134,7 @@ class TrainConfig(Section):
         ):
             self.require(getattr(self, name) >= 1, name, "a whole number of at least 1")
         self.require(self.batch_size >= 2, "batch_size", "at least 2, for a batch holds its own negatives")
+        self.require(isinstance(self.compile, bool), "compile", "true or false")
         if self.loss == "cosine_contrastive":
             self.require(
                 self.similarity == "cosine", "similarity", "cosine, which the loss cosine_contrastive asks for"
@@ -251,6 +254,10 @@ def changed(sections: Mapping[str, Section], values: Mapping[str, Any]) -> dict[
 
 
 def _parse(key: str, value: Any, kind: Any) -> Any:
+    if kind is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise InputError(f"{key}={value!r} is neither true nor false.")
+        return str(value).lower() == "true"
     if kind not in (int, float):
         return str(value)
     try:

@@ -9,6 +9,7 @@ from two_tower.config import TrainConfig
 from two_tower.losses import joint_loss
 from two_tower.training.batches import Positives, Source
 from two_tower.training.columns import Columns
+from two_tower.training.compiled import embedder
 from two_tower.training.negatives import Negatives
 from two_tower.training.optimiser import Average, Optimiser
 from two_tower.training.ranks import Ranks
@@ -32,6 +33,7 @@ class Trainer:
         self.optimiser = Optimiser(network, config, source.steps(config.batch_size) * config.epochs)
         self.random = torch.Generator().manual_seed(config.seed)
         self.negatives = Negatives(source, config, self.random)
+        self.embed = {tower: embedder(tower, config, source.device) for tower in (network.user, network.item)}
         self.step = 0  # made so far
 
     def batches(self, epoch: int, done: int = 0) -> Iterator[Tensor]:
@@ -69,7 +71,7 @@ class Trainer:
     def _embedded(self, tower: Tower, columns: Columns, rows: Tensor) -> Tensor:
         low = self.config.precision == "bfloat16"
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=low):
-            return tower.embed(columns.take(rows)).float()
+            return self.embed[tower](columns.take(rows)).float()
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the averaged weights by name, each shared table once."""

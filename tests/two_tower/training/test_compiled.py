@@ -1,0 +1,53 @@
+"""Compiled towers beside eager ones."""
+
+import shutil
+
+import pytest
+import torch
+from worlds import checkerboard, every_encoding
+
+from two_tower.config import Settings, TrainConfig
+from two_tower.errors import InputError
+from two_tower.training.compiled import embedder
+from two_tower.training.encoders import fit
+from two_tower.training.source import InMemory
+from two_tower.training.towers import TwoTower
+from two_tower.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def losses(config: TrainConfig) -> tuple[list[float], list[torch.Tensor]]:
+    """Of two epochs, and the weights at their end."""
+    torch.manual_seed(0)
+    world = checkerboard(users=20, items=40, per_user=16)
+    encoders = fit(world)
+    network = TwoTower(encoders, config)
+    trainer = Trainer(network, InMemory(world).positives(encoders, network, config, CPU), config)
+    found = [trainer.advance(rows).item() for epoch in (1, 2) for rows in trainer.batches(epoch)]
+    return found, list(network.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # importing inductor
+def test_compiled_and_eager_training_agree():
+    settings = {"dim": 8, "hidden": 8, "batch_size": 48, "dropout": 0, "id_dropout": 0, "history": "attention"}
+    (eager, weights), (compiled, others) = (losses(TrainConfig(**settings, compile=on)) for on in (False, True))
+    assert compiled == pytest.approx(eager, abs=1e-4) and len(eager) >= 6
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(weights, others, strict=True))
+
+
+def test_without_a_compiler_it_is_told(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    tower = TwoTower(fit(every_encoding()), TrainConfig()).user
+    with pytest.raises(InputError, match=r"compile=true builds code for cpu.*C\+\+ compiler.*no-such-compiler"):
+        embedder(tower, TrainConfig(compile=True), CPU)
+    assert embedder(tower, TrainConfig(), CPU) == tower.embed
+
+
+def test_the_setting_is_true_or_false():
+    assert Settings().with_values({"compile": "true"}).train.compile is True
+    assert Settings().with_values({"compile": False}).train.compile is False
+    with pytest.raises(InputError, match="compile='maybe' is neither true nor false"):
+        Settings().with_values({"compile": "maybe"})
