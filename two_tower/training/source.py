@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,13 +155,11 @@ def _await(path: Path) -> None:
 
 
 @contextmanager
-def opened(
-    pulled: Pulled | Path, config: TrainConfig, folder: Path, device: torch.device, among: Ranks
-) -> Iterator[Data]:
+def opened(pulled: Pulled | Path, config: TrainConfig, device: torch.device, among: Ranks) -> Iterator[Data]:
     """The rows as `config.stream` asks; `auto` decides for a folder by the memory at hand, and says so.
 
-    folder: scratch files lie in it, and are removed at the end. Raises InputError for tables that are in memory already
-    and are to be streamed.
+    Scratch files lie in the folder for temporary files ($TMPDIR), and are removed at the end. Raises InputError for
+    tables that are in memory already and are to be streamed.
     """
     if isinstance(pulled, Pulled):
         if config.stream == "on":
@@ -175,7 +174,8 @@ def opened(
         return
     _say(among, f"training rows stream from disk, {config.stream_megabytes} MB of them at a time ({why})")
     node, run = os.environ.get("GROUP_RANK", "0"), int(among.told(float(time.time_ns() // 1000)))
-    scratch, writes = folder / f"stream-{run}-{node}", os.environ.get("LOCAL_RANK", "0") == "0"
+    scratch = Path(tempfile.gettempdir()) / f"two-tower-stream-{run}-{node}"  # the same for all processes of a node
+    writes = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
         yield Streamed(parts, scratch, config.stream_megabytes, writes)
     finally:

@@ -52,7 +52,7 @@ def train(pulled: Pulled | Path, config: TrainConfig, folder: Path, watch: Watch
     table is sparse then, for gradients are summed over the processes in one message.
     """
     device = choose_device(config.device)
-    with ranks(device) as among, opened(pulled, config, folder, device, among) as data:
+    with ranks(device) as among, opened(pulled, config, device, among) as data:
         return _train(data, replace(config, stream=data.stream), folder, device, among, watch)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +125,10 @@ def test_an_epoch_of_shards_gives_each_positive_once(folder, tmp_path):
         assert all(torch.equal(one, r) for (one, _), r in zip(found[done:], rest, strict=True))
 
 
-def test_a_single_shard_gives_the_bits_of_memory(tmp_path):
+def test_a_single_shard_gives_the_bits_of_memory(tmp_path, monkeypatch):
     """Every batch, draw and mask is the same then, and so are the weights."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     for make, way in (
         (checkerboard, {"negatives": "hard"}),
         (checkerboard, {"negatives": "popularity", "sampled_negatives": 30, "loss": "bpr"}),
@@ -139,7 +142,7 @@ def test_a_single_shard_gives_the_bits_of_memory(tmp_path):
         weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "other")]
         assert weights[0] == weights[1]
         assert one["best"]["recall@20"] == pytest.approx(other["best"]["recall@20"])  # users in another order
-        assert not list((tmp_path / "one").glob("stream-*"))  # the scratch files are gone
+        assert not list((tmp_path / "temporary").glob("two-tower-stream-*"))  # the scratch files are gone
 
 
 def test_items_from_before_a_shard_are_read_as_they_were(folder, tmp_path):
