@@ -157,6 +157,10 @@ def tune(
     if katib is not None:
         from pipelines.katib import Experiment
 
+        here = {"--dataset": dataset, "--feature-repo": feature_repo, "--out": out_dir, "--timeout": timeout}
+        for option, value in here.items():
+            if value is not None:
+                raise InputError(f"{option} is of a search on this machine; --katib takes --pulled, --space, --set.")
         Experiment.of(pulled, trials, space, assignments or []).write(katib)
         out.print(f"wrote {katib}")
         return

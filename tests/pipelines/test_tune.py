@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from pipelines.cli import app
 from pipelines.tune import Request, settings_file, tune
 from tests.two_tower.worlds import checkerboard
 from two_tower.config import Settings
@@ -115,6 +117,14 @@ def test_the_command_exits_with_2_for_bad_input(tmp_path: Path) -> None:
         call("--dataset", "sample", "--space", str(tmp_path / "s.toml")), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2 and "Did you mean 'learning_rate'" in " ".join(done.stderr.split())
+
+
+def test_the_command_writes_an_experiment_and_takes_no_option_of_a_search_here(tmp_path: Path) -> None:
+    katib = ["tune", "--katib", str(tmp_path / "e.yaml"), "--pulled", "s3://b/p"]
+    with pytest.raises(InputError, match="--timeout is of a search on this machine"):
+        CliRunner().invoke(app, [*katib, "--timeout", "5"], catch_exceptions=False)
+    assert CliRunner().invoke(app, katib).exit_code == 0
+    assert "kind: Experiment" in (tmp_path / "e.yaml").read_text()
 
 
 @pytest.mark.slow
