@@ -65,9 +65,9 @@ class Request:
 
 def tune(request: Request, out: Console, err: Console) -> int:
     """Search, tell, and leave best.toml, trials.csv, tune.json and tune.html; returns the exit status."""
-    from two_tower.data.pulled import Pulled
+    from two_tower.data.parts import Parts
     from two_tower.training.train import choose_device
-    from two_tower.tuning.objective import Training, made_of
+    from two_tower.tuning.objective import Training, made_of, source
     from two_tower.tuning.study import opened
 
     base, space = request.settings.train, request.space
@@ -75,14 +75,15 @@ def tune(request: Request, out: Console, err: Console) -> int:
     request.out.mkdir(parents=True, exist_ok=True)
     with TrialLog.on(out, request.out / "tune.log", request.trials) as log:
         log.began("pulling the data")
-        pulled = Pulled.read(request.pulled or _pulled(request))
-        with opened(request.out, space, made_of(pulled, base, space), base.seed) as study:
+        parts = Parts(request.pulled or _pulled(request))
+        with opened(request.out, space, made_of(parts, base, space), base.seed) as study:
+            training = Training(source(parts, base), base, request.out)
             study.first(space.shared(base))
             log.began("searching", study.tried())
             seconds = request.minutes * 60 if request.minutes is not None else None
             interrupted = False
             try:
-                study.run(Training(pulled, base, request.out), request.trials, seconds, log.ended)
+                study.run(training, request.trials, seconds, log.ended)
             except KeyboardInterrupt:
                 interrupted = True
             tried, importance = study.tried(), study.importance()

@@ -59,16 +59,7 @@ class Checkpoints:
 
 def run_key(pulled: Pulled, config: TrainConfig) -> str:
     """A name for the training of these settings on these data by this version."""
-    return _key(pulled, f"{__version__} {config.to_json()} ")
-
-
-def data_key(pulled: Pulled) -> str:
-    """A name for these data alone."""
-    return _key(pulled, "")
-
-
-def _key(pulled: Pulled, before: str) -> str:
-    digest = hashlib.sha256(f"{before}{pulled.contract.to_json()}".encode())
+    digest = hashlib.sha256(f"{__version__} {config.to_json()} {pulled.contract.to_json()}".encode())
     sink = _Sink(digest)
     for name in TABLES:
         table: pa.Table = getattr(pulled, name).combine_chunks()

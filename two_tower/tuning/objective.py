@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from two_tower.config import TrainConfig
+from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
-from two_tower.training.checkpoint import data_key
-from two_tower.training.train import TENSORBOARD, DivergedError, train
+from two_tower.training.source import decided
+from two_tower.training.train import TENSORBOARD, DivergedError, choose_device, train
 from two_tower.tuning.space import TUNABLE, Space, Value, shown, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError
 
@@ -20,11 +21,12 @@ METRIC = "recall@20"  # of the validation window; the test window is for the one
 class Training:
     """An objective of `Study.run`.
 
+    pulled: the tables, read once for all trials, or the folder of a pull whose rows stay on disk; see `source`.
     folder: takes TensorBoard's files of each trial, and the checkpoints of the running one, so that a trial that is
     tried again goes on.
     """
 
-    pulled: Pulled
+    pulled: Pulled | Path
     base: TrainConfig
     folder: Path
 
@@ -56,12 +58,18 @@ class Training:
         shutil.rmtree(working, ignore_errors=True)
 
 
-def made_of(pulled: Pulled, base: TrainConfig, space: Space) -> dict[str, str]:
+def source(parts: Parts, base: TrainConfig) -> Pulled | Path:
+    """What trials train on: the tables, or their folder where `base.stream` has the rows stay on disk."""
+    streams, _ = decided(parts, base, choose_device(base.device))
+    return parts.folder if streams else Pulled.read(parts.folder)
+
+
+def made_of(parts: Parts, base: TrainConfig, space: Space) -> dict[str, str]:
     """What the trials of a study have in common, for `study.opened`; where training runs is no part of it."""
     usual = TrainConfig()
     mine = {name: getattr(base, name) for name in TUNABLE | {"seed": int}}
     return {
-        "data": data_key(pulled),
+        "data": parts.digest().hex()[:16],
         # Only what is not usual, so that a setting that a later version adds does not part a study from itself.
         "settings": repr({name: value for name, value in mine.items() if value != getattr(usual, name)}),
         "search space": repr(sorted(space.dimensions.items())),
