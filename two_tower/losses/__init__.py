@@ -26,6 +26,7 @@ def joint_loss(
     weight: Tensor,
     config: TrainConfig,
     own: Tensor | None = None,
+    users: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The loss that the configuration names, under the similarity that it names.
 
@@ -35,6 +36,8 @@ def joint_loss(
         random unrelated pairs, while popular items are drawn more often: so weighed, every item counts alike.
     mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
     own: [batch, negatives], the items that are each user's negatives, where these are not the last for all users.
+    users: embeddings of the users that items are told from, [users, dim], and whether each took the item of each
+        positive, [batch, users]; for info_nce where they are more than `user`, or where `mask` does not tell it.
     """
     taken = item.index_select(0, target)
     positive = paired(user, taken, config.similarity)
@@ -48,8 +51,9 @@ def joint_loss(
         return OF_SCORES[config.loss](scores, positive, *given, config.temperature)
     match config.loss:
         case "info_nce":
-            others = similarity(taken, user, config.similarity)
-            return info_nce(scores, positive, *given, config.temperature, others, _takers(target, mask, len(item)))
+            everyone, takers = (user, _takers(target, mask, len(item))) if users is None else users
+            others = similarity(taken, everyone, config.similarity)
+            return info_nce(scores, positive, *given, config.temperature, others, takers)
         case "cosine_contrastive":
             return cosine_contrastive(scores, positive, *given, config.margin, config.negative_weight)
     near, far = distance(positive, config.similarity), distance(scores, config.similarity)

@@ -52,6 +52,11 @@ class Batch:
         mask[self.pair_row[there] - own.start, at[there]] = True
         return mask
 
+    def takers(self, own: slice) -> Tensor:
+        """Whether a user of the batch (columns) took the item of each positive of `own` (rows): bool [own, batch]."""
+        item, place = torch.unique(self.item, return_inverse=True)
+        return self.mask(item, slice(0, len(self)))[:, place[own]].T
+
     def taken(self, item: Tensor, own: slice) -> Tensor:
         """Where items drawn for each user alone, codes [batch, n], are no negatives: bool [own rows, n]."""
         pair, place = (item.index_select(0, self.pair_row) == self.pair_item.unsqueeze(1)).nonzero(as_tuple=True)

@@ -39,6 +39,14 @@ class Ranks:
         parts = all_gather(embedding.contiguous())  # type: ignore[no-untyped-call]
         return torch.cat(parts)[:length]
 
+    def joined(self, own: Tensor, length: int) -> Tensor:
+        """The ranks' `share`s of `length` rows one after another, [length, dim]; gradients flow back likewise."""
+        if self.size == 1:
+            return own
+        sizes = [len(range(length)[Ranks(rank, self.size).share(length)]) for rank in range(self.size)]
+        parts = all_gather(torch.cat([own, own.new_zeros(max(sizes) - len(own), own.shape[1])]))  # type: ignore[no-untyped-call]
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
     def sum_gradients(self, network: nn.Module) -> None:
         """Add up what each rank's part of the loss says, in one message."""
         if self.size == 1:

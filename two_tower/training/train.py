@@ -85,9 +85,8 @@ def _check_ranks(config: TrainConfig, among: Ranks) -> None:
     """Raise InputError for what several processes cannot do together."""
     if among.size == 1:
         return
-    for name, refused in (("loss", "info_nce"), ("negatives", "hard")):
-        if getattr(config, name) == refused:
-            raise InputError(f"{name}={refused} trains in one process; {among.size} were started. Choose another.")
+    if config.negatives == "hard":
+        raise InputError(f"negatives=hard trains in one process; {among.size} were started. Choose another.")
 
 
 def choose_device(name: str) -> torch.device:

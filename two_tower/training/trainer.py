@@ -58,7 +58,9 @@ class Trainer:
         item = ranks.gathered(part, len(found.rows))
         every = item if found.stored is None else torch.cat([item, found.stored])
         weight = batch.weight[own]
-        loss = joint_loss(user, every, found.target, found.log_weight, found.mask, weight, self.config, found.own)
+        users = (ranks.joined(user, len(batch)), batch.takers(own)) if self.config.loss == "info_nce" else None
+        given = (found.target, found.log_weight, found.mask, weight)
+        loss = joint_loss(user, every, *given, self.config, found.own, users)
         loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
         ranks.sum_gradients(network)

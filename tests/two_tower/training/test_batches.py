@@ -42,6 +42,19 @@ def test_mask_holds_the_users_own_items_and_what_the_user_took_before():
     assert 0.1 < mask.float().mean() < 0.9
 
 
+def test_takers_are_those_who_took_the_item_of_a_positive():
+    world = checkerboard()
+    rows = list(range(600, 660))
+    user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
+    takers = positives(world).batch(torch.tensor(rows)).takers(slice(20, 50))
+    for place, row in enumerate(rows[20:50]):
+        for column, other in enumerate(rows):
+            took = {item[r] for r in range(other) if user[r] == user[other]}
+            own = {item[r] for r in rows if user[r] == user[other]}
+            assert takers[place, column] == (item[row] in took | own)
+    assert 0.1 < takers.float().mean() < 0.9
+
+
 def test_spans_expand_to_their_places():
     span, place = expand(torch.tensor([5, 0, 9]), torch.tensor([2, 0, 3]))
     assert (span.tolist(), place.tolist()) == ([0, 0, 2, 2, 2], [5, 6, 9, 10, 11])

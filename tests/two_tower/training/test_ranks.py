@@ -58,7 +58,8 @@ def run(folder: Path, processes: int, **settings) -> subprocess.CompletedProcess
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "way", [{}, {"negatives": "queue", "sampled_negatives": 60}, {"stream": "on", "negatives": "mixed"}]
+    "way",
+    [{}, {"negatives": "queue", "sampled_negatives": 60}, {"stream": "on", "negatives": "mixed", "loss": "info_nce"}],
 )
 def test_two_processes_follow_the_loss_of_one(tmp_path, way):
     checkerboard(users=20, items=40, per_user=16).write(tmp_path / "pulled")
