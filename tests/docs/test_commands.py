@@ -12,10 +12,8 @@ import typer
 
 from pipelines.cli import app
 from pipelines.cluster import ClusterConfig
+from tests.docs.shown import PAGES, ROOT
 from two_tower.config import Settings
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown(page: Path) -> list[str]:
