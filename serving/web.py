@@ -1,6 +1,8 @@
 """The HTTP service over the releases of a folder."""
 
 import asyncio
+import gc
+import importlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -65,6 +67,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(_spare_the_collector)
         await asyncio.to_thread(watcher.start)
         service.tracer = tracer()
         if log:
@@ -78,6 +81,7 @@ def create_app(
             await asyncio.to_thread(log.stop)
         if service.tracer:
             service.tracer.stop()
+        gc.unfreeze()
 
     own = [*(Page(service.served, watcher.listed).routes() if page else ()), *_routes(service)]
     app = Starlette(routes=[*own, *oip.routes(plane)], lifespan=lifespan, exception_handlers=HANDLERS)
@@ -89,6 +93,16 @@ def create_app(
         return path if path in paths else oip.route_of(path)
 
     return Edge(app, service.recommend, metrics, route_of)
+
+
+def _spare_the_collector() -> None:
+    """Have it walk the libraries no more: their half a million objects took it a quarter of a second, and with it every
+    request that waited, which then was answered with popular items for the store's lateness.
+
+    Releases are opened after that, so that what belongs to an earlier one is still found.
+    """
+    importlib.import_module("two_tower.data.online")  # and Feast with it, which is else imported by the first look-up
+    gc.freeze()
 
 
 def _routes(service: "Service") -> list[Route]:

@@ -1,5 +1,6 @@
 """What strangers, operators and failing neighbours may do to the service."""
 
+import gc
 import http.client
 import json
 import logging
@@ -183,6 +184,12 @@ def test_clients_that_go_away_and_a_sigterm_hurt_nobody(releases, tmp_path, feas
 
 LONGEST_ADDRESS = 32_768  # bytes, that the HTTP parser takes for certain
 CONFORMANCE = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
+
+
+def test_the_collector_walks_the_libraries_only_while_nobody_is_served(releases, release):
+    with TestClient(create_app(str(releases))) as client:
+        assert gc.get_freeze_count() > 100_000 and call(client, "/v1/recommend", {"features": {}, "k": 1})[0] == 200
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(400, marks=pytest.mark.slow)])
