@@ -87,9 +87,8 @@ class InMemory:
 class Streamed:
     """A piece of the pull, or a few shards, at a time.
 
-    scratch: folder for the shards. It takes the bytes of the packed columns and 100 more a row. megabytes: what
-    of the rows memory may hold. writes: whether this
-    process makes the shards; others wait for them.
+    scratch: folder for the shards. It takes the bytes of the packed columns and 100 more a row. megabytes: what of the
+    rows memory may hold. writes: whether this process makes the shards; others wait for them.
     """
 
     parts: Parts

@@ -24,13 +24,7 @@ from two_tower.training.towers import TwoTower
 
 ALIVE = 4  # shards in memory at most: one in use, one ready, one in the making, and one to spare
 LEAST = 1000  # positives in a shard, whatever the room
-ELSEWHERE = (
-    "uniform",
-    "popularity",
-    "mixed",
-    "hard",
-    "own",
-)  # negatives that are not among the positives of their time
+ELSEWHERE = ("uniform", "popularity", "mixed", "hard", "own")  # negatives not among the positives of their time
 DESCRIPTION, FIRST = "shards.json", "first.safetensors"
 OF_ITEMS = ("item", "item_ids", "item_numbers", "log_q")  # what a shard has of the items before it as well
 
