@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
+from pipelines.options import AsJson, Assignments, Names, Releases, err, out
+from pipelines.releases import releases_app
 from pipelines.waiting import waiting
 from two_tower import __version__
 from two_tower.errors import InputError, unknown
@@ -22,11 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-releases_app = typer.Typer(help="List, show, activate and roll back releases.", no_args_is_help=True)
 app.add_typer(releases_app, name="releases")
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 EXIT_FAULT, EXIT_INPUT, EXIT_HELD = 1, 2, 3
 FALLBACKS = {
@@ -48,14 +45,6 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
-
-
-Releases = Annotated[str, typer.Option("--releases", help="Folder, s3:// or gs:// address of the releases.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts, instead of a table.")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-]
-Names = Annotated[str, typer.Option(metavar="NAMES", help="Names, with commas, for that file's first columns.")]
 
 
 @app.command()
@@ -346,67 +335,6 @@ def recommend(
     out.print(table)
     if answer.fallback:
         out.print(FALLBACKS[answer.fallback].format(user=escape(user)), soft_wrap=True)
-
-
-@releases_app.command("list")
-def list_(releases: Releases, as_json: AsJson = False) -> None:
-    """List the releases, the newest first; the current one is marked."""
-    with waiting(err, "reading the releases"):
-        from two_tower.releases import release
-
-        listed = release.list_releases(releases)
-    if as_json:
-        told = ("dataset", "created", "metrics")
-        out.print_json(
-            data=[
-                {"id": one.id, "current": one.current, "problem": one.problem}
-                | {name: one.manifest[name] for name in told if name in one.manifest}
-                for one in listed
-            ]
-        )
-        return
-    table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
-    for one in listed:
-        mark = "→" if one.current else ""
-        if one.problem:
-            table.add_row(mark, one.id, f"[red]{one.problem}[/]", "", "")
-        else:
-            recall = one.manifest["metrics"]["two_tower"]["recall@20"]
-            table.add_row(mark, one.id, one.manifest["dataset"], f"{recall:.4f}", one.manifest["created"][:16])
-    out.print(table)
-
-
-@releases_app.command()
-def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()] = None) -> None:
-    """Verify a release and print its manifest; the current one's without an id."""
-    with waiting(err, "verifying the release"):
-        from two_tower.releases import release
-
-        wanted = release_id or release.current(releases)
-        if wanted is None:
-            raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-        manifest = release.verify(releases, wanted)
-    out.print_json(data=manifest)
-
-
-@releases_app.command()
-def activate(releases: Releases, release_id: Annotated[str, typer.Argument()]) -> None:
-    """Verify a release and make it the current one."""
-    with waiting(err, "verifying the release"):
-        from two_tower.releases import release
-
-        release.activate(releases, release_id)
-    out.print(f"current: {release_id}")
-
-
-@releases_app.command()
-def rollback(releases: Releases) -> None:
-    """Make the release before the current one current again."""
-    with waiting(err, "verifying the release before"):
-        from two_tower.releases import release
-
-        before = release.rollback(releases)
-    out.print(f"current: {before}")
 
 
 def main() -> None:
