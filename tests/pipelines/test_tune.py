@@ -140,22 +140,23 @@ def test_a_search_that_is_killed_or_interrupted_goes_on(pulled: Path, tmp_path: 
     usual = call("--pulled", str(pulled), "--space", str(tmp_path / "s.toml"), "--trials", "4", "--json", *sets)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
-    def run(out: str, end: signal.Signals | None = None) -> tuple[int, str]:
+    def run(out: str, end: signal.Signals | None = None, epochs: int = 0) -> tuple[int, str]:
+        """Its exit status and what it says; `end` is sent after so many epochs."""
         log = tmp_path / out / "tune.log"
         before = log.read_text().count("epoch ") if log.exists() else 0
         with subprocess.Popen(
             [*usual, "--out", str(tmp_path / out)], stdout=-1, stderr=-1, text=True, env=environment
         ) as process:
             while end and process.poll() is None:
-                if log.exists() and log.read_text().count("epoch ") >= before + 40:  # within the second trial from here
+                if log.exists() and log.read_text().count("epoch ") >= before + epochs:
                     process.send_signal(end)
                     break
-                time.sleep(0.05)
+                time.sleep(0.02)
             said = process.communicate(timeout=120)
         return process.returncode, said[0]
 
-    assert run("broken", signal.SIGKILL)[0] == -signal.SIGKILL
-    status, said = run("broken", signal.SIGINT)
+    assert run("broken", signal.SIGKILL, epochs=28)[0] == -signal.SIGKILL, "in the second trial"
+    status, said = run("broken", signal.SIGINT, epochs=4)
     assert status == 1 and json.loads(said)["best"]
     status, said = run("broken")
     assert status == 0

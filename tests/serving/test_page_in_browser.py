@@ -129,6 +129,7 @@ def test_k_seen_and_filters(page):
 def test_why_and_similar(page):
     page.get_by_role("button", name="Why: i3").click()
     because = page.locator(".because li")
+    because.first.wait_for()
     assert because.all_inner_texts() == ["i1\n1.000"] and page.locator("#history .near .name").inner_text() == "i1"
     page.get_by_role("button", name="Why: i3").click()
     page.wait_for_selector(".why", state="detached")
