@@ -1,8 +1,6 @@
 """The HTTP service over the releases of a folder."""
 
 import asyncio
-import gc
-import importlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ from starlette.types import Scope
 from serving import ask
 from serving.admin import check_admin, check_items
 from serving.answers import HANDLERS, Json
+from serving.collector import spare_libraries, walk_all
 from serving.edge import LEAN, Edge, Headers
 from serving.errors import invalid, unavailable
 from serving.feature_log import FeatureLog
@@ -67,7 +66,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(_spare_the_collector)
+        await asyncio.to_thread(spare_libraries)
         await asyncio.to_thread(watcher.start)
         service.tracer = tracer()
         if log:
@@ -81,7 +80,7 @@ def create_app(
             await asyncio.to_thread(log.stop)
         if service.tracer:
             service.tracer.stop()
-        gc.unfreeze()
+        walk_all()
 
     own = [*(Page(service.served, watcher.listed).routes() if page else ()), *_routes(service)]
     app = Starlette(routes=[*own, *oip.routes(plane)], lifespan=lifespan, exception_handlers=HANDLERS)
@@ -93,16 +92,6 @@ def create_app(
         return path if path in paths else oip.route_of(path)
 
     return Edge(app, service.recommend, metrics, route_of)
-
-
-def _spare_the_collector() -> None:
-    """Have it walk the libraries no more: their half a million objects took it a quarter of a second, and with it every
-    request that waited, which then was answered with popular items for the store's lateness.
-
-    Releases are opened after that, so that what belongs to an earlier one is still found.
-    """
-    importlib.import_module("two_tower.data.online")  # and Feast with it, which is else imported by the first look-up
-    gc.freeze()
 
 
 def _routes(service: "Service") -> list[Route]:
