@@ -13,6 +13,7 @@ from torch import Tensor
 from two_tower.config import TrainConfig
 from two_tower.losses import similarity
 from two_tower.training.batches import Batch, Positives, Source
+from two_tower.training.ranks import Ranks
 from two_tower.training.towers import TwoTower
 
 NEAREST = 50  # the hard negatives of a user are drawn from so many of the nearest items not taken
@@ -58,9 +59,15 @@ class Negatives:
 
     positives: Positives  # those that the next batch is of
 
-    def __init__(self, source: Source, config: TrainConfig, random: torch.Generator) -> None:
-        """random: of the CPU, so that the draws are the same on every device."""
-        self.config, self.random = config, random
+    def __init__(
+        self,
+        source: Source,
+        config: TrainConfig,
+        random: torch.Generator,
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    ) -> None:
+        """random: of the CPU and alike on all ranks, so that the draws are the same on every device and every rank."""
+        self.config, self.random, self.ranks = config, random, ranks
         count = source.count.double()
         exponent = 0.0 if config.negatives == "uniform" else config.popularity_exponent
         share = torch.where(count > 0, count**exponent, 0.0)
@@ -75,7 +82,7 @@ class Negatives:
         """
         if self.config.negatives == "own":
             return self._own(batch, own)
-        drawn = self._drawn(batch, user.detach())
+        drawn = self._drawn(batch, user.detach(), own)
         item, place = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True)
         others = torch.bincount(place[len(batch) :], minlength=len(item))
         if self.config.negatives in ("uniform", "popularity"):  # the items of the batch that were not drawn come first
@@ -98,13 +105,13 @@ class Negatives:
         found = Candidates(item, rows, target[own], weight.log(), mask)
         return self._with_queue(batch, found, own) if self.state and self.config.negatives == "queue" else found
 
-    def _drawn(self, batch: Batch, user: Tensor) -> Tensor:
+    def _drawn(self, batch: Batch, user: Tensor, own: slice) -> Tensor:
         """Codes of items from outside the batch, each as often as it was drawn."""
         match self.config.negatives:
             case "in_batch" | "queue":
                 return batch.item[:0]
             case "hard":
-                return self._mined(batch, user)
+                return self._mined(batch, user, own)
             case _:
                 return self._draws(self.config.sampled_negatives)
 
@@ -123,14 +130,19 @@ class Negatives:
         rows = self._rows(batch, item, target)
         return Candidates(item, rows, target[own], even, batch.taken(drawn, own), own=places[own])
 
-    def _mined(self, batch: Batch, user: Tensor) -> Tensor:
+    def _mined(self, batch: Batch, user: Tensor, own: slice) -> Tensor:
+        """Each rank mines for its own users, and all are told what was found."""
         scores = similarity(user, self.state["index"], self.config.similarity)
         scores[:, self.share == 0] = NONE  # items without a positive, of which nothing is known
-        scores[batch.pair_row, batch.pair_item] = NONE
-        near = scores.topk(min(NEAREST, scores.shape[1]), dim=1)
+        here = (batch.pair_row >= own.start) & (batch.pair_row < own.stop)
+        scores[batch.pair_row[here] - own.start, batch.pair_item[here]] = NONE
+        near = scores.topk(min(NEAREST, scores.shape[1]), dim=1, sorted=False)
+        item, order = near.indices.sort(dim=1)  # so that a last bit, which swaps neighbours, does not change the draw
         each = math.ceil(self.config.sampled_negatives / len(batch))
-        place = torch.randint(near.indices.shape[1], (len(batch), each), generator=self.random).to(user.device)
-        return near.indices.gather(1, place)[near.values.gather(1, place) > NONE]
+        place = torch.randint(item.shape[1], (len(batch), each), generator=self.random)[own].to(user.device)
+        there = near.values.gather(1, order.gather(1, place)) > NONE
+        drawn = self.ranks.joined(torch.where(there, item.gather(1, place), -1), len(batch))
+        return drawn[drawn >= 0]
 
     def _rows(self, batch: Batch, item: Tensor, target: Tensor) -> Tensor:
         """The earliest positive in the batch of each item; for an item from elsewhere, its last one before them."""
@@ -163,11 +175,15 @@ class Negatives:
 
     @torch.no_grad()
     def refresh(self, network: TwoTower, step: int) -> None:
-        """Make the index of all items anew where it is time to, each as it was at its last positive."""
+        """Make the index of all items anew where it is time to, each as it was at its last positive.
+
+        Each rank encodes its part, so that all search among the same bits.
+        """
         if self.config.negatives != "hard" or step % self.config.hard_refresh:
             return
         network.eval()
         every = torch.arange(self.positives.items, device=self.share.device)
         rows = self.positives.by_item.last(every, torch.tensor(len(self.positives.item), device=every.device))
-        parts = [network.item.embed(self.positives.item_columns.take(part)) for part in torch.split(rows, BLOCK)]
-        self.state = {"index": torch.cat(parts)}
+        blocks = torch.split(self.ranks.padded(rows), BLOCK)
+        own = torch.cat([network.item.embed(self.positives.item_columns.take(block)) for block in blocks])
+        self.state = {"index": self.ranks.gathered(own, len(rows))}

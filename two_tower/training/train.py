@@ -1,7 +1,6 @@
 """Fit the encoders, train both towers, keep the weights of the best epoch."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -48,8 +47,7 @@ def train(pulled: Pulled | Path, config: TrainConfig, folder: Path, watch: Watch
     epoch, loss, recall@20, positives_per_second). The same seed gives the same weights on one machine's CPU. Raises
     InputError for a device that is not there, and DivergedError, naming the step, where the loss is no finite number.
 
-    Under torchrun all processes train one model on batches of `batch_size` in all, and the first of them writes it. No
-    table is sparse then, for gradients are summed over the processes in one message.
+    Under torchrun all processes train one model on batches of `batch_size` in all, and the first of them writes it.
     """
     device = choose_device(config.device)
     with ranks(device) as among, opened(pulled, config, device, among) as data:
@@ -59,16 +57,14 @@ def train(pulled: Pulled | Path, config: TrainConfig, folder: Path, watch: Watch
 def _train(
     data: Data, config: TrainConfig, folder: Path, device: torch.device, among: Ranks, watch: Watch
 ) -> dict[str, Any]:
-    _check_ranks(config, among)
     encoders = data.fit()
     validation = data.validation(encoders, device)
     learned = replace(config, checkpoints="", mlflow="")  # without what names places, and teaches nothing
     kept = Checkpoints(config.checkpoints, data.key(learned)) if config.checkpoints else None
     with torch.random.fork_rng(), Tracking(folder / TENSORBOARD, config) if among.first else nullcontext() as tracking:
         torch.manual_seed(config.seed)
-        network = TwoTower(encoders, config if among.size == 1 else replace(config, sparse_rows=sys.maxsize))
+        network = TwoTower(encoders, config)
         positives = data.positives(encoders, network, config, device)
-        torch.manual_seed(config.seed + among.rank)  # of the dropout
         run = Run(Trainer(network.to(device), positives, config, among), validation, tracking, kept, watch)
         run.resume()
         run.finish()
@@ -79,14 +75,6 @@ def _train(
         if kept:
             kept.clear()
     return {"embedding_space": space, "best": best, "history": run.history}
-
-
-def _check_ranks(config: TrainConfig, among: Ranks) -> None:
-    """Raise InputError for what several processes cannot do together."""
-    if among.size == 1:
-        return
-    if config.negatives == "hard":
-        raise InputError(f"negatives=hard trains in one process; {among.size} were started. Choose another.")
 
 
 def choose_device(name: str) -> torch.device:
@@ -118,6 +106,12 @@ class Run:
     def resume(self) -> None:
         """Take up the last checkpoint, if there is one."""
         found = self.checkpoints.newest() if self.checkpoints else None
+        step = found[1]["step"] if found else 0
+        if self.trainer.ranks.differ(step):
+            raise InputError(
+                f"checkpoints={self.trainer.config.checkpoints} is not one place for all processes: here the newest is "
+                f"of step {step}. Give a folder or an address that all of them reach."
+            )
         if not found:
             return
         tensors, progress = found

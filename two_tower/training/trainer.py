@@ -11,7 +11,7 @@ from two_tower.training.batches import Positives, Source
 from two_tower.training.columns import Columns
 from two_tower.training.compiled import embedder
 from two_tower.training.negatives import Negatives
-from two_tower.training.optimiser import Average, Optimiser
+from two_tower.training.optimiser import Average, Optimiser, split
 from two_tower.training.ranks import Ranks
 from two_tower.training.towers import Tower, TwoTower
 
@@ -30,9 +30,11 @@ class Trainer:
     ) -> None:
         self.network, self.source, self.config, self.ranks = network, source, config, ranks
         self.average = Average(network, config.averaging)
+        self.sparse, self.dense = split(network)
         self.optimiser = Optimiser(network, config, source.steps(config.batch_size) * config.epochs)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.negatives = Negatives(source, config, self.random)
+        self.negatives = Negatives(source, config, self.random, ranks)
+        self.chance = _chance(source.device)
         self.embed = {tower: embedder(tower, config, source.device) for tower in (network.user, network.item)}
         self.step = 0  # made so far
 
@@ -45,9 +47,11 @@ class Trainer:
     def advance(self, rows: Tensor) -> Tensor:
         """One step on the positives of `rows`; returns the loss, which may be no finite number.
 
-        Of several ranks each embeds its share of the users and of the items, and scores its users with all items.
+        Of several ranks each embeds its share of the users and of the items, and scores its users with all items. What
+        its dropout draws is told by the seed, the step and the rank.
         """
         network, positives, ranks = self.network, self.positives, self.ranks
+        self.chance.manual_seed((self.config.seed * 1_000_003 + self.step) * ranks.size + ranks.rank)
         self.negatives.refresh(self.average.network, self.step)
         network.train()
         batch = positives.batch(rows)
@@ -63,7 +67,7 @@ class Trainer:
         loss = joint_loss(user, every, *given, self.config, found.own, users)
         loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
-        ranks.sum_gradients(network)
+        ranks.sum_gradients(self.dense, self.sparse)
         self.step += 1
         self.optimiser.step(self.step)
         self.average.follow(self.step)
@@ -80,15 +84,13 @@ class Trainer:
         return {name: p.detach().clone() for name, p in self.average.network.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next step depends on, by name."""
-        device = self.source.device
+        """Every tensor that the next step depends on, by name: the same on all ranks."""
         groups: dict[str, dict[str, Tensor]] = {
             "network": dict(self.network.named_parameters()),
             "average": dict(self.average.network.named_parameters()),
             "optimiser": self.optimiser.state(),
             "negatives": self.negatives.state,
-            "random": {"dropout": torch.get_rng_state(), "negatives": self.random.get_state()}
-            | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
+            "random": {"negatives": self.random.get_state()},
         }
         return {f"{group}/{name}": value.detach() for group, values in groups.items() for name, value in values.items()}
 
@@ -105,9 +107,12 @@ class Trainer:
                 parameter.copy_(groups[group][name])
         self.optimiser.load(groups["optimiser"])
         self.negatives.state = {name: value.to(device) for name, value in groups.get("negatives", {}).items()}
-        random = groups["random"]
-        torch.set_rng_state(random["dropout"])
-        self.random.set_state(random["negatives"])
-        if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], device)
+        self.random.set_state(groups["random"]["negatives"])
         self.step = step
+
+
+def _chance(device: torch.device) -> torch.Generator:
+    """The random numbers that dropout draws on a device, which is in use already."""
+    if device.type != "cuda":
+        return torch.default_generator
+    return torch.cuda.default_generators[torch.cuda.current_device()]

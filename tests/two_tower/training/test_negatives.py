@@ -118,7 +118,7 @@ def test_hard_negatives_are_near_and_not_taken(positives, network):
     negatives = sampler(positives, network, "hard", 4 * 64)
     rows = torch.arange(500, 564)
     user, batch = embedded(network, positives, rows), positives.batch(rows)
-    mined = negatives._mined(batch, user)
+    mined = negatives._mined(batch, user, slice(0, 64))
     scores = user @ negatives.state["index"].T
     found = candidates(positives, network, negatives, rows)
     assert len(mined) == 4 * 64 and set(mined.tolist()) <= set(positives.item.tolist())
