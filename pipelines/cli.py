@@ -261,6 +261,9 @@ def serve(
     log_share: Annotated[
         float, typer.Option(envvar="TWO_TOWER_LOG_SHARE", min=0.0001, max=1, help="Share of the requests to log.")
     ] = 0.01,
+    workers: Annotated[
+        int, typer.Option(envvar="TWO_TOWER_WORKERS", min=1, max=64, help="Processes that answer, on the same ports.")
+    ] = 1,
 ) -> None:
     """Serve the current release over HTTP and gRPC, and each newly activated one without a restart."""
     if err.is_terminal:  # elsewhere the log is all there is, and every line of it JSON
@@ -277,6 +280,7 @@ def serve(
         release=release or None,
         page=page,
         feature_log=(feature_log, log_share) if feature_log else None,
+        processes=workers,
     )
 
 

@@ -1,18 +1,22 @@
 """Run the service, or ask a release once, from the command line."""
 
 import asyncio
+import logging
 import socket
+import sys
 import tempfile
 from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 
-from serving import ask, logs
+from serving import ask, logs, workers
+from serving.feature_log import FeatureLog
 from serving.metrics import Metrics
 from serving.online import Pool
 from serving.recommender import Answer
 from serving.served import Opening, Served
+from serving.team import Alone
 from serving.titles import titles
 from serving.web import create_app
 from two_tower.errors import InputError
@@ -21,6 +25,8 @@ from two_tower.releases.storage import open_storage
 from two_tower.runtime import Device
 
 GRACE = 10  # seconds that requests have to finish after SIGTERM
+
+log = logging.getLogger(__name__)
 
 
 def serve(
@@ -33,6 +39,7 @@ def serve(
     release: str | None = None,
     page: bool | None = None,
     feature_log: tuple[Path, float] | None = None,
+    processes: int = 1,
 ) -> None:
     """Serve the current release of a folder until SIGTERM or SIGINT, and each one that is activated meanwhile.
 
@@ -42,7 +49,9 @@ def serve(
 
     release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the demo page,
     which shows users to whoever can reach the service; None is only where that is this machine alone. feature_log:
-    folder for a sample of the features that requests were answered with, and which share of them.
+    folder for a sample of the features that requests were answered with, and which share of them. processes: workers,
+    which answer from the same ports; with several of them this process only watches them, and exits with status 1 where
+    they cannot be kept running.
     """
     open_storage(releases)
     if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
@@ -50,18 +59,33 @@ def serve(
     with _listen(host, port, "--port") as listening:
         if grpc_port is None:
             grpc_port = listening.getsockname()[1] + 1
-        _listen(host, grpc_port, "--grpc-port").close()  # gRPC opens it itself, and says little where it cannot
+        with _listen(host, grpc_port, "--grpc-port") as free:  # gRPC opens it itself, and says little where it cannot
+            grpc_port = free.getsockname()[1]
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
         shown = loopback(host) if page is None else page
-        config = uvicorn.Config(
-            create_app(releases, feature_repo, device, address, release, shown, feature_log),
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE,
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+
+        def answer(team: Alone) -> None:
+            config = uvicorn.Config(
+                create_app(releases, feature_repo, device, address, release, shown, feature_log, team),
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE,
+            )
+            uvicorn.Server(config).run(sockets=[listening])
+
+        if processes == 1:
+            answer(Alone())
+            return
+        if feature_log:
+            FeatureLog(*feature_log, Metrics())  # refused here, where it is said once
+        with tempfile.TemporaryDirectory(prefix="two-tower-") as shared:
+            try:
+                workers.supervise(answer, processes, Path(shared))
+            except workers.WorkersError as error:
+                log.critical("%s", error)
+                sys.exit(1)
 
 
 def recommend_once(releases: str, user_id: str, k: int) -> tuple[Answer, list[str | None]]:

@@ -1,4 +1,4 @@
-"""How many cores this process may use: a container's quota, not the machine's number."""
+"""How many cores a process may use: a container's quota, not the machine's number."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,14 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def cores(root: Path = CGROUPS) -> int:
-    """Whole cores, at least 1: the least of the CPU quota (cgroup v2 or v1) and of the cores that we may run on."""
+def cores(root: Path = CGROUPS, workers: int = 1) -> int:
+    """Whole cores, at least 1: the least of the CPU quota (cgroup v2 or v1) and of the cores that we may run on.
+
+    workers: how many processes share them; then it is what each of them may use.
+    """
     allowed = len(os.sched_getaffinity(0))
     quota = _quota_v2(root / "cpu.max") or _quota_v1(root / "cpu")
-    return max(1, min(allowed, int(quota))) if quota else allowed
+    return max(1, (min(allowed, int(quota)) if quota else allowed) // workers)
 
 
 def _quota_v2(path: Path) -> float | None:

@@ -18,7 +18,14 @@ def request_id(given: bytes | None) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message, request_id, and whatever `extra={"fields": {…}}` adds."""
+    """One object a line: time, level, logger, message, worker, request_id, and what `extra={"fields": {…}}` adds.
+
+    worker: its number, where the service has several.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -26,6 +33,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **self._worker,
         }
         if asked := REQUEST_ID.get():
             line["request_id"] = asked
@@ -35,9 +43,9 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure() -> None:
+def configure(worker: int | None = None) -> None:
     """Write JSON lines to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kserve").setLevel(logging.WARNING)  # it writes a line for each call

@@ -15,7 +15,9 @@ from serving.oip import Plane
 
 
 async def grpc_server(plane: Plane, address: str) -> grpc.aio.Server:
-    """A started gRPC server. Raises RuntimeError where the address cannot be had."""
+    """A started gRPC server; those of other workers may listen at the same address. Raises RuntimeError where it cannot
+    be had.
+    """
     options = [("grpc.max_receive_message_length", MAX_TENSORS)]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_IN_FLIGHT)
     grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, None), server)

@@ -72,7 +72,7 @@ class Recommender:
     side: items embedded since the release was made; they are searched with it. Replaced as a whole.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], folder: Path, device: Device) -> None:
+    def __init__(self, manifest: Mapping[str, Any], folder: Path, device: Device, workers: int) -> None:
         self.release: str = manifest["id"]
         self.contract = Contract.from_dict(manifest["contract"])
         self.embedding_space: str = manifest["embedding_space"]
@@ -81,7 +81,7 @@ class Recommender:
         self.user = Tower(folder, "user", self.contract, device, threads=1)
         self.item = Tower(folder, "item", self.contract, device, threads=1)
         self.large = len(self.catalogue.ids) > LARGE
-        self._index = Index(folder / "index.onnx", device, threads=cores() if self.large else 1)
+        self._index = Index(folder / "index.onnx", device, threads=cores(workers=workers) if self.large else 1)
         self._seen = _seen_features(self.contract)
         self._history = [f for f in self.contract.user if f.encoding == Encoding.HISTORY]
         self.side: SideItems = NO_ITEMS
@@ -92,12 +92,13 @@ class Recommender:
             )
 
     @classmethod
-    def open(cls, folder: Path, device: Device = "cpu") -> "Recommender":
+    def open(cls, folder: Path, device: Device = "cpu", workers: int = 1) -> "Recommender":
         """Open a verified release and answer once, so that the first request finds all of it in memory.
 
-        Raises InputError where its files do not fit together, and where it cannot run on the device.
+        workers: how many processes share the cores. Raises InputError where its files do not fit together, and where it
+        cannot run on the device.
         """
-        opened = cls(json.loads((folder / MANIFEST).read_text()), folder, device)
+        opened = cls(json.loads((folder / MANIFEST).read_text()), folder, device, workers)
         for answer in opened.recommend([Query({}, k=1), Query({}, k=1)], now=opened.as_of):
             if isinstance(answer, Exception):
                 raise answer

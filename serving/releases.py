@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from serving import copies
 from serving.errors import invalid, not_found, unavailable
 from serving.served import Opening, Served
 from serving.side import age
@@ -15,6 +16,7 @@ from two_tower.releases import release as published
 
 POLL_EVERY = 1.0  # seconds between two looks at the pointer
 RETRY_AFTER = 30.0  # seconds until a refused release is tried again: what refused it may have been the network
+SWITCH_WITHIN = 60.0  # seconds that an operator waits for the other workers to open a release
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +33,25 @@ class Watcher:
         self._opening = opening
         self._releases = opening.releases
         self._metrics = opening.metrics
-        self._stop = threading.Event()
+        self._team = opening.team
         self._lock = threading.Lock()  # of switching: a poll and an operator may come together
         self._refused: tuple[str, float] = ("", 0.0)  # what was refused, and when
 
     def start(self) -> None:
-        """Open the current release, and follow the pointer from then on."""
+        """Open the current release, and follow the pointer from then on.
+
+        Where that is refused, a worker that comes late takes the one that the others serve.
+        """
         self.poll()
+        if self.served is None:
+            with self._lock:
+                self._follow(self._team.beside)
         if self.served is None:
             log.warning("no release serves from %s yet; not ready until one is activated", self._releases)
         threading.Thread(target=self._run, name="releases", daemon=True).start()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._team.stop()
 
     @property
     def serving(self) -> str:
@@ -56,16 +64,26 @@ class Watcher:
 
     def poll(self) -> None:
         """Look at the pointer once, and switch if it names another release. What serves goes on where that fails."""
-        wanted = ""
+        changes = self._team.looking()
         with self._lock:
-            try:
-                wanted = self._opening.pinned or published.current(self._releases) or ""
-                if wanted not in ("", self.serving) and not self._refused_lately(wanted):
-                    self._switch(wanted)
-            except Exception as error:  # noqa: BLE001 - whatever failed, what serves must go on
-                self._refuse(wanted, error)
+            self._follow(lambda: self._opening.pinned or published.current(self._releases) or "")
             if self.served:
                 self._refresh_side(self.served)
+        self._team.looked(changes, self.serving)
+
+    def tell(self, within: float) -> None:
+        """Wait until all other workers have looked at the pointer and the side index, but no longer than that."""
+        if late := self._team.tell(within):
+            log.warning("workers %s have not taken up a change within %.0f s", ", ".join(map(str, late)), within)
+
+    def _follow(self, named: Callable[[], str]) -> None:
+        wanted = ""
+        try:
+            wanted = named()
+            if wanted not in ("", self.serving) and not self._refused_lately(wanted):
+                self._switch(wanted)
+        except Exception as error:  # noqa: BLE001 - whatever failed, what serves must go on
+            self._refuse(wanted, error)
 
     def _refresh_side(self, served: Served) -> None:
         try:
@@ -92,6 +110,11 @@ class Watcher:
         return self._point(lambda: published.rollback(self._releases))
 
     def _point(self, move: Callable[[], str]) -> str:
+        if pinned := self._opening.pinned:
+            raise invalid(
+                f"This service serves {pinned}, whatever is activated.",
+                "Use `two-tower releases`, or start the service without --release.",
+            )
         with self._lock:
             try:
                 before = published.current(self._releases)
@@ -108,6 +131,7 @@ class Watcher:
                 raise invalid(f"Refused: {error}", f"{self.serving or 'No release'} serves on.") from error
             except OSError as error:
                 raise unavailable("storage", f"The releases cannot be reached: {error}.") from error
+        self.tell(SWITCH_WITHIN)
         return release
 
     def _switch(self, wanted: str) -> None:
@@ -116,8 +140,8 @@ class Watcher:
             opened = self._before
             opened.side.refresh()
         else:
-            with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-                opened = Served.open(published.local_copy(self._releases, wanted, Path(cache)), self._opening)
+            with tempfile.TemporaryDirectory(prefix="two-tower-", dir=self._team.folder) as own:
+                opened = Served.open(copies.local(self._releases, wanted, Path(own), self._team.folder), self._opening)
         self._metrics.switched(self.serving or None, wanted, opened.recommender.user.provider)
         self.served, self._before = opened, before
         log.info("serving release %s: %d items", wanted, opened.recommender.size)
@@ -135,5 +159,5 @@ class Watcher:
         log.error("refused release %s, still serving %s: %s", named, self.serving or "none", error)
 
     def _run(self) -> None:
-        while not self._stop.wait(POLL_EVERY):
+        while self._team.pause(POLL_EVERY):
             self.poll()

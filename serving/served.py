@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from serving.metrics import Metrics
 from serving.online import OnlineStore, Pool, StoreError
 from serving.recommender import Answer, Fallback, Query, Recommender
 from serving.side import SideIndex, SideItems
+from serving.team import Alone
 from two_tower.releases.release import FEATURE_STORE
 from two_tower.runtime import Device
 
@@ -31,7 +32,7 @@ class Opening:
     """What the opening of any release needs. feature_repo: a Feast repository to use instead of a release's own.
 
     pinned: the release to serve whatever the pointer says; None follows the pointer. log: where a sample of the
-    features goes; None keeps none.
+    features goes; None keeps none. team: the workers that this process is one of.
     """
 
     releases: str
@@ -41,6 +42,7 @@ class Opening:
     device: Device = "cpu"
     pinned: str | None = None
     log: FeatureLog | None = None
+    team: Alone = field(default_factory=Alone)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Served:
     @classmethod
     def open(cls, folder: Path, opening: Opening) -> "Served":
         """Open a verified release, with the side items of its embedding space."""
-        recommender = Recommender.open(folder, opening.device)
+        recommender = Recommender.open(folder, opening.device, opening.team.size)
         repo = opening.feature_repo or (folder if (folder / FEATURE_STORE).is_file() else None)
         store = OnlineStore(repo, recommender.contract, opening.pool, opening.metrics) if repo else None
         if store:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -27,8 +28,11 @@ from serving.openapi import document
 from serving.page.routes import Page
 from serving.releases import Watcher
 from serving.served import Opening, Served
+from serving.team import Alone
 from serving.tracing import Tracer, tracer
 from two_tower.runtime import Device
+
+ITEMS_WITHIN = 5.0  # seconds that who sends items waits for the other workers to have them
 
 
 def create_app(
@@ -39,16 +43,18 @@ def create_app(
     release: str | None = None,
     page: bool = True,
     feature_log: tuple[Path, float] | None = None,
+    team: Alone | None = None,
 ) -> Edge:
     """The application; a server starts and stops it through its lifespan, and with it the gRPC server, if any.
 
     release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the page at
     `/`, whose calls show users to whoever can reach the service. feature_log: folder for a sample of the features that
-    requests were answered with, and which share of them.
+    requests were answered with, and which share of them. team: the workers that this process is one of.
     """
     from serving import oip, oip_grpc  # KServe's SDK imports pandas; a single recommendation needs neither
 
-    metrics = Metrics()
+    team = team or Alone()
+    metrics = Metrics(team)
     log = FeatureLog(*feature_log, metrics) if feature_log else None
     watcher = Watcher(
         Opening(
@@ -59,6 +65,7 @@ def create_app(
             device=device,
             pinned=release,
             log=log,
+            team=team,
         )
     )
     service = Service(watcher, metrics)
@@ -72,6 +79,7 @@ def create_app(
         if log:
             log.start()
         server = await oip_grpc.grpc_server(plane, grpc_address) if grpc_address else None
+        team.started()
         yield
         if server:
             await server.stop(grace=5)
@@ -147,8 +155,13 @@ class Service:
         value = ask.parse(await request.body())
         served = self.served()
         items = ask.read_items(value, served.recommender.contract)
-        held = await asyncio.to_thread(served.side.upsert, items, time.time())
+        held = await asyncio.to_thread(self._upsert, served, items)
         return Json({"upserted": len(items), "side_items": held, "release": served.recommender.release})
+
+    def _upsert(self, served: Served, items: Mapping[str | int, Mapping[str, Any]]) -> int:
+        held = served.side.upsert(items, time.time())
+        self._watcher.tell(ITEMS_WITHIN)
+        return held
 
     async def activate(self, request: Request) -> Response:
         check_admin(request.headers.get("authorization"))
@@ -169,7 +182,7 @@ class Service:
         return Json({"ready": True, "release": recommender.release, "provider": recommender.user.provider})
 
     async def metrics(self, _: Request) -> Response:
-        return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(await asyncio.to_thread(self._metrics.text), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def openapi(self, _: Request) -> Response:
         return Json(document())

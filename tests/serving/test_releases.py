@@ -10,12 +10,13 @@ from making import made
 from starlette.testclient import TestClient
 
 from serving import releases as watching
+from serving.errors import RequestError
 from serving.metrics import Metrics
 from serving.online import Pool
 from serving.releases import Watcher
 from serving.served import Opening
 from serving.web import create_app
-from two_tower.releases.release import CURRENT, activate, publish
+from two_tower.releases.release import CURRENT, activate, current, publish
 
 
 def watching_over(releases):
@@ -54,6 +55,17 @@ def test_release_harmed_after_activation_is_refused_and_the_old_one_serves_on(wa
     assert watcher.served.recommender.release == old
     assert refused(watcher) == "two_tower_releases_refused_total 1.0"
     assert f"refused release {new}, still serving {old}" in caplog.text and "index.onnx" in caplog.text
+
+
+def test_a_pinned_service_takes_no_other_release(releases, tmp_path):
+    old, new = made(releases, tmp_path / "old"), made(releases, tmp_path / "new", prefix="new-")
+    pinned = Opening(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=Metrics(), pinned=old)
+    watcher = Watcher(pinned)
+    watcher.poll()
+    for move in (lambda: watcher.activate(old), watcher.rollback):
+        with pytest.raises(RequestError, match=f"serves {old}, whatever"):
+            move()
+    assert watcher.serving == old and current(releases) == new
 
 
 def test_index_of_another_catalogue_is_refused(watcher, releases, tmp_path):

@@ -113,6 +113,7 @@ def test_cores_are_those_of_the_quota(tmp_path):
     assert cores(tmp_path) == 1
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
     assert cores(tmp_path) == unlimited
+    assert cores(tmp_path, workers=unlimited) == cores(tmp_path, workers=2 * unlimited) == 1
 
 
 def test_traces_say_where_the_time_went():
