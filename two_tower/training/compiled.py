@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
@@ -18,11 +18,19 @@ Embed = Callable[[list[Tensor]], Tensor]
 def embedder(tower: Tower, config: TrainConfig, device: torch.device) -> Embed:
     """`tower.embed`, compiled where `config.compile` asks for it: in one graph, for batches of any size.
 
-    Raises InputError where the device's code cannot be built. Nothing falls back: what cannot be compiled, or would be
-    compiled over and over, raises as torch says it. On a CUDA device this is not tested.
+    Raises InputError where the device's code cannot be built, and for sparse tables, whose gradients torch 2.13 cannot
+    compile. Nothing falls back: what cannot be compiled, or would be compiled over and over, raises as torch says it.
+    On a CUDA device this is not tested.
     """
     if not config.compile:
         return tower.embed
+    sparse = [m.num_embeddings for m in tower.modules() if isinstance(m, nn.Embedding) and m.sparse]
+    if sparse:
+        raise InputError(
+            "compile=true builds no tower with sparse tables, which are those of "
+            f"sparse_rows={config.sparse_rows} rows and more; here one has {max(sparse)}. "
+            f"Give compile=false, or sparse_rows={max(sparse) + 1}, with which each step moves all rows."
+        )
     missing = lacking(device.type)
     if missing:
         raise InputError(

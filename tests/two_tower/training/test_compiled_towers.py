@@ -46,6 +46,14 @@ def test_without_a_compiler_it_is_told(monkeypatch):
     assert embedder(tower, TrainConfig(), CPU) == tower.embed
 
 
+def test_sparse_tables_are_refused_and_both_ways_out_are_told():
+    config = TrainConfig(compile=True, sparse_rows=60)
+    network = TwoTower(fit(checkerboard()), config)  # of 80 items and 40 users, so one table of 81 rows
+    with pytest.raises(InputError, match=r"sparse_rows=60 .*one has 81. Give compile=false, or sparse_rows=82"):
+        embedder(network.item, config, CPU)
+    assert embedder(network.item, TrainConfig(sparse_rows=60), CPU) == network.item.embed
+
+
 def test_the_setting_is_true_or_false():
     assert Settings().with_values({"compile": "true"}).train.compile is True
     assert Settings().with_values({"compile": False}).train.compile is False
