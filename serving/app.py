@@ -5,18 +5,20 @@ import logging
 import socket
 import sys
 import tempfile
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 
 from serving import ask, logs, workers
+from serving.edge import Edge
 from serving.feature_log import FeatureLog
 from serving.metrics import Metrics
 from serving.online import Pool
 from serving.recommender import Answer
 from serving.served import Opening, Served
-from serving.team import Alone
+from serving.team import Alone, Member
 from serving.titles import titles
 from serving.web import create_app
 from two_tower.errors import InputError
@@ -64,28 +66,23 @@ def serve(
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
         shown = loopback(host) if page is None else page
-
-        def answer(team: Alone) -> None:
-            config = uvicorn.Config(
-                create_app(releases, feature_repo, device, address, release, shown, feature_log, team),
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE,
-            )
-            uvicorn.Server(config).run(sockets=[listening])
-
+        create = partial(create_app, releases, feature_repo, device, address, release, shown, feature_log)
         if processes == 1:
-            answer(Alone())
+            _answer(create(Alone()), listening)
             return
-        if feature_log:
-            FeatureLog(*feature_log, Metrics())  # refused here, where it is said once
-        with tempfile.TemporaryDirectory(prefix="two-tower-") as shared:
-            try:
-                workers.supervise(answer, processes, Path(shared))
-            except workers.WorkersError as error:
-                log.critical("%s", error)
-                sys.exit(1)
+        port = listening.getsockname()[1]
+    if feature_log:
+        FeatureLog(*feature_log, Metrics())  # refused here, where it is said once
+
+    def work(member: Member) -> None:
+        _answer(create(member), _bound(host, port))
+
+    with _bound(host, port), tempfile.TemporaryDirectory(prefix="two-tower-") as shared:  # the port stays ours
+        try:
+            workers.supervise(work, processes, Path(shared))
+        except workers.WorkersError as error:
+            log.critical("%s", error)
+            sys.exit(1)
 
 
 def recommend_once(releases: str, user_id: str, k: int) -> tuple[Answer, list[str | None]]:
@@ -112,9 +109,35 @@ def loopback(host: str) -> bool:
         return False
 
 
+def _answer(app: Edge, listening: socket.socket) -> None:
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at a port that other processes of ours may have too; it gets connections once it listens.
+
+    The kernel then spreads connections over the listening ones. From one that all share, whoever wakes up first would
+    take most of those that come together.
+    """
+    family = _family(host)
+    bound = socket.socket(family)
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    bound.bind((host, port))
+    return bound
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def _listen(host: str, port: int, option: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=_family(host))
     except (OSError, OverflowError) as error:
         raise InputError(f"cannot listen on {host}:{port}: {error}. Choose another --host or {option}.") from error

@@ -1,8 +1,8 @@
 """Several workers on one port: forked, watched and ended by a parent that answers nothing itself.
 
-All of them accept connections from one listening socket, so those that wait there outlive a worker. Forked after the
-libraries were imported, a worker has them at once and for next to no memory of its own. The parent has opened no
-session, store or server, and started no thread, before it forks.
+Forked after the libraries were imported, a worker has them at once and for next to no memory of its own. The parent has
+opened no session, store or server, and started no thread, before it forks. A worker listens on the port once it can
+answer, beside the others.
 """
 
 import importlib
