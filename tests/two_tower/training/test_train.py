@@ -32,10 +32,10 @@ MORE_WAYS = [
         if loss != "cosine_contrastive" or name == "cosine"
     ),
     {"loss": "triplet", "mining": "semi_hard"},
-    {"loss": "triplet", "mining": "hard", "epochs": 40},  # which begins by drawing all points together
+    {"loss": "triplet", "mining": "hard", "batch_size": 8},  # the hardest of many is one that the user takes later
     *({"negatives": "own", "loss": loss, "sampled_negatives": 256, "epochs": 20} for loss in ("pointwise", "bpr")),
     *({"negatives": negatives, "sampled_negatives": 48} for negatives in ("uniform", "popularity")),
-    {"schedule": "cosine", "warmup": 20},
+    {"schedule": "cosine", "warmup": 20, "epochs": 20},
     {"precision": "bfloat16"},
 ]
 
