@@ -9,6 +9,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -125,7 +126,9 @@ class _Supervisor:
         self._work(Member(self._team, number))
 
     def _end_with_parent(self) -> None:
+        """What is open stays so while requests in hand are answered."""
         os.read(self._orphaned, 1)
+        shutil.rmtree(self._team.folder, ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _ended(self, place: _Place) -> None:

@@ -43,6 +43,14 @@ def test_service(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
+def test_workers(tmp_path: Path):
+    claims = run("workers", tmp_path / "out.json")
+    assert claims["failed"] == 0 and claims["throughput_ratio_2_workers"] > 0
+    assert 1 < claims["memory_ratio_2_workers"] < 1.8
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
 def test_soak(tmp_path: Path):
     claims = run("soak", tmp_path / "out.json")

@@ -254,10 +254,11 @@ def test_the_last_worker_that_cannot_be_replaced_is_an_error(tmp_path):
     assert ran.returncode == 1 and "before it answered a request" in ran.stderr
 
 
-def test_workers_end_with_their_parent(shelf):
-    with service(shelf[0], WORKERS) as (process, _, log):
+def test_workers_end_with_their_parent_and_leave_nothing(shelf, tmp_path):
+    with service(shelf[0], WORKERS, TMPDIR=str(tmp_path)) as (process, _, log):
         until(lambda: len(pids(log)) == WORKERS)
         workers = list(pids(log).values())
         process.kill()
         process.wait()
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20)
+    assert not list(tmp_path.glob("two-tower-*"))
