@@ -4,12 +4,12 @@ A scan is bound by memory, so it reads codes, a fraction of the bytes of float32
 
 1. scores every item by its codes and keeps the best as candidates: one query by codes with a scale an item, of 4
    bits where the catalogue is large (MatMulNBits), many queries by codes of 8 bits (MatMulInteger),
-2. scores the candidates again in float32 and keeps the best k,
-3. proves that no item left out can belong among them: by the Cauchy–Schwarz inequality the rounding error of a coarse
-   score is bounded, so none of them scores above the worst candidate's coarse score plus that bound,
-4. and where the proof fails looks wider: one query takes as candidates all that the bound leaves possible, now that a
-   lower bound of the k-th score is known; many queries, and one that this leaves too many candidates (near duplicates
-   by the thousand), pick theirs by a scan in float32.
+2. scores the candidates again in float32, which gives a lower bound of the k-th score,
+3. and leaves out no item that can belong among the best: by the Cauchy–Schwarz inequality the rounding error of a
+   coarse score is bounded. One query scores in float32 all items that the bound leaves possible. Many queries each
+   prove that none is possible beyond their candidates.
+4. A query without that proof, or with too many possible items (near duplicates by the thousand), is answered by a scan
+   in float32.
 
 A catalogue of a few thousand items is scanned in float32 at once. A filter that leaves few items scores those alone.
 
@@ -25,7 +25,8 @@ import onnx
 from onnx import numpy_helper, parser
 
 from two_tower.inputs import Array
-from two_tower.retrieval.index_graph import BLOCK, FEW_EXCLUDED, Codes, Similarity, graph_text
+from two_tower.retrieval.codes_graph import BLOCK, FEW_EXCLUDED, Codes
+from two_tower.retrieval.index_graph import Similarity, graph_text
 from two_tower.runtime import Device, open_session
 
 EXTERNAL_BYTES = 64 * 2**20  # an index larger than this keeps its tables in <name>.data next to it
@@ -35,6 +36,7 @@ BYTE_LEVELS = 127
 QUERY_BYTE_LEVELS = 63  # 7 bits: sums of pairs of u8 × s8 products saturate on processors without VNNI
 QUERY_LEVELS = 127  # as MatMulNBits rounds by itself
 CACHED_BYTES = 16 * 2**20  # codes that stay in a processor's cache are of 8 bits: fewer candidates, at no cost
+WHOLE = max(BLOCK.values())  # tables are padded to a multiple of it
 CLIPPING = (1.0, 0.9, 0.8, 0.7)  # shares of an item's largest component that are tried as the largest code
 CHUNK = 65_536  # items coded at a time
 
@@ -69,15 +71,13 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
     integers = {
         "table_rows": rows,
         "padding": rows - count,
-        "block_count": rows // BLOCK,
         "zero": 0,
         "one": 1,
         "four": 4,
         "sixty_four": 64,
         "two": 2,
-        "one_extra": 1024 if coded and coded.bits == 4 else 0,
         "many_extra": 128,
-        "quarter_of_blocks": rows // BLOCK // 4,
+        "few_near": rows // 8,
         "few_excluded": FEW_EXCLUDED,
         "last": -1,
     }
@@ -90,6 +90,8 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "query_levels": QUERY_LEVELS,
         "float_slack": (dim + 1) * np.finfo(np.float32).eps,  # of sums of so many products
     }
+    for size, block in BLOCK.items():
+        integers |= {f"{size}_block": block, f"{size}_block_count": rows // block}
     width, group = (coded.width, coded.group) if coded else (dim, dim)
     linear_dim = dim + (similarity == "euclidean")
     return {
@@ -98,16 +100,16 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "least_int": np.array(np.iinfo(np.int32).min, dtype=np.int32),
         "code_zero": np.array(QUERY_BYTE_LEVELS, dtype=np.uint8),
         "padding_rows": np.arange(count, rows).reshape(1, -1),
-        "no_scores_at_all": np.full((1, 1), -np.inf, dtype=np.float32),
         "true": np.array([[True]]),
         "false": np.array([[False]]),
         "flag_pads": np.array([0, 0, 0, rows - count]),
         "query_pads": np.array([0, 0, 0, width - linear_dim]),
         "group_shape": np.array([-1, width // group, group]),
         "code_shape": np.array([-1, width]),
-        "block_shape": np.array([-1, BLOCK, rows // BLOCK]),
-        "block_starts": (np.arange(BLOCK) * (rows // BLOCK)).reshape(1, BLOCK, 1),
+        "block_places": np.arange(rows // BLOCK["one"]).reshape(1, -1),
         "flat_shape": np.array([0, -1]),
+        **{f"{size}_block_shape": np.array([-1, rows // block, block]) for size, block in BLOCK.items()},
+        **{f"{size}_lanes": np.arange(block).reshape(1, 1, block) for size, block in BLOCK.items()},
         "exclude": np.empty((1, 0), dtype=np.int64),  # what an input is that is left out
         "allowed": np.empty((1, 0), dtype=bool),
         "listed": np.empty(0, dtype=np.int64),
@@ -134,7 +136,7 @@ def _tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array], Cod
     if similarity == "cosine":
         items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-30)
     offset = -0.5 * np.sum(items * items, axis=1) if similarity == "euclidean" else np.zeros(len(items), np.float32)
-    added = BLOCK - len(items) % BLOCK
+    added = WHOLE - len(items) % WHOLE
     tables = {
         "items": np.pad(items, ((0, added), (0, 0))),
         "offset": np.pad(offset, (0, added)),
@@ -185,8 +187,8 @@ def _narrow(centred: Array, added: int) -> tuple[dict[str, Array], Codes]:
         "narrow_scales": scales,
         "narrow_norm": np.asarray(norm),
         "narrow_error_norm": error.max(),
-        "item_error": error,
-        "block_error": error.reshape(BLOCK, -1).max(axis=0)[None],
+        "item_error": error[None],
+        "block_error": error.reshape(-1, BLOCK["one"]).max(axis=1)[None],
     }
     return tables, codes
 

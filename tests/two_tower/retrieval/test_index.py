@@ -183,19 +183,19 @@ def test_inputs_that_may_be_left_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["cached", "large"], indirect=True)
-def test_most_queries_need_no_second_look(tmp_path: Path):
+def test_most_queries_need_no_scan_in_float32(tmp_path: Path):
     items, queries = clustered(20_000, 16, dim=32, noise=0.05, groups=200)
     for similarity in SIMILARITIES:
         build(items, similarity, "s", tmp_path / "index.onnx")
         session = open_session(tmp_path / "index.onnx")
         one = [session.run(["unproven"], {"embedding": q[None], "k": np.array([50])})[0].item() for q in queries]
         many = session.run(["unproven"], {"embedding": queries, "k": np.array([50])})[0]
-        assert np.mean(one) <= 0.6 and np.mean(many) <= 0.2, similarity
+        assert not any(one) and np.mean(many) <= 0.2, similarity
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_items_without_any_structure(tmp_path: Path, similarity):
-    """The worst case of coarse codes: most single queries look wider, and none misses an item."""
+    """The worst case of coarse codes: many items remain possible, and none is missed."""
     rng = np.random.default_rng(3)
     items, queries = (rng.normal(size=(n, 16)).astype(np.float32) for n in (20_000, 8))
     build(items, similarity, "s", tmp_path / "index.onnx")
