@@ -6,6 +6,7 @@ OUT ?= runs/sample
 # a thread of OpenMP that spins for others on a busy machine keeps them from finishing
 export OMP_WAIT_POLICY ?= PASSIVE
 PORT ?= 8080
+LANES ?= 2
 
 # The images; see the head of Dockerfile for what each argument means. NETWORK=host where containers have none.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' two_tower/__init__.py)
@@ -38,8 +39,8 @@ demo: install ## the whole line on the simulated world, then ask the service (OU
 test: install ## the fast tests
 	$(BIN)/python -m pytest -q
 
-test-slow: install ## the tests that take longer: whole runs, real data
-	$(BIN)/python -m pytest -q -m slow
+test-slow: install ## the tests that take longer: whole runs, real data (LANES=how many at a time)
+	$(BIN)/python -m pytest -q -m slow -n $(LANES) --dist loadfile
 
 test-all: test test-slow ## both
 
