@@ -120,6 +120,8 @@ class Spectral:
     "How powerful is graph convolution for recommendation?"), which adds these two, with free exponents as in LinkProp
     (Fu et al., 2022, "Revisiting neighborhood-based link prediction for collaborative filtering").
 
+    With `recency` above 0 the history's items count by age^-recency in both parts, the latest being of age 1. It is the
+    only setting that reads the order in which a user took the items.
     """
 
     width: int = 512
@@ -133,22 +135,26 @@ class Spectral:
     linear_history: float = 1.0
     linear_user: float = 1.0
     linear_out: float = 0.0
+    recency: float = 0.0
 
-    def fit(self, train: sparse.csr_array, seed: int = 0) -> Towers:
-        return self.towers(train, *self.decomposed(train, seed))
+    def fit(self, train: sparse.csr_array, seed: int = 0, age: sparse.csr_array | None = None) -> Towers:
+        return self.towers(train, *self.decomposed(train, seed), age)
 
     def decomposed(self, train: sparse.csr_array, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         return randomised_svd(_scaled(train, self.user_power, self.item_power), self.width, seed)
 
-    def towers(self, train: sparse.csr_array, values: torch.Tensor, vectors: torch.Tensor) -> Towers:
+    def towers(
+        self, train: sparse.csr_array, values: torch.Tensor, vectors: torch.Tensor, age: sparse.csr_array | None = None
+    ) -> Towers:
         by_item = _degree(train, 0)
         weight = values**2 / (values**2 + self.ridge) if self.ridge else values**self.power
-        history = train @ sparse.diags_array(by_item**-self.history_power).astype(np.float32)
+        taken = self._by_age(train, age)
+        history = taken @ sparse.diags_array(by_item**-self.history_power).astype(np.float32)
         user = torch.nn.functional.normalize(torch.from_numpy(history @ vectors.numpy()) * weight)
         item = vectors * torch.from_numpy(by_item**self.out_power)[:, None]
         if not self.linear:
             return Towers(user, item)
-        known = _scaled(train, 0.0, self.linear_history)
+        known = sparse.csr_array(taken @ sparse.diags_array(by_item**-self.linear_history)).astype(np.float32)
         trust = _degree(train, 1) ** -self.linear_user
 
         def alike(users: np.ndarray) -> np.ndarray:
@@ -157,6 +163,13 @@ class Spectral:
             return np.asarray(found * (self.linear / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-12)))
 
         return Towers(user, item, alike, _scaled(train, 0.0, -self.linear_out).T.tocsr())
+
+    def _by_age(self, train: sparse.csr_array, age: sparse.csr_array | None) -> sparse.csr_array:
+        """How much each item of a history counts."""
+        if not self.recency:
+            return train
+        assert age is not None, "recency needs the order of the histories"
+        return age.power(-self.recency)
 
 
 Model = ItemKnn | Ease | Spectral

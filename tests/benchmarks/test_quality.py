@@ -11,7 +11,7 @@ from scipy import sparse
 from benchmarks import quality, quality_search
 from benchmarks.quality_metrics import evaluate, per_user
 from benchmarks.quality_models import Ease, ItemKnn, Spectral, popularity, randomised_svd
-from benchmarks.quality_splits import Split, block_world, carved
+from benchmarks.quality_splits import Split, block_world, carved, in_time
 
 WORLD = block_world()
 
@@ -103,6 +103,33 @@ def test_the_linear_part_is_the_filter_written_out():
     assert model.fit(train)(everyone) == pytest.approx(spectral + 2 * linear, rel=1e-3)
 
 
+def test_recency_weighs_the_history_by_its_age():
+    """Three histories over orthogonal items: the oldest item of three counts 3^-2 of the latest."""
+    train = ones([[0, 1, 2], [1, 3], [2]], 4)
+    age = sparse.csr_array(np.array([[3, 1, 2, 0], [0, 2, 0, 1], [0, 0, 1, 0]], np.float32))
+    model = Spectral(3, 0, 0, 0, 0, recency=2.0, linear=1.0, linear_history=0.0, linear_user=0.0)
+    weighted = np.array([[1 / 9, 1, 1 / 4, 0], [0, 1 / 4, 0, 1], [0, 0, 1, 0]])
+    _, _, right = np.linalg.svd(train.toarray())
+    dense = weighted @ right[:3].T
+    alike = weighted @ train.toarray().T
+    dense, alike = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (dense, alike))
+    found = model.fit(train, age=age)(np.arange(3))
+    assert found == pytest.approx(dense @ right[:3] + alike @ train.toarray(), abs=1e-4)
+
+
+def test_recency_without_an_order_is_a_mistake():
+    with pytest.raises(AssertionError, match="order"):
+        Spectral(2, recency=1.0).fit(WORLD.final.train)
+
+
+def test_validation_of_gowalla_is_the_last_fifth_of_each_line():
+    user, item = np.repeat([0, 1], [5, 9]), np.array([4, 0, 3, 1, 2, *range(9)])
+    split = in_time(user, item, (3, 9), 0.8)
+    assert [row.nonzero()[0].tolist() for row in split.held.toarray()] == [[2], [7, 8], []]
+    assert split.age is not None and (split.train + split.held).sum() == 14
+    assert split.age.toarray()[0].tolist() == [3, 1, 0, 2, 4, 0, 0, 0, 0]
+
+
 def test_validation_of_ncf_is_one_item_a_user_and_99_that_nobody_told():
     rng = np.random.default_rng(0)
     taken = sparse.csr_array((rng.random((20, 200)) < 0.1).astype(np.float32))
@@ -117,6 +144,13 @@ def test_search_leaves_a_bad_start():
     start = Spectral(width=1)
     found = quality_search.search("x", start, {"width": (2, 4)}, WORLD.choose, 2, users=120)
     assert found == replace(start, width=4)
+
+
+def test_finalists_are_asked_for_all_users():
+    """For the sample, of one user, a width of 3 is as good as 4, so that the start stays; for all of them it is not."""
+    start, space = Spectral(width=3), {"width": (4,)}
+    assert quality_search.search("x", start, space, WORLD.choose, 2, users=1) == start
+    assert quality_search.search("x", start, space, WORLD.choose, 2, users=1, finalists=2) == replace(start, width=4)
 
 
 def test_quick(tmp_path, monkeypatch, capsys):
