@@ -29,7 +29,7 @@ from two_tower.retrieval.codes_graph import BLOCK, FEW_EXCLUDED, Codes
 from two_tower.retrieval.index_graph import Similarity, graph_text
 from two_tower.runtime import Device, open_session
 
-EXTERNAL_BYTES = 64 * 2**20  # an index larger than this keeps its tables in <name>.data next to it
+EXTERNAL_BYTES = 8 * 2**20  # a larger index keeps its tables in <name>.data next to it, which processes map and share
 CODED_FROM = 30_000  # items from which codes are faster than float32
 LIST_BELOW = 0.02  # share of the items up to which those that a filter leaves are scored alone
 BYTE_LEVELS = 127
