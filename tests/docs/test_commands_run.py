@@ -136,7 +136,7 @@ class World:
         for ours, here in OWN.items():
             line = line.replace(ours, here)
         self.port = free_ports()
-        words = shlex.split(re.sub(r"--port \d+", "", line))[1:]
+        words = shlex.split(re.sub(r"--port \d+", "", line), comments=True)[1:]
         command = [sys.executable, "-m", "pipelines", *words, "--port", str(self.port)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with (self.folder / "service.log").open("w") as log:

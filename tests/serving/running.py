@@ -1,6 +1,7 @@
 """The service as a process of its own."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -17,15 +18,14 @@ ROOT = Path(serving.__file__).parents[1]
 
 
 def free_ports():
-    """Two neighbouring ports, for HTTP and for gRPC."""
+    """Two neighbouring ports, for HTTP and for gRPC, below those that the system hands out to whoever connects."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port = one.getsockname()[1]
-            try:
-                with socket.create_server(("127.0.0.1", port + 1)):
-                    return port
-            except (OSError, OverflowError):
-                continue
+        port = random.SystemRandom().randrange(20_000, 32_000, 2)
+        try:
+            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+                return port
+        except OSError:
+            continue
 
 
 @contextmanager
