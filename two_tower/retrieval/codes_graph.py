@@ -50,7 +50,10 @@ _SCAN = """single = Equal(batch, one)
           {bytes}
         }}
       >
-      unproven_flat = Squeeze(scan_unproven, last)
+      {mend}"""
+
+# The queries without a proof, answered by a scan in float32.
+_MEND = """unproven_flat = Squeeze(scan_unproven, last)
       unproven_int = Cast <to = 6> (unproven_flat)
       any_unproven = ReduceMax <keepdims = 0> (unproven_int)
       scan_floats = Cast <to = 9> (any_unproven)
@@ -212,24 +215,57 @@ _BYTES = """scaled = Mul(linear_query, column_scale)
           top_scaled = Mul(top_float, step)
           top_none = Equal(codes_top, least_int)
           coarse_top = Where(top_none, minus_infinity, top_scaled)
-          {exact}
-          ranked = Where(coarse_hidden, minus_infinity, bytes_similarity)
-          bytes_scores, bytes_places = TopK(ranked, k)
-          bytes_found = GatherElements <axis = 1> (coarse_rows, bytes_places)
-          bytes_none = Equal(bytes_scores, minus_infinity)
-          bytes_rows = Where(bytes_none, last, bytes_found)
+          above_coarse = Sum(mean_score, from_query, from_items, from_floats)
+          {proof}"""
+
+# The best k, exactly, of the rows fetched by their coarse scores; and whether the worst of these, raised by all that
+# rounding can have taken from it (`above_coarse`), leaves no place among them to a row that was not fetched.
+_PROOF = """{exact}
+          ranked = Where(coarse_hidden, minus_infinity, {p}_similarity)
+          {p}_scores, {p}_places = TopK(ranked, k)
+          {p}_found = GatherElements <axis = 1> (coarse_rows, {p}_places)
+          {p}_none = Equal({p}_scores, minus_infinity)
+          {p}_rows = Where({p}_none, last, {p}_found)
           worst = ReduceMin(coarse_top, last)
           fetched_count = Shape <start = 1, end = 2> (coarse_top)
           fetched_whole = Equal(fetched_count, table_rows)
           worst_hidden = Equal(worst, minus_infinity)
           all_fetched = Or(fetched_whole, worst_hidden)
-          above_coarse = Sum(mean_score, from_query, from_items, from_floats)
           bound = Add(worst, above_coarse)
-          kth = ReduceMin(bytes_scores, last)
+          kth = ReduceMin({p}_scores, last)
           {kth_linear}
           within = GreaterOrEqual(kth_linear, bound)
           proven = Or(within, all_fetched)
-          bytes_unproven = Not(proven)"""
+          {p}_unproven = Not(proven)"""
+
+# All queries against items of float16 (see `two_tower.retrieval.half`). Both are scaled, so that no sum overflows.
+_HALF = """linear_norm = ReduceL2(linear_query, last)
+      mean_score = MatMul(linear_query, mean)
+      norms = Add(linear_norm, item_norm)
+      squared = Mul(norms, norms)
+      from_floats = Mul(squared, float_slack)
+      raw_step = Div(linear_norm, query_norm)
+      step = Max(raw_step, tiny)
+      scaled = Div(linear_query, step)
+      half_query = Cast <to = 10> (scaled)
+      coarse = Gemm <transB = 1> (half_query, half_items)
+      linear_step = Mul(step, item_step)
+      from_half = Mul(linear_step, half_slack)
+      above_coarse = Sum(mean_score, from_half, from_floats)
+      half_allowed = Where(flags, coarse, half_lowest)
+      half_shape = Shape(hidden_rows)
+      half_hidden = Expand(half_lowest, half_shape)
+      half_coarse = ScatterElements <axis = 1> (half_allowed, hidden_rows, half_hidden)
+      half_wanted = Add(wanted, many_extra)
+      half_fetched = Min(half_wanted, table_rows)
+      {choice}
+      coarse_hidden = Equal(half_top, half_lowest)
+      top_float = Cast <to = 1> (half_top)
+      top_scaled = Mul(top_float, linear_step)
+      coarse_top = Where(coarse_hidden, minus_infinity, top_scaled)
+      {proof}
+      scan_unproven = Identity(codes_unproven)
+      {mend}"""
 
 # The `fetched` best of coarse scores [batch, rows] in two steps: the blocks with the largest maxima, then the best
 # within them. None of the n best lies outside the n best blocks.
@@ -265,10 +301,20 @@ def scan_text(rows: int, codes: Codes, scoring: Scoring) -> str:
         hide=_choice("many", "hide", "hide_coarse", "hide_rows"),
         show=_choice("many", "show", "coarse", "show_rows"),
         excluded=_EXCLUDED.format(p="show"),
-        exact=scoring.exact("bytes", "coarse_rows"),
-        kth_linear=scoring.kth_linear,
+        proof=_proof("bytes", scoring),
     )
-    return _SCAN.format(narrow=narrow, bytes=bytes_, floats=scoring.floats)
+    return _SCAN.format(narrow=narrow, bytes=bytes_, mend=_MEND.format(floats=scoring.floats))
+
+
+def half_text(scoring: Scoring) -> str:
+    """The scan of float16 items, of whatever number of queries: takes and gives what `scan_text` does."""
+    choice = _choice("many", "half", "half_coarse", "coarse_rows")
+    return _HALF.format(choice=choice, proof=_proof("codes", scoring), mend=_MEND.format(floats=scoring.floats))
+
+
+def _proof(prefix: str, scoring: Scoring) -> str:
+    exact = scoring.exact(prefix, "coarse_rows")
+    return _PROOF.format(p=prefix, exact=exact, kth_linear=scoring.kth_linear)
 
 
 def _one(prefix: str, source: str, scoring: Scoring) -> str:

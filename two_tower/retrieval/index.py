@@ -11,7 +11,8 @@ A scan is bound by memory, so it reads codes, a fraction of the bytes of float32
 4. A query without that proof, or with too many possible items (near duplicates by the thousand), is answered by a scan
    in float32.
 
-A catalogue of a few thousand items is scanned in float32 at once. A filter that leaves few items scores those alone.
+A catalogue of a few thousand items is scanned in float32 at once. A filter that leaves few items scores those alone. On
+CUDA the coarse scores of any catalogue are in float16 (see `two_tower.retrieval.half`).
 
 Items are ranked by a linear score, query · item + offset: the offset is 0 for cosine and dot, and -|item|²/2 for
 euclidean, which orders items as the negative distance does. The codes are of the items less their mean, which moves all
@@ -19,15 +20,18 @@ scores of one query alike.
 """
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
+from two_tower.errors import InputError
 from two_tower.inputs import Array
 from two_tower.retrieval.codes_graph import BLOCK, FEW_EXCLUDED, Codes
+from two_tower.retrieval.half import half_tables
 from two_tower.retrieval.index_graph import Similarity, graph_text
-from two_tower.runtime import Device, open_session
+from two_tower.runtime import Device, InMemory, open_session
 
 EXTERNAL_BYTES = 8 * 2**20  # a larger index keeps its tables in <name>.data next to it, which processes map and share
 CODED_FROM = 30_000  # items from which codes are faster than float32
@@ -39,6 +43,7 @@ CACHED_BYTES = 16 * 2**20  # codes that stay in a processor's cache are of 8 bit
 WHOLE = max(BLOCK.values())  # tables are padded to a multiple of it
 CLIPPING = (1.0, 0.9, 0.8, 0.7)  # shares of an item's largest component that are tried as the largest code
 CHUNK = 65_536  # items coded at a time
+HALF_ON: tuple[Device, ...] = ("cuda",)  # where the scan is in float16 instead
 
 
 def build(items: Array, similarity: Similarity, embedding_space: str, path: Path) -> None:
@@ -55,16 +60,18 @@ def build(items: Array, similarity: Similarity, embedding_space: str, path: Path
     assert count >= 1 and np.isfinite(items).all(), "an index holds at least one item, and finite numbers"
     tables, coded = _tables(items.astype(np.float32), similarity)
     rows = len(tables["items"])
-    model = parser.parse_model(graph_text(similarity, dim=dim, rows=rows, coded=coded))
-    constants = tables | _scalars(count, rows, dim, similarity, coded)
+    properties = {"embedding_space": embedding_space, "similarity": similarity, "items": str(count), "dim": str(dim)}
+    text = graph_text(similarity, dim=dim, rows=rows, coded=coded)
+    _save(_model(text, tables | _scalars(count, rows, dim, similarity, coded), properties), path)
+
+
+def _model(text: str, constants: dict[str, Array], properties: dict[str, str]) -> onnx.ModelProto:
+    model = parser.parse_model(text)
     placed = _place(model.graph, {name for name in constants if name.endswith("_codes") or name == "narrow_scales"})
     for name in constants.keys() & placed.keys():
         placed[name].initializer.append(numpy_helper.from_array(np.ascontiguousarray(constants[name]), name))
-    onnx.helper.set_model_props(
-        model,
-        {"embedding_space": embedding_space, "similarity": similarity, "items": str(count), "dim": str(dim)},
-    )
-    _save(model, path)
+    onnx.helper.set_model_props(model, properties)
+    return model
 
 
 def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Codes | None) -> dict[str, Array]:
@@ -219,11 +226,36 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
     )
 
 
+def _half(path: Path) -> InMemory:
+    """The index of a file as CUDA scans it (see `two_tower.retrieval.half`)."""
+    try:
+        onnx.checker.check_model(path)
+        stored = onnx.load(path, load_external_data=False)
+        found = {table.name: table for table in stored.graph.initializer if table.name in {"items", "offset"}}
+        tables = {name: numpy_helper.to_array(table, str(path.parent)) for name, table in found.items()}
+    except (OSError, onnx.checker.ValidationError) as error:
+        raise InputError(f"{path} is not a whole ONNX model: {error}. Write it again.") from error
+    properties = {one.key: one.value for one in stored.metadata_props}
+    similarity = cast("Similarity", properties["similarity"])
+    items, count = tables["items"], int(properties["items"])
+    rows, dim = items.shape
+    linear = np.column_stack([items, tables["offset"]]) if similarity == "euclidean" else items
+    constants = _scalars(count, rows, dim, similarity, None) | half_tables(linear, count) | tables
+    large = {name: constants.pop(name) for name in ("items", "half_items")}
+    model = _model(graph_text(similarity, dim=dim, rows=rows, coded="half"), constants, properties)
+    for name, table in large.items():  # a message of 2 GB might not hold them
+        declared = model.graph.initializer.add(name=name, dims=table.shape, data_location=onnx.TensorProto.EXTERNAL)
+        declared.data_type = onnx.helper.np_dtype_to_tensor_dtype(table.dtype)
+        declared.external_data.add(key="location", value="memory")
+    return InMemory(model.SerializeToString(), large)
+
+
 class Index:
     """An opened index. Attributes: items (how many), dim, similarity, embedding_space."""
 
     def __init__(self, path: Path, device: Device = "cpu", threads: int | None = None) -> None:
-        self._session = open_session(path, device, threads)
+        self._half = _half(path) if device in HALF_ON else None
+        self._session = open_session(path, device, threads, self._half)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.items = int(properties["items"])
         self.dim = int(properties["dim"])
@@ -268,4 +300,4 @@ class Index:
 
     def _run(self, given: dict[str, Array]) -> tuple[Array, Array]:
         rows, scores = self._session.run(["rows", "scores"], given)
-        return rows, scores
+        return rows, np.where(rows < 0, np.float32(-np.inf), scores) if self._half else scores

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from two_tower.retrieval.codes_graph import Codes, Scoring, scan_text
+from two_tower.retrieval.codes_graph import Codes, Scoring, half_text, scan_text
 
 Similarity = Literal["cosine", "dot", "euclidean"]
 
@@ -143,8 +143,8 @@ _BEST_EXACT = """{exact}
       {p}_rows = Where({p}_none, last, {p}_found)"""
 
 
-def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | None) -> str:
-    """The graph for items [rows, dim]. coded: None for a graph without codes."""
+def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | Literal["half"] | None) -> str:
+    """The graph for items [rows, dim]. coded: what is scanned first; None for float32 at once."""
 
     def exact(prefix: str, found: str, queries: str = "query") -> str:
         template = _DISTANCE if similarity == "euclidean" else _PRODUCT
@@ -162,24 +162,24 @@ def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | No
     )
     by_distance = _BEST_BY_DISTANCE.format(exact=best("floats", "fine", "all_queries"))
     floats = _FLOATS.format(
-        linear=_fine(similarity, coded is not None),
+        linear=_fine(similarity, packed=not isinstance(coded, Codes)),
         flags="mend_flags" if coded else "flags",
         best=by_distance if similarity == "euclidean" else _BEST,
     )
-    scan = (
-        scan_text(rows, coded, Scoring(exact, _KTH_LINEAR[similarity], floats))
-        if coded
-        else _PLAIN_SCAN.format(floats=floats)
-    )
+    scoring = Scoring(exact, _KTH_LINEAR[similarity], floats)
+    if isinstance(coded, Codes):
+        scan = scan_text(rows, coded, scoring)
+    else:
+        scan = half_text(scoring) if coded else _PLAIN_SCAN.format(floats=floats)
     return _GRAPH.format(dim=dim, query=_QUERY[similarity], list=listed, scan=scan)
 
 
-def _fine(similarity: Similarity, coded: bool) -> str:
+def _fine(similarity: Similarity, packed: bool) -> str:
     """The linear scores of all items in float32.
 
-    Only a scan of few items keeps float32 tables as the right factor, of which ONNX Runtime makes a packed copy.
+    packed: with float32 tables as the right factor, of which ONNX Runtime makes a packed copy on a CPU.
     """
-    if not coded:
+    if packed:
         return f"fine = Gemm <transB = 1> (all_queries, items{', offset' if similarity == 'euclidean' else ''})"
     product = "fine_left = Transpose (all_queries)\n      fine_right = MatMul(items, fine_left)\n      "
     if similarity == "euclidean":

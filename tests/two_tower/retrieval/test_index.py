@@ -11,9 +11,10 @@ from two_tower.runtime import open_session
 SIMILARITIES = ("cosine", "dot", "euclidean")
 
 
-@pytest.fixture(autouse=True, params=["plain", "cached", "large"])
+@pytest.fixture(autouse=True, params=["plain", "cached", "large", "half"])
 def kind(request, monkeypatch: pytest.MonkeyPatch):
-    """Every test holds for each kind of graph: that of a few items, of more, and of very many."""
+    """Every test holds for each kind of graph: of a few items, of more, of very many, and that for CUDA, on a CPU."""
+    monkeypatch.setattr(index, "HALF_ON", ("cpu",) if request.param == "half" else ())
     monkeypatch.setattr(index, "CODED_FROM", 10**9 if request.param == "plain" else 1)
     monkeypatch.setattr(index, "CACHED_BYTES", 0 if request.param == "large" else 10**9)
 
@@ -83,6 +84,32 @@ def test_an_outlying_item_does_not_spoil_the_codes_of_the_others(tmp_path: Path,
     np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, 5:25], atol=2e-5)
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_norms_whose_products_float16_cannot_hold(tmp_path: Path, similarity):
+    items, queries = clustered(2_000, 4, dim=16, noise=0.1)
+    items, queries = 1e4 * items, 1e4 * queries
+    build(items, similarity, "s", tmp_path / "index.onnx")
+    truth = brute_force(items, queries, similarity)
+    best = -np.sort(-truth, axis=1)[:, :20]
+    rows, scores = Index(tmp_path / "index.onnx").search(queries, k=20)
+    np.testing.assert_allclose(scores, best, rtol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(truth, rows, axis=1), best, rtol=1e-5)
+
+
+def test_near_duplicates_that_float16_cannot_tell_apart(tmp_path: Path):
+    """Two thousand items on each side of the mean, a few roundings of float32 apart."""
+    rng = np.random.default_rng(0)
+    side = np.where(np.arange(4_000) % 2, 1, -1)[:, None]
+    items = (side + 1e-6 * rng.integers(0, 100, size=(4_000, 4))).astype(np.float32)
+    assert len(np.unique(items.astype(np.float16), axis=0)) < 20
+    build(items, "dot", "s", tmp_path / "index.onnx")
+    for queries in (np.eye(4, dtype=np.float32), np.ones((1, 4), dtype=np.float32)):
+        rows, _ = Index(tmp_path / "index.onnx").search(queries, k=10)
+        truth = brute_force(items, queries, "dot")
+        found = np.take_along_axis(truth, rows, axis=1)
+        np.testing.assert_allclose(found, -np.sort(-truth, axis=1)[:, :10], atol=5e-7)
+
+
 def test_items_that_differ_by_less_than_a_code_are_told_apart(tmp_path: Path):
     """The query's own code has no rounding error here, and a thousand items share the code 0."""
     far = np.vstack([np.eye(4), -np.eye(4)])
@@ -129,6 +156,9 @@ def test_large_tables_lie_next_to_the_file(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "index.onnx.data").stat().st_size < 3 * items.nbytes
     assert_exact(items, queries, "dot", 5, Index(tmp_path / "index.onnx").search(queries, k=5))
     (tmp_path / "index.onnx.data").unlink()
+    with pytest.raises(InputError, match=r"index\.onnx is not a whole ONNX model"):
+        Index(tmp_path / "index.onnx")
+    (tmp_path / "index.onnx").write_bytes((tmp_path / "index.onnx").read_bytes()[:-7])
     with pytest.raises(InputError, match=r"index\.onnx is not a whole ONNX model"):
         Index(tmp_path / "index.onnx")
 
@@ -182,12 +212,12 @@ def test_inputs_that_may_be_left_out(tmp_path: Path):
     assert rows.tolist() == [[2, 3, -1], [3, 2, -1]] and np.isneginf(scores[:, 2]).all()
 
 
-@pytest.mark.parametrize("kind", ["cached", "large"], indirect=True)
+@pytest.mark.parametrize("kind", ["cached", "large", "half"], indirect=True)
 def test_most_queries_need_no_scan_in_float32(tmp_path: Path):
     items, queries = clustered(20_000, 16, dim=32, noise=0.05, groups=200)
     for similarity in SIMILARITIES:
         build(items, similarity, "s", tmp_path / "index.onnx")
-        session = open_session(tmp_path / "index.onnx")
+        session = Index(tmp_path / "index.onnx")._session
         one = [session.run(["unproven"], {"embedding": q[None], "k": np.array([50])})[0].item() for q in queries]
         many = session.run(["unproven"], {"embedding": queries, "k": np.array([50])})[0]
         assert not any(one) and np.mean(many) <= 0.2, similarity

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from two_tower.errors import InputError
+from two_tower.retrieval.half import NORM, PARTIAL, half_tables
+from two_tower.retrieval.index import Index, build
+
+
+def half_scores(items, queries):
+    """Scores in float16 [queries, items] as the worst GPU that the bound allows for computes them."""
+    total = np.zeros((len(queries), len(items)), dtype=np.float16)
+    for start in range(0, items.shape[1], PARTIAL):
+        part = slice(start, start + PARTIAL)
+        total += (queries[:, part].astype(np.float32) @ items[:, part].astype(np.float32).T).astype(np.float16)
+    return total
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e4], ids=["small", "usual", "large"])
+@pytest.mark.parametrize("spread", [0, 4], ids=["even", "subnormal"])
+@pytest.mark.parametrize("dim", [3, 64, 200])
+def test_no_score_is_further_off_than_the_bound_says(scale, spread, dim):
+    """ONNX Runtime computes float16 in float32 on a CPU, so that numpy has to do the rounding here."""
+    rng = np.random.default_rng(0)
+    items, queries = (
+        (scale * rng.normal(size=(n, dim)) * 10 ** rng.uniform(-spread, 0, size=(n, dim))).astype(np.float32)
+        for n in (2_000, 50)
+    )
+    tables = half_tables(np.pad(items, ((0, 1), (0, 0))), len(items))
+    steps = np.linalg.norm(queries, axis=1, keepdims=True) / NORM
+    coarse = half_scores(tables["half_items"][:-1], (queries / steps).astype(np.float16))
+    assert np.isfinite(coarse).all() and not tables["half_items"][-1].any()
+    linear_steps = steps * tables["item_step"]
+    found = coarse * linear_steps.astype(np.float64) + queries.astype(np.float64) @ tables["mean"]
+    error = np.abs(found - queries.astype(np.float64) @ items.astype(np.float64).T)
+    bound = linear_steps * tables["half_slack"]
+    assert (error <= bound).all()
+    assert bound.max() < 0.03 * np.linalg.norm(queries, axis=1).max() * np.linalg.norm(items, axis=1).max()
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU to run on")
+def test_an_index_for_cuda_is_not_opened_on_a_cpu(tmp_path: Path):
+    build(np.eye(4, dtype=np.float32), "dot", "s", tmp_path / "index.onnx")
+    with pytest.raises(InputError, match="'cuda', but ONNX Runtime offers CPUExecutionProvider only"):
+        Index(tmp_path / "index.onnx", "cuda")
