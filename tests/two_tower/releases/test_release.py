@@ -67,6 +67,8 @@ def test_publishing_the_same_again_changes_nothing(releases, made):
     assert publish(releases, [made], parts.manifest(dataset="another")) != one
 
 
+# Objects of a store are replaced whole; those of memory:// are empty for a moment, which a reader may meet.
+@pytest.mark.parametrize("releases", ["local"], indirect=True)
 def test_concurrent_publishers_of_the_same_release_agree(releases, made):
     with ThreadPoolExecutor(8) as pool:
         ids = {f.result() for f in [pool.submit(publish, releases, [made], parts.manifest()) for _ in range(8)]}
