@@ -193,7 +193,6 @@ def _narrow(centred: Array, added: int) -> tuple[dict[str, Array], Codes]:
         "narrow_codes": packed,
         "narrow_scales": scales,
         "narrow_norm": np.asarray(norm),
-        "narrow_error_norm": error.max(),
         "item_error": error[None],
         "block_error": error.reshape(-1, BLOCK["one"]).max(axis=1)[None],
     }
