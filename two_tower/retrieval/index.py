@@ -28,21 +28,19 @@ from onnx import numpy_helper, parser
 
 from two_tower.errors import InputError
 from two_tower.inputs import Array
+from two_tower.retrieval.codes import item_tables
 from two_tower.retrieval.codes_graph import BLOCK, FEW_EXCLUDED, Codes
 from two_tower.retrieval.half import half_tables
 from two_tower.retrieval.index_graph import Similarity, graph_text
 from two_tower.runtime import Device, InMemory, open_session
 
 EXTERNAL_BYTES = 8 * 2**20  # a larger index keeps its tables in <name>.data next to it, which processes map and share
-CODED_FROM = 30_000  # items from which codes are faster than float32
+APART_BYTES = 1024  # the least table that lies there
+ALIGNED = 4096  # bytes: where a table may begin there
+SCORES_BYTES = 2**28  # of coarse scores at a time: of more queries than that, some are answered after the others
 LIST_BELOW = 0.02  # share of the items up to which those that a filter leaves are scored alone
-BYTE_LEVELS = 127
 QUERY_BYTE_LEVELS = 63  # 7 bits: sums of pairs of u8 × s8 products saturate on processors without VNNI
 QUERY_LEVELS = 127  # as MatMulNBits rounds by itself
-CACHED_BYTES = 16 * 2**20  # codes that stay in a processor's cache are of 8 bits: fewer candidates, at no cost
-WHOLE = max(BLOCK.values())  # tables are padded to a multiple of it
-CLIPPING = (1.0, 0.9, 0.8, 0.7)  # shares of an item's largest component that are tried as the largest code
-CHUNK = 65_536  # items coded at a time
 HALF_ON: tuple[Device, ...] = ("cuda",)  # where the scan is in float16 instead
 
 
@@ -58,18 +56,46 @@ def build(items: Array, similarity: Similarity, embedding_space: str, path: Path
     """
     count, dim = items.shape
     assert count >= 1 and np.isfinite(items).all(), "an index holds at least one item, and finite numbers"
-    tables, coded = _tables(items.astype(np.float32), similarity)
+    tables, coded = item_tables(items, similarity)
     rows = len(tables["items"])
     properties = {"embedding_space": embedding_space, "similarity": similarity, "items": str(count), "dim": str(dim)}
     text = graph_text(similarity, dim=dim, rows=rows, coded=coded)
-    _save(_model(text, tables | _scalars(count, rows, dim, similarity, coded), properties), path)
+    _write(text, tables | _scalars(count, rows, dim, similarity, coded), properties, path)
 
 
-def _model(text: str, constants: dict[str, Array], properties: dict[str, str]) -> onnx.ModelProto:
+def _write(text: str, constants: dict[str, Array], properties: dict[str, str], path: Path) -> None:
+    """Write a model; of a large one the tables go straight to their file, since no message holds 2 GB or more."""
+    data = path.with_name(path.name + ".data")
+    apart: dict[str, dict[str, str]] = {}
+    if sum(table.nbytes for table in constants.values()) > EXTERNAL_BYTES:
+        with data.open("wb") as file:
+            for name, table in constants.items():
+                if table.nbytes >= APART_BYTES:
+                    offset = file.seek(-(-file.tell() // ALIGNED) * ALIGNED)
+                    np.ascontiguousarray(table).tofile(file)
+                    apart[name] = {"location": data.name, "offset": str(offset), "length": str(table.nbytes)}
+    else:
+        data.unlink(missing_ok=True)
+    onnx.save_model(_model(text, constants, properties, apart), path)
+    onnx.checker.check_model(path)
+
+
+def _model(
+    text: str, constants: dict[str, Array], properties: dict[str, str], apart: dict[str, dict[str, str]]
+) -> onnx.ModelProto:
+    """The model of a graph's text. apart: the constants that it only names, and where each lies."""
     model = parser.parse_model(text)
     placed = _place(model.graph, {name for name in constants if name.endswith("_codes") or name == "narrow_scales"})
-    for name in constants.keys() & placed.keys():
-        placed[name].initializer.append(numpy_helper.from_array(np.ascontiguousarray(constants[name]), name))
+    for name, table in constants.items():
+        if name not in placed:
+            continue
+        if name in apart:
+            named = placed[name].initializer.add(name=name, dims=table.shape, data_location=onnx.TensorProto.EXTERNAL)
+            named.data_type = onnx.helper.np_dtype_to_tensor_dtype(table.dtype)
+            for key, value in apart[name].items():
+                named.external_data.add(key=key, value=value)
+        else:
+            placed[name].initializer.append(numpy_helper.from_array(np.ascontiguousarray(table), name))
     onnx.helper.set_model_props(model, properties)
     return model
 
@@ -135,96 +161,6 @@ def _place(graph: onnx.GraphProto, inner: set[str]) -> dict[str, onnx.GraphProto
     return placed
 
 
-def _tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array], Codes | None]:
-    """The items, and their codes where there are enough items.
-
-    One row or more is added, to whole blocks: the padding -1 of `exclude`, which counts from the end, hides no item.
-    """
-    if similarity == "cosine":
-        items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-30)
-    offset = -0.5 * np.sum(items * items, axis=1) if similarity == "euclidean" else np.zeros(len(items), np.float32)
-    added = WHOLE - len(items) % WHOLE
-    tables = {
-        "items": np.pad(items, ((0, added), (0, 0))),
-        "offset": np.pad(offset, (0, added)),
-    }
-    if len(items) < CODED_FROM:
-        return tables, None
-    linear = np.column_stack([items, offset]) if similarity == "euclidean" else items
-    mean = linear.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scalars = {"mean": mean[:, None], "item_norm": np.linalg.norm(linear, axis=1).max()}
-    narrow, codes = _narrow(linear - mean, added)
-    return tables | scalars | _bytes(linear - mean, added) | narrow, codes
-
-
-def _bytes(centred: Array, added: int) -> dict[str, Array]:
-    """Codes of 8 bits, transposed, with one scale a column, which is folded into the query."""
-    largest = np.abs(centred).max(axis=0)
-    scale = np.where(largest > 0, largest, 1).astype(np.float32) / BYTE_LEVELS
-    levels = centred / scale
-    codes = np.rint(levels)
-    return {
-        "byte_codes": np.pad(codes, ((0, added), (0, 0))).astype(np.int8).T,
-        "column_scale": scale,
-        "byte_norm": np.linalg.norm(codes, axis=1).max(),
-        "byte_error_norm": np.linalg.norm(levels - codes, axis=1).max(),
-    }
-
-
-def _narrow(centred: Array, added: int) -> tuple[dict[str, Array], Codes]:
-    """Codes of 4 bits, two a byte, or of 8, with one scale a group of columns of each item."""
-    width = -(-centred.shape[1] // 16) * 16
-    group = next(g for g in (64, 32, 16) if width % g == 0)
-    codes = Codes(8 if len(centred) * width <= CACHED_BYTES else 4, width, group)
-    padded = np.pad(centred, ((0, added), (0, width - centred.shape[1])))
-    packed = np.empty((len(padded), width // group, group * codes.bits // 8), dtype=np.uint8)
-    scales = np.empty((len(padded), width // group), dtype=np.float32)
-    norm, error = np.float32(0), np.empty(len(padded), dtype=np.float32)
-    for start in range(0, len(padded), CHUNK):
-        part = slice(start, start + CHUNK)
-        groups = padded[part].reshape(-1, width // group, group)
-        levels, scales[part] = _rounded(groups, 2 ** (codes.bits - 1))
-        decoded = (levels * scales[part][:, :, None]).reshape(-1, width)
-        norm = max(norm, np.linalg.norm(decoded, axis=1).max())
-        error[part] = np.linalg.norm(padded[part] - decoded, axis=1)
-        stored = (levels + 2 ** (codes.bits - 1)).astype(np.uint8)
-        packed[part] = stored if codes.bits == 8 else stored[:, :, 0::2] | (stored[:, :, 1::2] << 4)
-    tables = {
-        "narrow_codes": packed,
-        "narrow_scales": scales,
-        "narrow_norm": np.asarray(norm),
-        "item_error": error[None],
-        "block_error": error.reshape(-1, BLOCK["one"]).max(axis=1)[None],
-    }
-    return tables, codes
-
-
-def _rounded(groups: Array, levels: int) -> tuple[Array, Array]:
-    """Codes of -levels to levels - 1, and scales, of groups [n, groups, columns]; each as clipping errs least."""
-    largest = np.abs(groups).max(axis=2)
-    best = np.full(largest.shape, np.inf, dtype=np.float32)
-    codes, scales = np.zeros_like(groups), np.zeros_like(largest)
-    for share in CLIPPING:
-        scale = np.where(largest > 0, largest, 1).astype(np.float32) * np.float32(share / (levels - 1))
-        tried = np.clip(np.rint(groups / scale[:, :, None]), -levels, levels - 1)
-        error = np.square(groups - tried * scale[:, :, None]).sum(axis=2)
-        better = error < best
-        codes[better], scales[better], best[better] = tried[better], scale[better], error[better]
-    return codes, scales
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)  # onnx appends to a file that is there
-    onnx.checker.check_model(model, full_check=False)
-    onnx.save_model(
-        model,
-        path,
-        save_as_external_data=model.ByteSize() > EXTERNAL_BYTES,
-        location=data.name,
-    )
-
-
 def _half(path: Path) -> InMemory:
     """The index of a file as CUDA scans it (see `two_tower.retrieval.half`)."""
     try:
@@ -240,13 +176,10 @@ def _half(path: Path) -> InMemory:
     rows, dim = items.shape
     linear = np.column_stack([items, tables["offset"]]) if similarity == "euclidean" else items
     constants = _scalars(count, rows, dim, similarity, None) | half_tables(linear, count) | tables
-    large = {name: constants.pop(name) for name in ("items", "half_items")}
-    model = _model(graph_text(similarity, dim=dim, rows=rows, coded="half"), constants, properties)
-    for name, table in large.items():  # a message of 2 GB might not hold them
-        declared = model.graph.initializer.add(name=name, dims=table.shape, data_location=onnx.TensorProto.EXTERNAL)
-        declared.data_type = onnx.helper.np_dtype_to_tensor_dtype(table.dtype)
-        declared.external_data.add(key="location", value="memory")
-    return InMemory(model.SerializeToString(), large)
+    large = ("items", "half_items")  # a message of 2 GB might not hold them
+    text = graph_text(similarity, dim=dim, rows=rows, coded="half")
+    model = _model(text, constants, properties, {name: {"location": "memory"} for name in large})
+    return InMemory(model.SerializeToString(), {name: constants[name] for name in large})
 
 
 class Index:
@@ -260,6 +193,7 @@ class Index:
         self.dim = int(properties["dim"])
         self.similarity = properties["similarity"]
         self.embedding_space = properties["embedding_space"]
+        self._most = max(1, SCORES_BYTES // (4 * self.items))
 
     def search(
         self, embedding: Array, k: int, exclude: Array | None = None, allowed: Array | None = None
@@ -298,5 +232,12 @@ class Index:
         return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
 
     def _run(self, given: dict[str, Array]) -> tuple[Array, Array]:
-        rows, scores = self._session.run(["rows", "scores"], given)
+        batch = len(given["embedding"])
+        blocks = [given]
+        if batch > self._most:
+            each = {name for name, array in given.items() if name not in {"k", "listed"} and len(array) == batch}
+            starts = range(0, batch, self._most)
+            blocks = [given | {name: given[name][start : start + self._most] for name in each} for start in starts]
+        found = [self._session.run(["rows", "scores"], block) for block in blocks]
+        rows, scores = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
         return rows, np.where(rows < 0, np.float32(-np.inf), scores) if self._half else scores

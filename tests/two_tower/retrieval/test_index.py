@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from two_tower.errors import InputError
-from two_tower.retrieval import index
+from two_tower.retrieval import codes, index
 from two_tower.retrieval.index import Index, build
 from two_tower.runtime import open_session
 
@@ -15,8 +15,8 @@ SIMILARITIES = ("cosine", "dot", "euclidean")
 def kind(request, monkeypatch: pytest.MonkeyPatch):
     """Every test holds for each kind of graph: of a few items, of more, of very many, and that for CUDA, on a CPU."""
     monkeypatch.setattr(index, "HALF_ON", ("cpu",) if request.param == "half" else ())
-    monkeypatch.setattr(index, "CODED_FROM", 10**9 if request.param == "plain" else 1)
-    monkeypatch.setattr(index, "CACHED_BYTES", 0 if request.param == "large" else 10**9)
+    monkeypatch.setattr(codes, "CODED_FROM", 10**9 if request.param == "plain" else 1)
+    monkeypatch.setattr(codes, "CACHED_BYTES", 0 if request.param == "large" else 10**9)
 
 
 def clustered(items: int, queries: int, dim: int, noise: float, groups: int = 30, seed: int = 0):
@@ -161,6 +161,36 @@ def test_large_tables_lie_next_to_the_file(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "index.onnx").write_bytes((tmp_path / "index.onnx").read_bytes()[:-7])
     with pytest.raises(InputError, match=r"index\.onnx is not a whole ONNX model"):
         Index(tmp_path / "index.onnx")
+
+
+def test_many_queries_of_many_items_are_answered_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(index, "SCORES_BYTES", 4 * 500 * 3)  # three queries at a time
+    items, queries = clustered(500, 8, dim=20, noise=0.1)
+    build(items, "dot", "s", tmp_path / "index.onnx")
+    found = Index(tmp_path / "index.onnx")
+    assert_exact(items, queries, "dot", 50, found.search(queries, k=50))
+    allowed = np.arange(500) % 2 == np.arange(8)[:, None] % 2
+    own = np.arange(8)[:, None] + [0, 100]
+    for exclude in (own, own[:1]):
+        for flags in (allowed, allowed[0]):
+            rows, scores = found.search(queries, k=50, exclude=exclude, allowed=flags)
+            truth = np.where(flags, brute_force(items, queries, "dot"), -np.inf)
+            np.put_along_axis(truth, np.broadcast_to(exclude, (8, 2)), -np.inf, axis=1)
+            np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :50], atol=2e-5)
+            np.testing.assert_allclose(np.take_along_axis(truth, rows, axis=1), scores, atol=2e-5)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_items_are_coded_a_chunk_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, similarity):
+    items, queries = clustered(501, 5, dim=20, noise=0.1)
+    whole, _ = codes.item_tables(items, similarity)
+    monkeypatch.setattr(codes, "CHUNK", 7)
+    chunked, _ = codes.item_tables(items, similarity)
+    assert whole.keys() == chunked.keys()
+    for name, table in whole.items():
+        np.testing.assert_allclose(chunked[name], table, rtol=1e-6, atol=1e-6, err_msg=name)
+    build(items, similarity, "s", tmp_path / "index.onnx")
+    assert_exact(items, queries, similarity, 50, Index(tmp_path / "index.onnx").search(queries, k=50))
 
 
 def test_a_query_of_zeros_is_answered(tmp_path: Path):
