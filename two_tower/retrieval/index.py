@@ -37,6 +37,7 @@ from two_tower.runtime import Device, InMemory, open_session
 EXTERNAL_BYTES = 8 * 2**20  # a larger index keeps its tables in <name>.data next to it, which processes map and share
 APART_BYTES = 1024  # the least table that lies there
 ALIGNED = 4096  # bytes: where a table may begin there
+MANY_EXTRA = 7000  # rows for which one row more is fetched of many queries: more lie within rounding where more lie
 SCORES_BYTES = 2**28  # of coarse scores at a time: of more queries than that, some are answered after the others
 LIST_BELOW = 0.02  # share of the items up to which those that a filter leaves are scored alone
 QUERY_BYTE_LEVELS = 63  # 7 bits: sums of pairs of u8 × s8 products saturate on processors without VNNI
@@ -109,7 +110,7 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "four": 4,
         "sixty_four": 64,
         "two": 2,
-        "many_extra": 128,
+        "many_extra": max(128, rows // MANY_EXTRA),
         "few_near": rows // 8,
         "few_excluded": FEW_EXCLUDED,
         "last": -1,
