@@ -11,4 +11,4 @@ def materialise(repo: dsl.Input[dsl.Artifact], pulled: dsl.Input[dsl.Dataset]) -
     from two_tower.data.features import materialize
     from two_tower.data.pulled import Pulled
 
-    materialize(Path(repo.path), Pulled.read(Path(pulled.path)).bounds.as_of)
+    materialize(Path(repo.path), Pulled.read(Path(pulled.path), tables=()).bounds.as_of)

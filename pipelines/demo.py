@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,11 @@ def main() -> int:
     if status := run_training(request, out, err):
         return status
     releases = request.out / "releases"
-    with waiting(err, "reading the world"):
-        tables = load(DATASET)
-    with service(releases, options.port) as url:
+    with service(releases, options.port) as ready:
+        with waiting(err, "reading the world, while the service starts"):
+            tables = load(DATASET)
+        with waiting(err, "starting the service"):
+            url = ready()
         out.print(f"\nasking {url}/v1/recommend for three users\n")
         for user in _three_users(tables.interactions):
             answer = ask(f"{url}/v1/recommend", {"user_id": user, "k": LATEST})
@@ -52,15 +54,20 @@ def main() -> int:
 
 
 @contextmanager
-def service(releases: Path, port: int) -> Iterator[str]:
-    """The service as a process of its own, ready; stopped afterwards."""
+def service(releases: Path, port: int) -> Iterator[Callable[[], str]]:
+    """The service as a process of its own, stopped afterwards; what it gives waits until it is ready, and returns its
+    address.
+    """
     command = [sys.executable, "-m", "pipelines", "serve", "--releases", str(releases), "--port", str(port)]
-    log = releases.parent / "service.log"
+    address, log = f"http://127.0.0.1:{port}", releases.parent / "service.log"
     with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+
+        def ready() -> str:
+            _wait(f"{address}/v2/health/ready", process, log)
+            return address
+
         try:
-            with waiting(Console(stderr=True), "starting the service"):
-                _wait(f"http://127.0.0.1:{port}/v2/health/ready", process, log)
-            yield f"http://127.0.0.1:{port}"
+            yield ready
         finally:
             process.terminate()
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 from two_tower.checks.checked import finite_column, unlisted_column
 from two_tower.checks.compared import Measure
 from two_tower.data.pulled import EVENT_TIMESTAMP, SNAPSHOT, SPLIT, TABLES, WEIGHT, Split
-from two_tower.data.repository import own_modules
 from two_tower.data.split import LEAST_ROWS
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import ARROW_TYPES, arrow_schema
@@ -131,6 +130,8 @@ def own_suites(repo: Path | None) -> dict[str, gx.ExpectationSuite]:
     """
     if repo is None or not (repo / OWN).is_file():
         return {}
+    from two_tower.data.repository import own_modules  # here, for Feast comes with it and takes seconds
+
     with chdir(repo), own_modules(repo.resolve()):
         found = getattr(importlib.import_module(Path(OWN).stem), "suites", None)
     if not isinstance(found, Mapping):

@@ -35,7 +35,7 @@ def write(
     measured = Report.read(evaluation)
     judged = [Verdict.read(path) for path in verdicts]
     trained = json.loads((model / "model.json").read_text())
-    tables = Pulled.read(pulled)
+    tables = Pulled.read(pulled, ("catalogue",))
     figures = {
         "metrics": measured.metrics,
         "slices": measured.slices,

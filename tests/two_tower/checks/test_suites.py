@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from two_tower.checks import suites
@@ -26,3 +29,10 @@ def test_a_file_without_expectations_is_named(tmp_path, text, said):
     (tmp_path / "expectations.py").write_text(text)
     with pytest.raises(InputError, match=said):
         suites.own_suites(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_gate_is_imported_without_feast():
+    script = "import sys; sys.modules['feast'] = None; import two_tower.checks.expectations"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
