@@ -1,25 +1,27 @@
 """A Feast offline store whose point-in-time join reads each feature row once.
 
 Feast's own join on files pairs every entity row with all earlier feature rows of its key and then keeps the newest: a
-user with n events costs n²/2 pairs. DuckDB's ASOF join sorts both sides and merges them, in n log n. Everything else
-is Feast's DuckDB store, and so are the results.
+user with n events costs n²/2 pairs. Here the rows are ordered once, and each entity row is looked up among them
+(`two_tower.data.asof`). Everything else is Feast's DuckDB store, and so are the results.
 """
 
-from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import ibis
 import pandas as pd
+import pyarrow as pa
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
-from feast.infra.offline_stores.ibis import IbisRetrievalJob, deduplicate
+from feast.infra.offline_stores.ibis import IbisRetrievalJob
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import RepoConfig
 
-_TIME = "two_tower_feature_time"
-_KEY = "two_tower_feature_key_"
+from two_tower.data.asof import CREATED, KEY, TIME, FeatureRows
+
+_BATCH = 65_536  # rows
+_VIEW = "two_tower_rows"
 _UTC = ibis.expr.datatypes.Timestamp(timezone="UTC")
 
 
@@ -29,17 +31,27 @@ class AsOfOfflineStoreConfig(DuckDBOfflineStoreConfig):
     type: Literal["two_tower.data.asof_store.AsOfOfflineStore"] = "two_tower.data.asof_store.AsOfOfflineStore"
 
 
-class AsOfOfflineStore(DuckDBOfflineStore):
-    """Feast's DuckDB store over file sources, with an ASOF join."""
+class _Joined(IbisRetrievalJob):
+    """A job that is done: `table` is of Arrow. An in-memory table of ibis would be copied, and held for good."""
 
-    @staticmethod
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002 (Feast calls it so)
+        return self.table
+
+
+class AsOfOfflineStore(DuckDBOfflineStore):
+    """Feast's DuckDB store over file sources, but a FeatureStore with it reads a feature view's source once."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, ...], FeatureRows] = {}
+
     def get_historical_features(
+        self,
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
         entity_df: pd.DataFrame,
-        registry: BaseRegistry,  # noqa: ARG004 (Feast calls it so)
-        project: str,  # noqa: ARG004
+        registry: BaseRegistry,  # noqa: ARG002 (Feast calls it so)
+        project: str,  # noqa: ARG002
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
@@ -49,13 +61,18 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         ttl mean what they mean in Feast.
         """
         assert not full_feature_names and not filter_by_created_timestamp, "nobody here asks for these"
-        stamp = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
-        joined = ibis.memtable(entity_df)
+        joined = pa.Table.from_pandas(entity_df, preserve_index=False)
+        stamps = joined[infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))]
         for view in feature_views:
             prefix = view.projection.name_to_use() + ":"
             names = [ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix)]
-            joined = _join(joined, stamp, _reached(_read(config, view, names), view, entity_df, stamp), view)
-        return IbisRetrievalJob(
+            if (view.name, *names) not in self._rows:
+                self._rows[view.name, *names] = _read(config, view, names)
+            rows = self._rows[view.name, *names]
+            (column,) = _join_keys(view).values()
+            for name, values in zip(names, rows.as_of(entity_df[column], stamps, view.ttl).columns, strict=True):
+                joined = joined.append_column(name, values)
+        return _Joined(
             table=joined,
             on_demand_feature_views=[],
             full_feature_names=False,
@@ -77,49 +94,23 @@ def _join_keys(view: FeatureView) -> dict[str, str]:
     return view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
 
 
-def _read(config: RepoConfig, view: FeatureView, names: list[str]) -> Any:
-    """The view's rows: its features, its keys and its time under names that no feature has."""
+def _read(config: RepoConfig, view: FeatureView, names: list[str]) -> FeatureRows:
     source = view.batch_source
-    keys = list(_join_keys(view))
-    stamp = source_column(view, source.timestamp_field)
-    created = source.created_timestamp_column and source_column(view, source.created_timestamp_column)
-    rows = DuckDBOfflineStore.pull_all_from_table_or_query(
-        config, source, [source_column(view, k) for k in keys], [source_column(view, n) for n in names], stamp, created
+    (key,) = _join_keys(view)
+    stamps = {TIME: source.timestamp_field}
+    if source.created_timestamp_column:
+        stamps[CREATED] = source.created_timestamp_column
+    columns = {new: source_column(view, name) for new, name in stamps.items()}
+    table = DuckDBOfflineStore.pull_all_from_table_or_query(
+        config, source, [source_column(view, key)], [source_column(view, n) for n in names], *columns.values()
     ).table
-    if created:
-        rows = deduplicate(rows, [*(source_column(view, k) for k in keys), stamp], stamp, created)
-    return rows.select(
-        **{_TIME: rows[stamp].cast(_UTC)},
-        **{f"{_KEY}{i}": rows[source_column(view, k)] for i, k in enumerate(keys)},
-        **{n: rows[source_column(view, n)] for n in names},
+    rows = table.select(
+        **{KEY: table[source_column(view, key)]},
+        **{new: table[column].cast(_UTC) for new, column in columns.items()},
+        **{n: table[source_column(view, n)] for n in names},
     )
-
-
-def _reached(rows: Any, view: FeatureView, entities: pd.DataFrame, stamp: str) -> Any:
-    """Those rows that a join of these entities can reach: of their keys, no later than the last of them, and of all
-    that is no later than the first of them the newest of each key.
-
-    The join sorts what it is given, whole rows and all; this only has to look at each once.
-    """
-    first, last = (ibis.literal(at).cast(_UTC) for at in (entities[stamp].min(), entities[stamp].max()))
-    keys = _join_keys(view)
-    wanted = ibis.memtable(entities[list(keys.values())].drop_duplicates())
-    of_them = rows.semi_join(wanted, [rows[f"{_KEY}{i}"] == wanted[c] for i, c in enumerate(keys.values())])
-    before = of_them.filter(of_them[_TIME] <= first)
-    by_key = [c for c in rows.columns if c.startswith(_KEY)]
-    others = [c for c in rows.columns if c not in by_key]
-    newest = before.group_by(by_key).agg(row=ibis.struct({c: before[c] for c in others}).argmax(before[_TIME]))
-    newest = newest.select(*by_key, **{c: newest["row"][c] for c in others})
-    during = of_them.filter((of_them[_TIME] > first) & (of_them[_TIME] <= last))
-    return during.select(rows.columns).union(newest.select(rows.columns))
-
-
-def _join(entities: Any, stamp: str, rows: Any, view: FeatureView) -> Any:
-    equal = [entities[column] == rows[f"{_KEY}{i}"] for i, column in enumerate(_join_keys(view).values())]
-    joined = entities.asof_join(rows, on=entities[stamp] >= rows[_TIME], predicates=equal)
-    joined = joined.drop(*(c for c in joined.columns if c.startswith(_KEY)))
-    if view.ttl and view.ttl > timedelta(0):
-        expired = joined[_TIME] + ibis.literal(view.ttl) < joined[stamp]
-        names = [c for c in rows.columns if c in joined.columns and c != _TIME]
-        joined = joined.mutate(**{n: expired.ifelse(ibis.null(joined[n].type()), joined[n]) for n in names})
-    return joined.drop(_TIME)
+    backend = ibis.get_backend(rows)
+    # Not `to_pyarrow_batches`, which in ibis 12 calls what DuckDB 2 no longer has.
+    backend.create_view(_VIEW, rows.filter(rows[KEY].notnull() & rows[TIME].notnull()), overwrite=True)
+    batches = backend.con.sql(f"from {_VIEW}").to_arrow_reader(_BATCH)
+    return FeatureRows(batches.schema, batches)

@@ -59,7 +59,8 @@ def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Pa
 
     Applies the repository's definitions first. Features are joined at a point in time: the newest feature row stamped
     at or before the event. A row stamped t must therefore describe the world before t. Joined are WINDOW interactions
-    at a time, in order of time, so that the memory it takes is that of the interactions' keys and of one window.
+    at a time, in order of time, so that the memory it takes is that of the keys and times of all rows, and of one
+    window. File sources are read once, into scratch files ($TMPDIR) as large as they are uncompressed.
 
     as_of: interactions after this instant are left out; None takes the newest interaction's time. A naive one is UTC.
     Raises InputError for missing or mistyped columns, empty interactions, one user or one item only, null keys, and a

@@ -114,18 +114,50 @@ def test_a_pulled_folder_reads_back_as_it_was(repo, tmp_path):
     assert Pulled.read(tmp_path) == written
 
 
+JOINED = ["customers:age", "activity:orders", "activity:recent", "products:colour", "stock:left"]
+
+
+def entities(count: int) -> pd.DataFrame:
+    """Random customers and products, unknown ones among them, before the first row, at and after the last."""
+    rng = np.random.default_rng(0)
+    minutes = rng.integers(-2, shop.EVENTS + 150, count)
+    columns = {"customer": rng.integers(0, 8, count), "sku": [f"p{n}" for n in rng.integers(0, 9, count)]}
+    stamps = pd.to_datetime([shop.at(int(m)) for m in minutes]).astype("datetime64[us, UTC]")
+    return pd.DataFrame({**columns, "event_timestamp": stamps, "asked": np.arange(count)})
+
+
 def test_the_asof_join_answers_as_feast_s_own(repo):
     features.apply(repo)
-    entities = pd.DataFrame({"customer": [1, 1, 4, 99], "sku": ["p1", "p7", "p0", "p99"]})
-    entities["event_timestamp"] = pd.to_datetime([shop.at(m) for m in (7, 30, 200, 10)]).astype("datetime64[us, UTC]")
-    names = ["customers:age", "activity:orders", "activity:recent", "products:colour", "stock:left"]
     answers = []
     with contextlib.chdir(repo), sources.ibis_session():
         for asof in (False, True):
-            found = open_store(repo, asof=asof).get_historical_features(entities.copy(), names).to_arrow()
-            answers.append(found.sort_by([("customer", "ascending"), ("event_timestamp", "ascending")]).to_pylist())
+            found = open_store(repo, asof=asof).get_historical_features(entities(300), JOINED).to_arrow()
+            answers.append(found.sort_by("asked").to_pylist())
     assert answers[0] == answers[1]
-    assert [r["orders"] for r in answers[1]] == [2, 6, 33, None]
+    for name in (ref.split(":")[1] for ref in JOINED):
+        missing = [row[name] is None for row in answers[1]]
+        assert any(missing) and not all(missing)
+
+
+def test_a_source_is_read_once_and_nothing_is_kept_of_what_was_asked(tmp_path):
+    repo = shop.write(tmp_path / "repo")
+    features.apply(repo)
+    with contextlib.chdir(repo), sources.ibis_session():
+        store = open_store(repo, asof=True)
+        first = store.get_historical_features(entities(300), JOINED).to_arrow()
+        for path in (repo / "data").glob("*.parquet"):
+            path.unlink()
+        kept = pa.total_allocated_bytes()
+        assert store.get_historical_features(entities(300), JOINED).to_arrow() == first
+        assert pa.total_allocated_bytes() == kept
+
+
+@pytest.mark.parametrize("window", [7, 50])
+def test_the_features_are_the_same_whatever_the_window(repo, tmp_path, pulled, monkeypatch, window):
+    monkeypatch.setattr(features, "WINDOW", window)
+    again = features.pull(repo, CONFIG, None, tmp_path)
+    assert len(list((tmp_path / "user").iterdir())) == -(-pulled.interactions.num_rows // window)
+    assert again == pulled
 
 
 def test_materialised_rows_include_those_stamped_just_after_the_last_event(repo, pulled):
