@@ -142,7 +142,7 @@ class _Supervisor:
         if not place.was_up or not (was_up or self._team.up()):
             raise WorkersError(f"worker {place.number} ended with {how} before it answered a request; its log says why")
         place.failures = 0 if now - place.began > STEADY else place.failures + 1
-        pause = min(LONGEST_PAUSE, 2.0 ** (place.failures - 1) - 1) if place.failures else 0.0
+        pause = pause_after(place.failures)
         place.due = now + pause
         self._metrics.restarted.inc()
         log.error("worker %d ended with %s; it is started again in %.0f s", place.number, how, pause)
@@ -159,6 +159,13 @@ class _Supervisor:
                 log.error("process %s did not end within %.0f s and is killed", process.pid, ENDING)
                 process.kill()
                 process.join()
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until a worker that ended soon so often in a row is started again: at once the first time."""
+    if failures == 0:
+        return 0.0
+    return min(LONGEST_PAUSE, 2.0 ** min(failures - 1, 10) - 1)  # however often: 2.0**1024 is no number
 
 
 def _how(status: int | None) -> str:
