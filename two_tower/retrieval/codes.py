@@ -22,28 +22,31 @@ Chunks = Callable[[], Iterator[tuple[slice, Array]]]  # rows, and those rows of 
 
 
 def item_tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array], Codes | None]:
-    """The items float [n, dim] as float32 [rows, dim], their offsets, and their codes where there are enough items.
+    """The items float [n, dim] as float32 [rows, dim], for euclidean their offsets, and codes where they are enough.
 
     One row or more of zeros is added, to whole blocks: the padding -1 of `exclude`, which counts from the end, hides no
     item.
     """
     count, dim = items.shape
     rows = count + WHOLE - count % WHOLE
-    table, offset = np.zeros((rows, dim), dtype=np.float32), np.zeros(rows, dtype=np.float32)
+    table = np.zeros((rows, dim), dtype=np.float32)
+    tables = {"items": table}
+    if similarity == "euclidean":
+        tables["offset"] = np.zeros(rows, dtype=np.float32)
     for part in _parts(count):
         chunk = items[part].astype(np.float32)
         if similarity == "cosine":
             chunk /= np.maximum(np.linalg.norm(chunk, axis=1, keepdims=True), 1e-30)
         table[part] = chunk
         if similarity == "euclidean":
-            offset[part] = -0.5 * np.sum(chunk * chunk, axis=1)
-    tables = {"items": table, "offset": offset}
+            tables["offset"][part] = -0.5 * np.sum(chunk * chunk, axis=1)
     if count < CODED_FROM:
         return tables, None
 
     def linear() -> Iterator[tuple[slice, Array]]:
         for part in _parts(count):
-            yield part, np.column_stack([table[part], offset[part]]) if similarity == "euclidean" else table[part]
+            offset = [tables["offset"][part]] if similarity == "euclidean" else []
+            yield part, np.column_stack([table[part], *offset])
 
     mean = (sum(chunk.sum(axis=0, dtype=np.float64) for _, chunk in linear()) / count).astype(np.float32)
     norm = max(np.linalg.norm(chunk, axis=1).max() for _, chunk in linear())
