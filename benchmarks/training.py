@@ -7,6 +7,8 @@ negative each, drawn for it alone (pointwise binary cross-entropy). The ratios a
 without a claim: pointwise with 256 negatives that all positives of a batch share; and epochs of the first mode with
 their rows in memory, and streamed from disk, 20 MB at a time. Then what one step of ours is made of, each part beside
 the least time that this machine's measured FLOP/s and memory traffic allow for it.
+
+With `--device cuda` both train on the GPU, and beside ours in float32 stand its towers in bfloat16, compiled, and both.
 """
 
 import contextlib
@@ -35,48 +37,56 @@ from two_tower.training.batches import Positives
 from two_tower.training.encoders import fit
 from two_tower.training.source import InMemory, Streamed
 from two_tower.training.towers import TwoTower
+from two_tower.training.train import choose_device
 from two_tower.training.trainer import Trainer
 
 BATCH, DIM, HIDDEN, WIDTH = 4096, 64, 128, 32
-SHARED = {"dim": DIM, "hidden": HIDDEN, "feature_dim": WIDTH, "dropout": 0.0, "temperature": 1.0, "device": "cpu"}
-MODES = {
-    "in-batch softmax": TrainConfig(batch_size=BATCH, **SHARED),
-    "pointwise": TrainConfig(
-        batch_size=BATCH // 2,
-        loss="pointwise",
-        negatives="own",
-        sampled_negatives=BATCH // 2,
-        popularity_exponent=0,
-        **SHARED,
-    ),
-    "pointwise, 256 shared": TrainConfig(
-        batch_size=BATCH // 2, loss="pointwise", negatives="uniform", sampled_negatives=256, **SHARED
-    ),
-}
+IN_BATCH, OWN = "in-batch softmax", "pointwise"
+PEERS = (IN_BATCH, OWN)
 MEGABYTES = 20  # of rows that streaming holds
-PEERS = ("in-batch softmax", "pointwise")
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--positives", type=int, default=200_000)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     described = machine()
     size, seconds = (12_000, 0.1) if given.quick else (given.positives, 20.0)
-    rows, claims = measure(size, seconds)
+    rows, claims = measure(size, seconds, choose_device(given.device))
     finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
 
 
-def measure(size: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def modes(device: torch.device) -> dict[str, TrainConfig]:
+    shared = TrainConfig(
+        dim=DIM, hidden=HIDDEN, feature_dim=WIDTH, dropout=0.0, temperature=1.0, device=device.type, batch_size=BATCH
+    )
+    half = replace(shared, batch_size=BATCH // 2, loss="pointwise")
+    found = {
+        IN_BATCH: shared,
+        OWN: replace(half, negatives="own", sampled_negatives=BATCH // 2, popularity_exponent=0),
+        "pointwise, 256 shared": replace(half, negatives="uniform", sampled_negatives=256),
+    }
+    if device.type == "cuda":
+        found |= {
+            f"{IN_BATCH}, bfloat16": replace(shared, precision="bfloat16"),
+            f"{IN_BATCH}, compiled": replace(shared, compile=True),
+            f"{IN_BATCH}, bfloat16, compiled": replace(shared, precision="bfloat16", compile=True),
+        }
+    return found
+
+
+def measure(size: int, seconds: float, device: torch.device) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """size: interactions. Every call that is timed is one step, short enough to find a machine at rest."""
     progress(f"{size:,} interactions")
     pulled = simulated(size)
     encoders = fit(pulled)
     trainers = {}
-    for mode, config in MODES.items():
+    configs = modes(device)
+    for mode, config in configs.items():
         network = TwoTower(encoders, config)
-        positives = Positives.of(pulled, encoders, network, config.shuffle_window, torch.device("cpu"))
-        trainers[mode] = Trainer(network, positives, config)
+        positives = Positives.of(pulled, encoders, network, config.shuffle_window, device)
+        trainers[mode] = Trainer(network.to(device), positives, config)
     runs: dict[str, Callable[[], object]] = {}
     for mode, trainer in trainers.items():
         runs[f"ours, {mode}"] = _ours(trainer)
@@ -97,20 +107,19 @@ def measure(size: int, seconds: float) -> tuple[list[dict[str, Any]], dict[str, 
     ]
     claims = {
         f"ratio_vs_torch_rechub_{short}": least[f"torch-rechub, {mode}"] / least[f"ours, {mode}"]
-        for short, mode in (("in_batch", "in-batch softmax"), ("bce", "pointwise"))
+        for short, mode in (("in_batch", IN_BATCH), ("bce", OWN))
     }
     progress("epochs, in memory and streamed")
-    rows += _epochs(pulled, seconds)
+    rows += _epochs(pulled, seconds, configs[IN_BATCH], device)
     progress("the parts of a step")
-    parts = _parts(trainers["in-batch softmax"], 3 if seconds < 1 else 40)
+    parts = _parts(trainers[IN_BATCH], 3 if seconds < 1 else 40)
     return rows + parts, claims | {
         "bound_share": sum(p["bound_ms"] for p in parts) / sum(p["ms_per_step"] for p in parts)
     }
 
 
-def _epochs(pulled: Pulled, seconds: float) -> list[dict[str, Any]]:
+def _epochs(pulled: Pulled, seconds: float, config: TrainConfig, device: torch.device) -> list[dict[str, Any]]:
     """Positives a second of whole epochs, and of what streaming does once, before the first."""
-    config, device = MODES["in-batch softmax"], torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         pulled.write(Path(folder) / "pulled")
         streamed = Streamed(Parts(Path(folder) / "pulled"), Path(folder) / "scratch", MEGABYTES)
@@ -119,7 +128,7 @@ def _epochs(pulled: Pulled, seconds: float) -> list[dict[str, Any]]:
         for name, data in (("rows streamed", streamed), ("rows in memory", InMemory(pulled))):
             network = TwoTower(encoders, config)
             source = data.positives(encoders, network, replace(config, stream_megabytes=MEGABYTES), device)
-            trainers[name] = Trainer(network, source, config)
+            trainers[name] = Trainer(network.to(device), source, config)
             if data is streamed:
                 prepared = time.perf_counter() - began
         taken = alternate({name: _epoch(trainer) for name, trainer in trainers.items()}, seconds, least=3)
@@ -139,8 +148,8 @@ def _epochs(pulled: Pulled, seconds: float) -> list[dict[str, Any]]:
 
 def _epoch(trainer: Trainer) -> Callable[[], object]:
     def run() -> None:
-        for rows in trainer.batches(1):
-            assert math.isfinite(float(trainer.advance(rows)))
+        losses = [trainer.advance(rows) for rows in trainer.batches(1)]
+        assert torch.stack(losses).isfinite().all()
 
     return run
 
@@ -171,16 +180,16 @@ def _theirs(positives: Positives, mode: str) -> Callable[[], object]:
         from torch_rechub.utils.data import MatchDataGenerator
     except ImportError:
         sys.exit("torch-rechub is not installed. Install the extra `bench`: pip install 'two-tower[bench]'.")
-    pointwise, random = mode == "pointwise", np.random.default_rng(0)
-    rows = torch.from_numpy(random.integers(0, len(positives), BATCH))
+    pointwise, random = mode == OWN, np.random.default_rng(0)
+    rows = torch.from_numpy(random.integers(0, len(positives), BATCH)).to(positives.device)
     if pointwise:
         rows = rows[: len(rows) // 2].repeat(2)
-    user, country, recent = (part.long().numpy() for part in positives.user_columns.take(rows))
-    item, category = (part.long().numpy() for part in positives.item_columns.take(rows))
+    user, country, recent = (part.long().cpu().numpy() for part in positives.user_columns.take(rows))
+    item, category = (part.long().cpu().numpy() for part in positives.item_columns.take(rows))
     label = np.ones(len(rows), dtype=np.float32)
     if pointwise:
-        drawn = torch.from_numpy(random.integers(0, len(positives), len(rows) // 2))
-        half = [part.long().numpy() for part in positives.item_columns.take(drawn)]
+        drawn = torch.from_numpy(random.integers(0, len(positives), len(rows) // 2)).to(positives.device)
+        half = [part.long().cpu().numpy() for part in positives.item_columns.take(drawn)]
         item[len(drawn) :], category[len(drawn) :], label[len(drawn) :] = half[0], half[1], 0
     users = [
         SparseFeature("user", USERS + 1, WIDTH),
@@ -191,7 +200,8 @@ def _theirs(positives: Positives, mode: str) -> Callable[[], object]:
     tower = {"dims": [HIDDEN, DIM], "activation": "relu", "dropout": 0.0}
     x = {"user": user, "country": country, "recent": recent, "item": item, "category": category}
     loader = MatchDataGenerator(x, label).generate_dataloader(x, x, batch_size=BATCH, num_workers=0)[0]
-    trainer = MatchTrainer(DSSM(users, items, tower, tower), mode=0, in_batch_neg=not pointwise)
+    device = positives.device.type
+    trainer = MatchTrainer(DSSM(users, items, tower, tower), mode=0, in_batch_neg=not pointwise, device=device)
 
     def run() -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
@@ -209,7 +219,7 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
     batches = _full(trainer)
     network.train()
     for number in range(rounds):
-        clock = _Clock(taken)
+        clock = _Clock(taken, positives.device)
         batch = positives.batch(batches[number % len(batches)])
         read = positives.user_columns.take(batch.rows)
         clock("gather")
@@ -243,7 +253,7 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
             "loss": 4 * users * items * 4,  # scores and their gradient, each written and read once
             "optimizer": 4 * weights * (7 + 3),  # weight, gradient and two moments, three of them written; the average
         }
-    speed, bandwidth = _flops(), _bandwidth()
+    speed, bandwidth = _flops(positives.device), _bandwidth(positives.device)
     progress(f"{speed / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s; {items} different items in the last batch")
     return [
         {
@@ -260,10 +270,13 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
 class _Clock:
     """Adds up the time of each part within a step."""
 
-    def __init__(self, taken: dict[str, list[float]]) -> None:
-        self.taken, self.sums, self.last = taken, dict[str, float](), time.perf_counter()
+    def __init__(self, taken: dict[str, list[float]], device: torch.device) -> None:
+        self.taken, self.sums, self.device = taken, dict[str, float](), device
+        _wait(device)
+        self.last = time.perf_counter()
 
     def __call__(self, part: str) -> None:
+        _wait(self.device)
         now = time.perf_counter()
         self.sums[part] = self.sums.get(part, 0.0) + now - self.last
         self.last = now
@@ -281,16 +294,33 @@ def _numbers(parts: list[Tensor]) -> int:
     return sum(part.numel() for part in parts)
 
 
-def _flops() -> float:
-    a = torch.randn(512, 512)
-    return 2 * 512**3 / min(alternate({"": lambda: a @ a}, 1.0, least=50)[""])
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-def _bandwidth() -> float:
+def _least(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call, waited for."""
+
+    def waited() -> None:
+        run()
+        _wait(device)
+
+    return min(alternate({"": waited}, 1.0, least=30)[""])
+
+
+def _flops(device: torch.device) -> float:
+    """Of a product in float32."""
+    side = 512 if device.type == "cpu" else 8192
+    a = torch.randn(side, side, device=device)
+    return 2 * side**3 / _least(lambda: a @ a, device)
+
+
+def _bandwidth(device: torch.device) -> float:
     """Bytes a second, read and written, of a copy that no cache holds."""
-    a = torch.randn(16_000_000)
+    a = torch.randn(16_000_000 if device.type == "cpu" else 512_000_000, device=device)
     b = torch.empty_like(a)
-    return 8 * len(a) / min(alternate({"": lambda: b.copy_(a)}, 1.0, least=30)[""])
+    return 8 * len(a) / _least(lambda: b.copy_(a), device)
 
 
 if __name__ == "__main__":

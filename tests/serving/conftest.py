@@ -12,6 +12,7 @@ from making import made
 from shelves import stocked
 
 from serving.web import create_app
+from tests.devices import DEVICES
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +32,20 @@ def release(releases, tmp_path):
     return made(releases, tmp_path / "parts")
 
 
+@pytest.fixture(params=DEVICES)
+def device(request):
+    return request.param
+
+
 @pytest.fixture
-def client(releases, release):
-    with TestClient(create_app(str(releases))) as client:
+def client(releases, release, device):
+    with TestClient(create_app(str(releases), device=device)) as client:
         yield client
 
 
 @pytest.fixture
-def with_store(releases, tmp_path, feast_repo):
+def with_store(releases, tmp_path, feast_repo, device):
     """A client of a service whose release names the feature store."""
     made(releases, tmp_path / "parts", feast_repo)
-    with TestClient(create_app(str(releases))) as client:
+    with TestClient(create_app(str(releases), device=device)) as client:
         yield client

@@ -5,8 +5,9 @@ import onnx
 import pytest
 from onnx import parser
 
+from tests.devices import CUDA, DEVICES
 from two_tower.errors import InputError
-from two_tower.runtime import open_session
+from two_tower.runtime import PROVIDERS, open_session
 
 TWICE = '<ir_version: 10, opset_import: ["" : 21]> twice (float[n] x) => (float[n] y) { y = Add(x, x) }'
 
@@ -17,13 +18,14 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "twice.onnx"
 
 
-def test_a_session_runs_on_the_cpu(model: Path):
-    session = open_session(model, threads=1)
-    assert session.get_providers() == ["CPUExecutionProvider"]
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_session_runs_where_it_was_asked_to(model: Path, device):
+    session = open_session(model, device, threads=1)
+    assert session.get_providers()[0] == PROVIDERS[device]
     assert session.run(None, {"x": np.array([1.5], dtype=np.float32)})[0].tolist() == [3]
 
 
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU to run on")
+@pytest.mark.skipif(CUDA, reason="this machine has a GPU to run on")
 def test_a_fall_back_to_the_cpu_is_refused(model: Path):
     with pytest.raises(InputError, match="'cuda', but ONNX Runtime offers CPUExecutionProvider only"):
         open_session(model, "cuda")

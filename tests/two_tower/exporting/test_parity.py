@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tests.devices import DEVICES
 from two_tower.exporting.parity import check
 
 
@@ -22,12 +23,13 @@ def tamper(path: Path, change) -> None:
     onnx.save(graph, path)
 
 
-def test_the_export_of_a_model_passes(model, exported, world):
-    verdict = check(model, exported, world)
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_export_of_a_model_passes(model, exported, world, device):
+    verdict = check(model, exported, world, device)
     assert verdict.passed, verdict.reasons
     assert verdict.gate == "parity"
     assert verdict.details["top_100_overlap"] == 1
-    assert max(verdict.details["max_difference"].values()) < 1e-5
+    assert max(verdict.details["max_difference"].values()) < 1e-5 and verdict.details["device"] == device
 
 
 @pytest.mark.parametrize("tower", ["user", "item"])

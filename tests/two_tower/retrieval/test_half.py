@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.devices import CUDA
 from two_tower.errors import InputError
 from two_tower.retrieval.half import NORM, PARTIAL, half_tables
 from two_tower.retrieval.index import Index, build
@@ -39,7 +40,7 @@ def test_no_score_is_further_off_than_the_bound_says(scale, spread, dim):
     assert bound.max() < 0.03 * np.linalg.norm(queries, axis=1).max() * np.linalg.norm(items, axis=1).max()
 
 
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU to run on")
+@pytest.mark.skipif(CUDA, reason="this machine has a GPU to run on")
 def test_an_index_for_cuda_is_not_opened_on_a_cpu(tmp_path: Path):
     build(np.eye(4, dtype=np.float32), "dot", "s", tmp_path / "index.onnx")
     with pytest.raises(InputError, match="'cuda', but ONNX Runtime offers CPUExecutionProvider only"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from worlds import checkerboard, every_encoding
 
+from tests.devices import DEVICES
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled, Split
 from two_tower.errors import InputError
@@ -15,7 +16,7 @@ from two_tower.training import model
 from two_tower.training.encoders import prepare_table
 from two_tower.training.train import DivergedError, choose_device, train
 
-SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15, "device": "cpu"}
+SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15}
 
 
 WAYS = [
@@ -40,15 +41,16 @@ MORE_WAYS = [
 ]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "way",
     [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in MORE_WAYS)],
     ids=lambda way: " ".join(map(str, way.values())),
 )
-def test_the_checkerboard_is_learned(tmp_path, way):
+def test_the_checkerboard_is_learned(tmp_path, way, device):
     """Every test event is among the first 20 untaken items: a user has at most 12 of the own parity left."""
     world = checkerboard()
-    train(world, TrainConfig(**{"epochs": 10, **SMALL, **way}), tmp_path)
+    train(world, TrainConfig(**{"epochs": 10, **SMALL, **way, "device": device}), tmp_path)
     trained = model.load(tmp_path)
     rows = world.rows(Split.TEST)
     catalogue = world.catalogue_at(world.bounds.as_of)
