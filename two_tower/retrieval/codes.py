@@ -14,7 +14,6 @@ from two_tower.retrieval.index_graph import Similarity
 CODED_FROM = 30_000  # items from which codes are faster than float32
 BYTE_LEVELS = 127
 CACHED_BYTES = 16 * 2**20  # codes that stay in a processor's cache are of 8 bits: fewer candidates, at no cost
-WHOLE = max(BLOCK.values())  # tables are padded to a multiple of it
 CLIPPING = (1.0, 0.9, 0.8, 0.7)  # shares of an item's largest component that are tried as the largest code
 CHUNK = 65_536  # items coded at a time
 
@@ -28,7 +27,7 @@ def item_tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array],
     item.
     """
     count, dim = items.shape
-    rows = count + WHOLE - count % WHOLE
+    rows = count + BLOCK - count % BLOCK
     table = np.zeros((rows, dim), dtype=np.float32)
     tables = {"items": table}
     if similarity == "euclidean":
@@ -103,8 +102,8 @@ def _narrow(centred: Chunks, count: int, rows: int, dim: int) -> tuple[dict[str,
         "narrow_codes": packed,
         "narrow_scales": scales,
         "narrow_norm": np.asarray(norm),
-        "item_error": error[None],
-        "block_error": error.reshape(-1, BLOCK["one"]).max(axis=1)[None],
+        "item_error": error.reshape(1, -1, BLOCK),
+        "block_error": error.reshape(-1, BLOCK).max(axis=1)[None],
     }
     return tables, codes
 

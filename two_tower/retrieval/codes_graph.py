@@ -23,8 +23,7 @@ class Scoring(NamedTuple):
     floats: str
 
 
-# Neighbouring scores of which the largest stands for all in the first selection: more where they are fewer bytes.
-BLOCK = {"one": 32, "many": 16}
+BLOCK = 32  # neighbouring scores of which the largest stands for all in the first selection
 FEW_EXCLUDED = 128  # up to so many excluded rows are fetched and dropped; more are hidden before the selection
 
 _SCAN = """single = Equal(batch, one)
@@ -134,7 +133,6 @@ _ONE = """{p}_fetched = Min({p}_wanted, table_rows)
               {p}_block_flags = Squeeze({p}_block_high, zero)
               {p}_high = Compress <axis = 1> (block_places, {p}_block_flags)
               {members}
-              {p}_high_error = GatherElements <axis = 1> (item_error, {p}_high_rows)
               {p}_high_slack = Mul(linear_norm, {p}_high_error)
               {p}_high_most = Add({p}_high_scores, {p}_high_slack)
               {p}_near = GreaterOrEqual({p}_high_most, {p}_least)
@@ -269,19 +267,21 @@ _HALF = """linear_norm = ReduceL2(linear_query, last)
 
 # The `fetched` best of coarse scores [batch, rows] in two steps: the blocks with the largest maxima, then the best
 # within them. None of the n best lies outside the n best blocks.
-_CHOICE = """{p}_blocks = Reshape({source}, {size}_block_shape)
+_CHOICE = """{p}_blocks = Reshape({source}, block_shape)
               {p}_maxima = ReduceMax <keepdims = 0> ({p}_blocks, last)
-              {p}_block_fetched = Min({p}_fetched, {size}_block_count)
+              {p}_block_fetched = Min({p}_fetched, block_count)
               {p}_block_top, {p}_block_places = TopK <sorted = 0> ({p}_maxima, {p}_block_fetched)
               {members}
               {p}_top, {p}_member_places = TopK <sorted = 0> ({p}_member_scores, {p}_fetched)
               {found} = GatherElements <axis = 1> ({p}_member_rows, {p}_member_places)"""
-# The rows of blocks [batch, b] and their coarse scores, both [batch, b * block].
-_MEMBERS = """{p}_starts = Mul({blocks}, {size}_block)
-              {p}_column = Unsqueeze({p}_starts, last)
-              {p}_all = Add({p}_column, {size}_lanes)
-              {p}_rows = Reshape({p}_all, flat_shape)
-              {p}_scores = GatherElements <axis = 1> ({source}, {p}_rows)"""
+# The rows of blocks [batch, b], [batch, b * block].
+_MEMBERS = """{p}_column = Unsqueeze({blocks}, last)
+              {p}_starts = Mul({p}_column, block)
+              {p}_all = Add({p}_starts, lanes)
+              {p}_rows = Reshape({p}_all, flat_shape)"""
+# What a table by block, [batch, blocks, block], holds of these, [batch, b * block]: copied a block at a time.
+_OF_MEMBERS = """{p}_{what}_blocks = GatherND <batch_dims = 1> ({table}, {p}_column)
+              {p}_{what} = Reshape({p}_{what}_blocks, flat_shape)"""
 _EXCLUDED = """{p}_ahead = Unsqueeze({p}_rows, last)
               {p}_excluded = Unsqueeze(hidden_rows, one)
               {p}_same = Equal({p}_ahead, {p}_excluded)
@@ -298,8 +298,8 @@ def scan_text(rows: int, codes: Codes, scoring: Scoring) -> str:
         **codes._asdict(), rows=rows, hide=_one("hide", "hide_coarse", scoring), show=_one("show", "coarse", scoring)
     )
     bytes_ = _BYTES.format(
-        hide=_choice("many", "hide", "hide_coarse", "hide_rows"),
-        show=_choice("many", "show", "coarse", "show_rows"),
+        hide=_choice("hide", "hide_coarse", "hide_rows"),
+        show=_choice("show", "coarse", "show_rows"),
         excluded=_EXCLUDED.format(p="show"),
         proof=_proof("bytes", scoring),
     )
@@ -308,7 +308,7 @@ def scan_text(rows: int, codes: Codes, scoring: Scoring) -> str:
 
 def half_text(scoring: Scoring) -> str:
     """The scan of float16 items, of whatever number of queries: takes and gives what `scan_text` does."""
-    choice = _choice("many", "half", "half_coarse", "coarse_rows")
+    choice = _choice("half", "half_coarse", "coarse_rows")
     return _HALF.format(choice=choice, proof=_proof("codes", scoring), mend=_MEND.format(floats=scoring.floats))
 
 
@@ -327,15 +327,21 @@ def _one(prefix: str, source: str, scoring: Scoring) -> str:
     best = _BEST if hide else _BEST_NOT_EXCLUDED
     return _ONE.format(
         p=prefix,
-        choice=_choice("one", prefix, source, found),
+        choice=_choice(prefix, source, found),
         first=scoring.exact(f"{prefix}_first", found) + "\n" + hidden,
         kth_linear=scoring.kth_linear,
-        members=_MEMBERS.format(p=f"{prefix}_high", blocks=f"{prefix}_high", source=source, size="one"),
+        members=_members(f"{prefix}_high", f"{prefix}_high", scores=f"{prefix}_blocks", error="item_error"),
         near=scoring.exact(f"{prefix}_near", f"{prefix}_near_rows"),
         best=best.format(p=prefix, excluded=_EXCLUDED.format(p="near")),
     )
 
 
-def _choice(size: str, prefix: str, source: str, found: str) -> str:
-    members = _MEMBERS.format(p=f"{prefix}_member", blocks=f"{prefix}_block_places", source=source, size=size)
-    return _CHOICE.format(p=prefix, source=source, members=members, found=found, size=size)
+def _choice(prefix: str, source: str, found: str) -> str:
+    members = _members(f"{prefix}_member", f"{prefix}_block_places", scores=f"{prefix}_blocks")
+    return _CHOICE.format(p=prefix, source=source, members=members, found=found)
+
+
+def _members(prefix: str, blocks: str, **tables: str) -> str:
+    """The rows of blocks, and of each table by block what it holds of them, as `<prefix>_<name>`."""
+    rows = _MEMBERS.format(p=prefix, blocks=blocks)
+    return "\n".join([rows, *(_OF_MEMBERS.format(p=prefix, what=n, table=t) for n, t in tables.items())])

@@ -114,6 +114,8 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "few_near": rows // 8,
         "few_excluded": FEW_EXCLUDED,
         "last": -1,
+        "block": BLOCK,
+        "block_count": rows // BLOCK,
     }
     floats = {
         "minus_infinity": -np.inf,
@@ -124,8 +126,6 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "query_levels": QUERY_LEVELS,
         "float_slack": (dim + 1) * np.finfo(np.float32).eps,  # of sums of so many products
     }
-    for size, block in BLOCK.items():
-        integers |= {f"{size}_block": block, f"{size}_block_count": rows // block}
     width, group = (coded.width, coded.group) if coded else (dim, dim)
     linear_dim = dim + (similarity == "euclidean")
     return {
@@ -140,10 +140,10 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "query_pads": np.array([0, 0, 0, width - linear_dim]),
         "group_shape": np.array([-1, width // group, group]),
         "code_shape": np.array([-1, width]),
-        "block_places": np.arange(rows // BLOCK["one"]).reshape(1, -1),
+        "block_places": np.arange(rows // BLOCK).reshape(1, -1),
         "flat_shape": np.array([0, -1]),
-        **{f"{size}_block_shape": np.array([-1, rows // block, block]) for size, block in BLOCK.items()},
-        **{f"{size}_lanes": np.arange(block).reshape(1, 1, block) for size, block in BLOCK.items()},
+        "block_shape": np.array([-1, rows // BLOCK, BLOCK]),
+        "lanes": np.arange(BLOCK).reshape(1, 1, BLOCK),
         "exclude": np.empty((1, 0), dtype=np.int64),  # what an input is that is left out
         "allowed": np.empty((1, 0), dtype=bool),
         "listed": np.empty(0, dtype=np.int64),
