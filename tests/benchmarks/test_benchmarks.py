@@ -53,7 +53,7 @@ def test_workers(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
 def test_soak(tmp_path: Path):
-    claims = run("soak", tmp_path / "out.json")
+    claims = run("soak", tmp_path / "out.json", "--items", "40000")
     assert claims["requests"] > 50 and claims["store_fallbacks"] > 0
     assert [claims[name] for name in ("failed", "mixed", "wrong")] == [0, 0, 0]
     plan = soak.QUICK
