@@ -96,8 +96,7 @@ _NARROW = """padded_query = Pad(linear_query, query_pads)
           difference_norm = ReduceL2(difference, last)
           from_query = Mul(difference_norm, narrow_norm)
           slack = Sum(mean_score, from_query, from_floats)
-          two_k = Mul(k, two)
-          hide_wanted = Add(two_k, sixty_four)
+          hide_wanted = Add(k, four)
           show_wanted = Add(hide_wanted, spare)
           narrow_rows, narrow_scores, narrow_unproven = If (masked) <
             then_branch = hide () =>

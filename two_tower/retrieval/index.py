@@ -109,7 +109,6 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "one": 1,
         "four": 4,
         "sixty_four": 64,
-        "two": 2,
         "many_extra": max(128, rows // MANY_EXTRA),
         "few_near": rows // 8,
         "few_excluded": FEW_EXCLUDED,
