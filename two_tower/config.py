@@ -81,7 +81,7 @@ class TrainConfig(Section):
     sparse_rows: embedding tables of at least so many rows are updated only where a batch touches them.
     stream: whether the training rows of a pull that is given as a folder stay on disk, and are trained in shards: auto
         decides by the memory at hand, and says so. stream_megabytes: what of them memory holds at a time.
-    compile: whether torch.compile builds the towers' code before the first steps; it needs a compiler.
+    compile: whether torch.compile builds the code of towers and loss before the first steps; it needs a compiler.
     precision: of the towers' products in training; weights, losses and the optimiser stay float32.
     checkpoints: folder, or address in object storage, from which a run that was broken off goes on; `two-tower run` has
         one of its own, and on a cluster none are kept where it is empty. checkpoint_seconds: least time between two

@@ -39,6 +39,7 @@ def open_session(
         options.intra_op_num_threads = threads
     if device == "cuda":
         ort.preload_dlls()  # finds the CUDA libraries that pip installed
+        ort.set_default_logger_severity(3)  # its CUDA kernels warn past the session's own options
     if made:
         values = [ort.OrtValue.ortvalue_from_numpy(table) for table in made.tables.values()]
         options.add_external_initializers(list(made.tables), values)

@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 
 from serving import edge
 from serving.web import create_app
+from two_tower.runtime import PROVIDERS
 
 
 def ids(response):
@@ -140,9 +141,9 @@ def test_errors_of_routing_have_the_same_shape(client, method, path, status, cod
     assert set(answer.json()["error"]) == {"code", "message", "hint"}
 
 
-def test_health_and_models(client, release):
+def test_health_and_models(client, release, device):
     assert client.get("/v2/health/live").json() == {"live": True}
-    ready = {"ready": True, "release": release, "provider": "CPUExecutionProvider"}
+    ready = {"ready": True, "release": release, "provider": PROVIDERS[device]}
     assert client.get("/v2/health/ready").json() == ready
     for name in client.get("/v2/models").json()["models"]:
         assert client.get(f"/v2/models/{name}/ready").json() == {"name": name, "ready": True}

@@ -13,12 +13,11 @@ scaled to norms of at most NORM, so that no sum overflows (65504). It adds up, e
   those. They are taken to be of 16 products at least, as many as one instruction of a tensor core sums. Each rounding
   counts twice, which covers the sums in float32. Sums in float16 (ORT_CUDA_GEMM_OPTIONS=1) are not covered.
 
-Not run on a GPU. Read in ONNX Runtime's table of kernels (docs/OperatorKernels.md) and its sources: all operators of
-this graph have a CUDA kernel for the types used here, Gemm, TopK, ReduceMax, Where, ScatterElements and GatherElements
-in float16 too, so that only shapes and conditions are computed on the CPU. The graph of `index.onnx` takes products of
-uint8 with int8, and maxima of uint8, which have none. TopK on CUDA fills up with the least finite number, below which
--inf would lie: what is hidden has a larger one here. TensorFloat-32, on by default, is off (`two_tower.runtime`), for
-it would round what is called float32 here.
+All operators of this graph have a CUDA kernel for the types used here, so that only shapes and conditions are computed
+on the CPU; the graph of `index.onnx` takes products of uint8 with int8, and maxima of uint8, which have none. TopK on
+CUDA takes several times as long for all scores as for the blocks' maxima. It fills up with the least finite number,
+below which -inf would lie: what is hidden has a larger one here. TensorFloat-32, on by default, is off
+(`two_tower.runtime`), for it would round what is called float32 here.
 """
 
 import numpy as np

@@ -22,7 +22,8 @@ index (float[batch, {dim}] embedding, int64[1] k, int64[excluders, excluded] exc
   padding_shape = Concat <axis = 0> (batch, padding)
   padding_hidden = Expand(padding_rows, padding_shape)
   hidden_rows = Concat <axis = 1> (excluded_rows, padding_hidden)
-  four_k = Mul(k, four)
+  {asked}
+  four_k = Mul(k_asked, four)
   wanted = Add(four_k, sixty_four)
   flags_given = Size(allowed)
   filtered = Cast <to = 9> (flags_given)
@@ -54,6 +55,11 @@ index (float[batch, {dim}] embedding, int64[1] k, int64[excluders, excluded] exc
   >
 }}
 """
+
+_ASKED = "k_asked = Identity(k)"
+# What follows from a shape is computed on the host, where TopK on CUDA wants it; what follows from an input is not.
+_ASKED_ON_CUDA = """k_zeros = ConstantOfShape(k)
+  k_asked = Shape(k_zeros)"""
 
 # The rows listed, in float32.
 _LIST = """list_vectors = Gather(items, listed)
@@ -171,7 +177,8 @@ def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | Li
         scan = scan_text(rows, coded, scoring)
     else:
         scan = half_text(scoring) if coded else _PLAIN_SCAN.format(floats=floats)
-    return _GRAPH.format(dim=dim, query=_QUERY[similarity], list=listed, scan=scan)
+    asked = _ASKED_ON_CUDA if coded == "half" else _ASKED
+    return _GRAPH.format(dim=dim, asked=asked, query=_QUERY[similarity], list=listed, scan=scan)
 
 
 def _fine(similarity: Similarity, packed: bool) -> str:

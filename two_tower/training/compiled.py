@@ -20,7 +20,6 @@ def embedder(tower: Tower, config: TrainConfig, device: torch.device) -> Embed:
 
     Raises InputError where the device's code cannot be built, and for sparse tables, whose gradients torch 2.13 cannot
     compile. Nothing falls back: what cannot be compiled, or would be compiled over and over, raises as torch says it.
-    On a CUDA device this is not tested.
     """
     if not config.compile:
         return tower.embed

@@ -98,7 +98,9 @@ class History(Bag):
         known = ids != 0
         count = known.long()
         newer = count.sum(dim=1, keepdim=True) - count.cumsum(dim=1)  # known elements after each
-        return known.float() * self.recency.exp()[newer.clamp(max=len(self.recency) - 1)]
+        place = newer.clamp(max=len(self.recency) - 1).flatten()
+        # Indexed as a matrix, the few weights would get their many gradients one after another on a GPU.
+        return known.float() * self.recency.exp().index_select(0, place).view(ids.shape)
 
 
 class Attention(History):

@@ -36,6 +36,7 @@ class Trainer:
         self.negatives = Negatives(source, config, self.random, ranks)
         self.chance = _chance(source.device)
         self.embed = {tower: embedder(tower, config, source.device) for tower in (network.user, network.item)}
+        self.loss = torch.compile(joint_loss, dynamic=True, fullgraph=True) if config.compile else joint_loss
         self.step = 0  # made so far
 
     def batches(self, epoch: int, done: int = 0) -> Iterator[Tensor]:
@@ -64,7 +65,7 @@ class Trainer:
         weight = batch.weight[own]
         users = (ranks.joined(user, len(batch)), batch.takers(own)) if self.config.loss == "info_nce" else None
         given = (found.target, found.log_weight, found.mask, weight)
-        loss = joint_loss(user, every, *given, self.config, found.own, users)
+        loss = self.loss(user, every, *given, self.config, found.own, users)
         loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
         ranks.sum_gradients(self.dense, self.sparse)
