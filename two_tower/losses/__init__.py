@@ -1,6 +1,7 @@
 """Joint losses of both towers: pure functions of a batch's embeddings, a file each."""
 
 from torch import Tensor
+from torch.nn import functional
 
 from two_tower.config import TrainConfig
 from two_tower.errors import unknown
@@ -30,7 +31,7 @@ def joint_loss(
 ) -> Tensor:
     """The loss that the configuration names, under the similarity that it names.
 
-    user: [batch, dim]; item: [items, dim], of which the last `negatives` are negatives.
+    user: [batch, dim]; item: [items, dim], of which the last `negatives` are negatives. Under the cosine of any length.
     target: [batch], the item that is each user's positive.
     log_weight: [negatives], the logarithm of how many items of the catalogue each stands for. Margin losses ask for
         random unrelated pairs, while popular items are drawn more often: so weighed, every item counts alike.
@@ -39,13 +40,16 @@ def joint_loss(
     users: embeddings of the users that items are told from, [users, dim], and whether each took the item of each
         positive, [batch, users]; for info_nce where they are more than `user`, or where `mask` does not tell it.
     """
+    name: str = config.similarity
+    if name == "cosine":  # of length one they have their products as cosines, here once for all
+        user, item, name = functional.normalize(user, dim=1), functional.normalize(item, dim=1), "dot"
     taken = item.index_select(0, target)
-    positive = paired(user, taken, config.similarity)
+    positive = paired(user, taken, name)
     if own is None:
-        scores = similarity(user, item[len(item) - len(log_weight) :], config.similarity)
+        scores = similarity(user, item[len(item) - len(log_weight) :], name)
     else:
         negatives = item.index_select(0, own.T.flatten())  # by negative, then user
-        scores = paired(user.repeat(own.shape[1], 1), negatives, config.similarity).view(own.T.shape).T
+        scores = paired(user.repeat(own.shape[1], 1), negatives, name).view(own.T.shape).T
     given = (log_weight, mask, weight)
     if config.loss in OF_SCORES:
         return OF_SCORES[config.loss](scores, positive, *given, config.temperature)

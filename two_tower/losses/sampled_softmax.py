@@ -24,7 +24,8 @@ def sampled_softmax(
     2019, correct the positive's logit too, which overrates popular items; that it must stay as it is, is shown by
     Khrylchenko et al., "Correcting the LogQ Correction", RecSys 2025.
     """
-    negatives = torch.add(log_weight, scores, alpha=1 / temperature).masked_fill_(mask, float("-inf"))
+    # In one pass. Inductor of torch 2.13 would make an add with alpha one of a product (addmm), and forget alpha.
+    negatives = torch.addcdiv(log_weight, scores, scores.new_full((), temperature)).masked_fill_(mask, float("-inf"))
     logits = torch.cat([positive.unsqueeze(1) / temperature, negatives], dim=1)
     first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
     return weighted_mean(functional.cross_entropy(logits, first, reduction="none"), weight)

@@ -44,13 +44,15 @@ class Batch:
 
     def mask(self, item: Tensor, own: slice) -> Tensor:
         """Where candidates, [candidates] different codes, are no negatives: bool [own rows, candidates]."""
-        column = torch.full((self.items,), -1, dtype=torch.int32, device=item.device)
-        column[item] = torch.arange(len(item), dtype=torch.int32, device=item.device)
-        at = column[self.pair_item]
-        there = (at >= 0) & (self.pair_row >= own.start) & (self.pair_row < own.stop)
-        mask = torch.zeros(own.stop - own.start, len(item), dtype=torch.bool, device=item.device)
-        mask[self.pair_row[there] - own.start, at[there]] = True
-        return mask
+        rows, columns = own.stop - own.start, len(item)
+        column = torch.full((self.items,), columns, device=item.device)
+        column[item] = torch.arange(columns, device=item.device)
+        row, at = self.pair_row - own.start, column[self.pair_item]
+        elsewhere = (row < 0) | (row >= rows) | (at == columns)
+        # Pairs from elsewhere write to a spare place: to leave them out, the host would wait for a GPU to count them.
+        place = (row * columns + at).masked_fill_(elsewhere, rows * columns)
+        mask = torch.zeros(rows * columns + 1, dtype=torch.bool, device=item.device).index_fill_(0, place, True)
+        return mask[:-1].view(rows, columns)
 
     def takers(self, own: slice) -> Tensor:
         """Whether a user of the batch (columns) took the item of each positive of `own` (rows): bool [own, batch]."""
@@ -179,7 +181,7 @@ class Positives:
         return [batches[number] for number in torch.randperm(len(batches), generator=random).tolist()]
 
     def batch(self, rows: Tensor) -> Batch:
-        rows = rows.to(self.weight.device)
+        rows = rows.to(self.weight.device, non_blocking=True)
         item = self.item[rows + self.before]
         before, place = expand(self.begin[rows], self.length[rows])
         together, other = _of_one_user(self.user[rows])

@@ -1,4 +1,4 @@
-"""Towers compiled by torch.compile, or a word on why they cannot be."""
+"""Towers and losses compiled by torch.compile, or a word on why they cannot be."""
 
 import importlib.util
 import os
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
+from two_tower.losses import joint_loss
 from two_tower.training.towers import Tower
 
 Embed = Callable[[list[Tensor]], Tensor]
+Loss = Callable[..., Tensor]
 
 
 def embedder(tower: Tower, config: TrainConfig, device: torch.device) -> Embed:
@@ -35,7 +37,19 @@ def embedder(tower: Tower, config: TrainConfig, device: torch.device) -> Embed:
         raise InputError(
             f"compile=true builds code for {device.type}, which needs {missing}. Install it, or give compile=false."
         )
-    compiled: Embed = torch.compile(tower.embed, dynamic=True, fullgraph=True)
+    return _compiled(tower.embed)
+
+
+def loss_function(config: TrainConfig) -> Loss:
+    """`joint_loss`, compiled where `config.compile` asks for it, as the towers are."""
+    return _compiled(joint_loss) if config.compile else joint_loss
+
+
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """In one graph. A search trains many times in one process: what one training compiles counts for it alone."""
+    compiled: Callable[..., Tensor] = torch.compile(  # type: ignore[call-overload]  # whose stubs lack the last one
+        function, dynamic=True, fullgraph=True, isolate_recompiles=True
+    )
     return compiled
 
 

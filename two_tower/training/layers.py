@@ -96,11 +96,11 @@ class History(Bag):
 
     def weights(self, ids: Tensor) -> Tensor:
         known = ids != 0
-        count = known.long()
-        newer = count.sum(dim=1, keepdim=True) - count.cumsum(dim=1)  # known elements after each
-        place = newer.clamp(max=len(self.recency) - 1).flatten()
-        # Indexed as a matrix, the few weights would get their many gradients one after another on a GPU.
-        return known.float() * self.recency.exp().index_select(0, place).view(ids.shape)
+        count = known.long().cumsum(dim=1)
+        newer = count[:, -1:] - count  # known elements after each
+        # Each list has the few weights as its own row: in one for all, their many gradients would queue up on a GPU.
+        weights = self.recency.exp().expand(len(ids), -1)
+        return known.float() * weights.gather(1, newer.clamp(max=len(self.recency) - 1))
 
 
 class Attention(History):

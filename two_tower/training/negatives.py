@@ -83,22 +83,22 @@ class Negatives:
         if self.config.negatives == "own":
             return self._own(batch, own)
         drawn = self._drawn(batch, user.detach(), own)
-        item, place = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True)
-        others = torch.bincount(place[len(batch) :], minlength=len(item))
+        item, place, count = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True, return_counts=True)
+        elsewhere = place[len(batch) :]
+        others = torch.zeros_like(item).scatter_add_(0, elsewhere, torch.ones_like(elsewhere))
         if self.config.negatives in ("uniform", "popularity"):  # the items of the batch that were not drawn come first
             order = (others > 0).int().argsort(stable=True)
             item, others, place = item[order], others[order], order.argsort()[place]
         target = place[: len(batch)]
         rows = self._rows(batch, item, target)
         draws, q = len(batch) - 1, self.positives.log_q[rows].exp()
-        count = torch.bincount(target, minlength=len(item))
         match self.config.negatives:
             case "uniform" | "popularity":
                 weight = (others / (len(drawn) * self.share[item]))[others > 0]
             case "mixed":
-                weight = (count + others) / (draws * q + len(drawn) * self.share[item])
+                weight = count / (draws * q + len(drawn) * self.share[item])
             case "hard":
-                weight = count / (draws * q) + others.clamp(max=1)
+                weight = (count - others) / (draws * q) + others.clamp(max=1)
             case _:
                 weight = count / (draws * q)
         mask = batch.mask(item[len(item) - len(weight) :], own)
@@ -118,7 +118,7 @@ class Negatives:
     def _draws(self, *shape: int) -> Tensor:
         """Codes of items by their shares."""
         uniform = torch.rand(shape, generator=self.random, dtype=torch.float64)
-        drawn = torch.searchsorted(self.cumulated, uniform.to(self.cumulated.device), right=True)
+        drawn = torch.searchsorted(self.cumulated, uniform.to(self.cumulated.device, non_blocking=True), right=True)
         return drawn.clamp(max=len(self.cumulated) - 1)
 
     def _own(self, batch: Batch, own: slice) -> Candidates:
@@ -148,6 +148,8 @@ class Negatives:
         """The earliest positive in the batch of each item; for an item from elsewhere, its last one before them."""
         beyond, own = len(self.positives.item), batch.rows + self.positives.before
         rows = torch.full_like(item, beyond).scatter_reduce(0, target, own, "amin")
+        if self.config.negatives in ("in_batch", "queue"):  # none is from elsewhere
+            return rows
         return torch.where(rows < beyond, rows, self.positives.by_item.last(item, own.min()))
 
     def _with_queue(self, batch: Batch, found: Candidates, own: slice) -> Candidates:

@@ -27,6 +27,8 @@ class Ranks:
 
     def padded(self, rows: Tensor) -> Tensor:
         """The part that is this rank's of rows that all ranks are to embed, as long as any other rank's."""
+        if self.size == 1:
+            return rows
         each = -(-len(rows) // self.size)
         return torch.cat([rows, rows[-1:].expand(each * self.size - len(rows))])[
             each * self.rank : each * (self.rank + 1)

@@ -31,19 +31,19 @@ class Tower(nn.Module):
 
         Returns embeddings, [batch, dim] float32, of length one where the similarity is the cosine.
         """
-        return self.embed(self.read(inputs))
+        embedding = self.embed(self.read(inputs))
+        return functional.normalize(embedding, dim=1) if self.normalise else embedding
 
     def read(self, inputs: dict[str, Tensor]) -> list[Tensor]:
         """What each layer reads from the inputs; nothing learned is in it."""
         return [part.read(inputs) for part in self.layers]  # type: ignore[operator]
 
     def embed(self, read: list[Tensor]) -> Tensor:
-        """Embeddings from what `read` gave, [batch, dim] float32."""
+        """Embeddings from what `read` gave, [batch, dim] float32, not yet brought to length one."""
         pairs = zip(self.layers, read, strict=True)
         parts = torch.cat([part.embed(one) for part, one in pairs], dim=1)  # type: ignore[operator]
         hidden = self.dropout(functional.gelu(self.hidden(parts)))
-        embedding = self.output(hidden) + self.shortcut(parts)
-        return functional.normalize(embedding, dim=1) if self.normalise else embedding
+        return self.output(hidden) + self.shortcut(parts)
 
 
 class TwoTower(nn.Module):

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from two_tower.config import TrainConfig
-from two_tower.losses import joint_loss
 from two_tower.training.batches import Positives, Source
 from two_tower.training.columns import Columns
-from two_tower.training.compiled import embedder
+from two_tower.training.compiled import embedder, loss_function
 from two_tower.training.negatives import Negatives
 from two_tower.training.optimiser import Average, Optimiser, split
 from two_tower.training.ranks import Ranks
@@ -36,7 +35,7 @@ class Trainer:
         self.negatives = Negatives(source, config, self.random, ranks)
         self.chance = _chance(source.device)
         self.embed = {tower: embedder(tower, config, source.device) for tower in (network.user, network.item)}
-        self.loss = torch.compile(joint_loss, dynamic=True, fullgraph=True) if config.compile else joint_loss
+        self.loss = loss_function(config)
         self.step = 0  # made so far
 
     def batches(self, epoch: int, done: int = 0) -> Iterator[Tensor]:
@@ -66,7 +65,8 @@ class Trainer:
         users = (ranks.joined(user, len(batch)), batch.takers(own)) if self.config.loss == "info_nce" else None
         given = (found.target, found.log_weight, found.mask, weight)
         loss = self.loss(user, every, *given, self.config, found.own, users)
-        loss = loss * (weight.sum() / batch.weight.sum())
+        if ranks.size > 1:
+            loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
         ranks.sum_gradients(self.dense, self.sparse)
         self.step += 1

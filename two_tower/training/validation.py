@@ -110,10 +110,27 @@ class Validation:
 
     def _ranks(self, network: TwoTower, items: Tensor, name: str, part: slice) -> Array:
         users = network.user({k: v[part] for k, v in self.user.items()})
-        scores = similarity(users, items, name).cpu().numpy()
         first, last = np.searchsorted(self.event, (part.start, part.stop))
-        scores[self.event[first:last] - part.start, self.seen[first:last]] = -np.inf
-        return metrics.ranks(scores, self.target[part])
+        event, seen, target = (
+            torch.tensor(values, device=items.device)
+            for values in (self.event[first:last] - part.start, self.seen[first:last], self.target[part])
+        )
+        scores = similarity(users, items, name)
+        scores[event, seen] = -torch.inf
+        return ranks(scores, target)
+
+
+def ranks(scores: Tensor, target: Tensor) -> Array:
+    """What `metrics.ranks` gives, counted on the device where the scores are; they are overwritten.
+
+    scores: [events, items] float32, or minus infinity. target: int64 [events]. Returns float64 [events].
+    """
+    own = scores.gather(1, target.clamp(min=0).unsqueeze(1))
+    assert not own.isnan().any(), "a score is a number"
+    # Those above less those below: with the ties they add up to all others, and so tell the place in one sum.
+    lead = scores.sub_(own).sign_().sum(dim=1).double()
+    there = (target >= 0) & (own.squeeze(1) > -torch.inf)
+    return torch.where(there, (lead + scores.shape[1] - 1) / 2, torch.inf).cpu().numpy()
 
 
 def _blocks(events: int, items: int) -> list[slice]:

@@ -253,6 +253,17 @@ def test_pointwise_of_own_negatives_is_the_binary_cross_entropy_of_each_pair(nam
     assert item.grad[4].abs().sum() > 0 and torch.isfinite(user.grad).all()
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_under_the_cosine_lengths_do_not_matter(loss):
+    user, item, config = random(4, 3), random(5, 3, seed=1), TrainConfig(loss=loss, similarity="cosine")
+    users = (user, MASK[:, :4]) if loss == "info_nce" else None
+    long = (users[0] * 7, users[1]) if users else None
+    length = torch.tensor([[0.2], [3.0], [50.0], [1.0], [9.0]], dtype=torch.float64)
+    expected = joint_loss(user, item, *GIVEN, config, None, users)
+    found = joint_loss(user * length[:4], item * length, *GIVEN, config, None, long)
+    assert found.item() == pytest.approx(expected.item()) and expected > 0.01
+
+
 def test_own_negatives_are_for_losses_that_judge_them_one_by_one():
     with pytest.raises(InputError, match=r"loss='sampled_softmax'.*pointwise or bpr, where negatives=own"):
         TrainConfig(negatives="own")

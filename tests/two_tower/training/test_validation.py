@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from worlds import checkerboard
 
 from two_tower.data.pulled import Split
+from two_tower.evaluation import metrics
 from two_tower.training.encoders import fit
-from two_tower.training.validation import Events, Validation
+from two_tower.training.validation import Events, Validation, ranks
 
 
 class Fixed(torch.nn.Module):
@@ -32,6 +34,22 @@ def test_recall_of_towers_that_know_the_answer_and_of_their_opposite():
     validation = Validation.of(Events.of(world), world, encoders, torch.device("cpu"))
     assert validation.recall(Fixed(encoders, flipped=False), "cosine") == 1.0
     assert validation.recall(Fixed(encoders, flipped=True), "cosine") == 0.0
+
+
+def test_ranks_are_those_of_the_metrics_with_ties_and_items_that_are_not_allowed():
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randn(300, 40, generator=random).mul(3).round()
+    scores[torch.rand(scores.shape, generator=random) < 0.1] = -torch.inf
+    target = torch.randint(-1, 40, (300,), generator=random)
+    expected = metrics.ranks(scores.numpy(), target.numpy())
+    assert np.isinf(expected).sum() > 20 and (expected[np.isfinite(expected)] % 1 == 0.5).sum() > 20
+    found = ranks(scores, target)
+    assert found.dtype == np.float64 and np.array_equal(found, expected)
+
+
+def test_a_score_that_is_no_number_is_no_rank():
+    with pytest.raises(AssertionError, match="a score is a number"):
+        ranks(torch.tensor([[torch.nan, 1.0]]), torch.tensor([0]))
 
 
 def test_seen_items_are_the_users_earlier_ones():

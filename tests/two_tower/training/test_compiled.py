@@ -1,4 +1,4 @@
-"""Compiled towers beside eager ones."""
+"""Compiled towers and losses beside eager ones."""
 
 import shutil
 
@@ -8,7 +8,9 @@ from worlds import checkerboard, every_encoding
 
 from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
-from two_tower.training.compiled import embedder
+from two_tower.losses import LOSSES, joint_loss
+from two_tower.losses.similarity import SIMILARITIES
+from two_tower.training.compiled import embedder, loss_function
 from two_tower.training.encoders import fit
 from two_tower.training.source import InMemory
 from two_tower.training.towers import TwoTower
@@ -31,11 +33,34 @@ def losses(config: TrainConfig) -> tuple[list[float], list[torch.Tensor]]:
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # importing inductor
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at it, of what towers give a loss
 def test_compiled_and_eager_training_agree():
     settings = {"dim": 8, "hidden": 8, "batch_size": 48, "dropout": 0, "id_dropout": 0, "history": "attention"}
     (eager, weights), (compiled, others) = (losses(TrainConfig(**settings, compile=on)) for on in (False, True))
     assert compiled == pytest.approx(eager, abs=1e-4) and len(eager) >= 6
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(weights, others, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
+@pytest.mark.parametrize(
+    ("loss", "similarity"),
+    [(loss, name) for loss in LOSSES for name in SIMILARITIES if loss != "cosine_contrastive" or name == "cosine"],
+)
+def test_compiled_and_eager_losses_agree(loss, similarity):
+    random, config = torch.Generator().manual_seed(0), TrainConfig(loss=loss, similarity=similarity, compile=True)
+    user, item = (torch.randn(rows, 8, generator=random).requires_grad_() for rows in (12, 9))
+    given = (
+        torch.randint(9, (12,), generator=random),
+        torch.rand(7, generator=random),
+        torch.rand(12, 7, generator=random) < 0.2,
+        torch.rand(12, generator=random),
+    )
+    eager, compiled = (one(user, item, *given, config) for one in (joint_loss, loss_function(config)))
+    assert compiled.item() == pytest.approx(eager.item(), rel=1e-4) and abs(eager.item()) > 1e-3
+    gradients = [torch.autograd.grad(one, (user, item)) for one in (eager, compiled)]
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
 
 
 def test_without_a_compiler_it_is_told(monkeypatch):
