@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from two_tower.inputs import Array
-from two_tower.retrieval.codes_graph import BLOCK, Codes
 from two_tower.retrieval.index_graph import Similarity
+from two_tower.retrieval.narrow_graph import Codes
+from two_tower.retrieval.selection_graph import BLOCK
 
 CODED_FROM = 30_000  # items from which codes are faster than float32
 BYTE_LEVELS = 127

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from two_tower.retrieval.codes_graph import Codes, Scoring, half_text, scan_text
+from two_tower.retrieval.codes_graph import scan_text
+from two_tower.retrieval.narrow_graph import Codes
+from two_tower.retrieval.selection_graph import Scoring
 
 Similarity = Literal["cosine", "dot", "euclidean"]
 
@@ -173,10 +175,7 @@ def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | Li
         best=by_distance if similarity == "euclidean" else _BEST,
     )
     scoring = Scoring(exact, _KTH_LINEAR[similarity], floats)
-    if isinstance(coded, Codes):
-        scan = scan_text(rows, coded, scoring)
-    else:
-        scan = half_text(scoring) if coded else _PLAIN_SCAN.format(floats=floats)
+    scan = scan_text(rows, coded, scoring) if coded else _PLAIN_SCAN.format(floats=floats)
     asked = _ASKED_ON_CUDA if coded == "half" else _ASKED
     return _GRAPH.format(dim=dim, asked=asked, query=_QUERY[similarity], list=listed, scan=scan)
 

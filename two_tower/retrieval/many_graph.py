@@ -1,0 +1,116 @@
+"""The texts of scans for many queries: so many rows by their coarse scores, these scored exactly, and a proof."""
+
+from two_tower.retrieval.selection_graph import Scoring, choice, excluded
+
+# Many queries against codes of 8 bits: sums of products in whole numbers, of which a processor does most.
+_BYTES = """scaled = Mul(linear_query, column_scale)
+          magnitude = Abs(scaled)
+          largest = ReduceMax(magnitude, last)
+          raw_step = Div(largest, query_byte_levels)
+          step = Max(raw_step, tiny)
+          in_steps = Div(scaled, step)
+          level = Round(in_steps)
+          shifted = Add(level, query_byte_levels)
+          code = Cast <to = 2> (shifted)
+          coarse = MatMulInteger(code, byte_codes, code_zero)
+          rounded = Mul(level, step)
+          query_error = Sub(scaled, rounded)
+          query_error_norm = ReduceL2(query_error, last)
+          from_query = Mul(query_error_norm, byte_norm)
+          scaled_norm = ReduceL2(scaled, last)
+          from_items = Mul(scaled_norm, byte_error_norm)
+          bytes_wanted = Add(wanted, many_extra)
+          codes_top, coarse_rows, coarse_hidden = If (masked) <
+            then_branch = hide () =>
+              (int32[batch, n] hide_top, int64[batch, n] hide_rows, bool[batch, n] hide_hidden)
+            {{
+              hide_allowed = Where(flags, coarse, least_int)
+              hide_shape = Shape(hidden_rows)
+              hide_lowest = Expand(least_int, hide_shape)
+              hide_coarse = ScatterElements <axis = 1> (hide_allowed, hidden_rows, hide_lowest)
+              hide_fetched = Min(bytes_wanted, table_rows)
+              {hide}
+              hide_hidden = Equal(hide_top, least_int)
+            }},
+            else_branch = show () =>
+              (int32[batch, n] show_top, int64[batch, n] show_rows, bool[batch, n] show_hidden)
+            {{
+              show_wanted = Add(bytes_wanted, spare)
+              show_fetched = Min(show_wanted, table_rows)
+              {show}
+              {excluded}
+            }}
+          >
+          top_float = Cast <to = 1> (codes_top)
+          top_scaled = Mul(top_float, step)
+          top_none = Equal(codes_top, least_int)
+          coarse_top = Where(top_none, minus_infinity, top_scaled)
+          above_coarse = Sum(mean_score, from_query, from_items, from_floats)
+          {proof}"""
+
+# The best k, exactly, of the rows fetched by their coarse scores; and whether the worst of these, raised by all that
+# rounding can have taken from it (`above_coarse`), leaves no place among them to a row that was not fetched.
+_PROOF = """{exact}
+          ranked = Where(coarse_hidden, minus_infinity, {p}_similarity)
+          {p}_scores, {p}_places = TopK(ranked, k)
+          {p}_found = GatherElements <axis = 1> (coarse_rows, {p}_places)
+          {p}_none = Equal({p}_scores, minus_infinity)
+          {p}_rows = Where({p}_none, last, {p}_found)
+          worst = ReduceMin(coarse_top, last)
+          fetched_count = Shape <start = 1, end = 2> (coarse_top)
+          fetched_whole = Equal(fetched_count, table_rows)
+          worst_hidden = Equal(worst, minus_infinity)
+          all_fetched = Or(fetched_whole, worst_hidden)
+          bound = Add(worst, above_coarse)
+          kth = ReduceMin({p}_scores, last)
+          {kth_linear}
+          within = GreaterOrEqual(kth_linear, bound)
+          proven = Or(within, all_fetched)
+          {p}_unproven = Not(proven)"""
+
+# All queries against items of float16 (see `two_tower.retrieval.half`). Both are scaled, so that no sum overflows.
+_HALF = """linear_norm = ReduceL2(linear_query, last)
+      mean_score = MatMul(linear_query, mean)
+      norms = Add(linear_norm, item_norm)
+      squared = Mul(norms, norms)
+      from_floats = Mul(squared, float_slack)
+      raw_step = Div(linear_norm, query_norm)
+      step = Max(raw_step, tiny)
+      scaled = Div(linear_query, step)
+      half_query = Cast <to = 10> (scaled)
+      coarse = Gemm <transB = 1> (half_query, half_items)
+      linear_step = Mul(step, item_step)
+      from_half = Mul(linear_step, half_slack)
+      above_coarse = Sum(mean_score, from_half, from_floats)
+      half_allowed = Where(flags, coarse, half_lowest)
+      half_shape = Shape(hidden_rows)
+      half_hidden = Expand(half_lowest, half_shape)
+      half_coarse = ScatterElements <axis = 1> (half_allowed, hidden_rows, half_hidden)
+      half_wanted = Add(wanted, many_extra)
+      half_fetched = Min(half_wanted, table_rows)
+      {choice}
+      coarse_hidden = Equal(half_top, half_lowest)
+      top_float = Cast <to = 1> (half_top)
+      top_scaled = Mul(top_float, linear_step)
+      coarse_top = Where(coarse_hidden, minus_infinity, top_scaled)
+      {proof}"""
+
+
+def bytes_text(scoring: Scoring) -> str:
+    """The scan of codes of 8 bits: gives `bytes_rows`, `bytes_scores` and `bytes_unproven`."""
+    return _BYTES.format(
+        hide=choice("hide", "hide_coarse", "hide_rows"),
+        show=choice("show", "coarse", "show_rows"),
+        excluded=excluded("show"),
+        proof=_proof("bytes", scoring),
+    )
+
+
+def half_text(scoring: Scoring) -> str:
+    """The scan of float16 items: gives `codes_rows`, `codes_scores` and `codes_unproven`."""
+    return _HALF.format(choice=choice("half", "half_coarse", "coarse_rows"), proof=_proof("codes", scoring))
+
+
+def _proof(prefix: str, scoring: Scoring) -> str:
+    exact = scoring.exact(prefix, "coarse_rows")
+    return _PROOF.format(p=prefix, exact=exact, kth_linear=scoring.kth_linear)
