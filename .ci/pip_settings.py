@@ -1,7 +1,7 @@
 """Copy this machine's pip settings into a root file system: `pip_settings.py ROOT` writes ROOT/etc/pip.conf.
 
-Folders of wheels (find-links) go along, at their own paths. Indexes that are folders (file://) stay behind: they can be
-mirrors of any size, and pip goes on to the next index.
+Folders of wheels (find-links) and files of constraints go along, at their own paths. Indexes that are folders (file://)
+stay behind: they can be mirrors of any size, and pip goes on to the next index.
 """
 
 import ast
@@ -32,6 +32,10 @@ def main(root: Path) -> None:
         folder = Path(place.removeprefix("file://"))
         if folder.is_dir():
             shutil.copytree(folder, root / folder.relative_to("/"), dirs_exist_ok=True)
+    for place in settings.get("constraint", "").split():
+        target = root / Path(place).relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place, target)
     parser = RawConfigParser()
     parser["global"] = {key: value for key, value in settings.items() if value}
     with (root / "etc" / "pip.conf").open("w") as file:
