@@ -19,11 +19,13 @@ from two_tower.errors import InputError
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def end(how: str) -> str:
     import os
+    import time
 
     from two_tower.errors import InputError
     from two_tower.gates import Verdict, hold
 
     print(f"about to end: {how}", flush=True)
+    time.sleep(1)  # Docker reads two streams side by side: what comes on stderr must not overtake it
     if how == "input":
         raise InputError("file 'a.csv' is missing.")
     if how == "gate":
@@ -70,7 +72,7 @@ def test_a_failing_container_fails_the_run(tmp_path: Path, how: str, error: tupl
     done = start(how, tmp_path / "out")
     assert [step.name for step in done.steps] == ["end"]
     assert done.failed is not None
-    assert f"about to end: {how}" in done.failed.lines  # Docker may tell what came on stderr before it
+    assert done.failed.lines[0] == f"about to end: {how}"
     assert done.failed.error() == error
 
 

@@ -8,17 +8,20 @@ from two_tower.retrieval.selection_graph import Scoring
 
 FEW_EXCLUDED = 128  # up to so many excluded rows are fetched and dropped; more are hidden before the selection
 
+# How far rounding in float32 can move a score.
+_SLACK = """linear_norm = ReduceL2(linear_query, last)
+      mean_score = MatMul(linear_query, mean)
+      norms = Add(linear_norm, item_norm)
+      squared = Mul(norms, norms)
+      from_floats = Mul(squared, float_slack)"""
+
 _SCAN = """single = Equal(batch, one)
       is_one = Squeeze(single)
       many_excluded = Greater(exclude_count, few_excluded)
       any_many = Squeeze(many_excluded)
       masked = Or(filtered, any_many)
       spare = Add(exclude_count, padding)
-      linear_norm = ReduceL2(linear_query, last)
-      mean_score = MatMul(linear_query, mean)
-      norms = Add(linear_norm, item_norm)
-      squared = Mul(norms, norms)
-      from_floats = Mul(squared, float_slack)
+      {slack}
       codes_rows, codes_scores, scan_unproven = If (is_one) <
         then_branch = narrow () =>
           (int64[batch, k] narrow_rows, float[batch, k] narrow_scores, bool[batch, 1] narrow_unproven)
@@ -60,7 +63,8 @@ _MEND = """unproven_flat = Squeeze(scan_unproven, last)
         }}
       >"""
 
-_HALF_SCAN = """{half}
+_HALF_SCAN = """{slack}
+      {half}
       scan_unproven = Identity(codes_unproven)
       {mend}"""
 
@@ -71,5 +75,6 @@ def scan_text(rows: int, codes: Codes | Literal["half"], scoring: Scoring) -> st
     """
     mend = _MEND.format(floats=scoring.floats)
     if codes == "half":
-        return _HALF_SCAN.format(half=half_text(scoring), mend=mend)
-    return _SCAN.format(narrow=narrow_text(rows, codes, scoring), bytes=bytes_text(scoring), mend=mend)
+        return _HALF_SCAN.format(slack=_SLACK, half=half_text(scoring), mend=mend)
+    narrow = narrow_text(rows, codes, scoring)
+    return _SCAN.format(slack=_SLACK, narrow=narrow, bytes=bytes_text(scoring), mend=mend)

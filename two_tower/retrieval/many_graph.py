@@ -69,12 +69,7 @@ _PROOF = """{exact}
           {p}_unproven = Not(proven)"""
 
 # All queries against items of float16 (see `two_tower.retrieval.half`). Both are scaled, so that no sum overflows.
-_HALF = """linear_norm = ReduceL2(linear_query, last)
-      mean_score = MatMul(linear_query, mean)
-      norms = Add(linear_norm, item_norm)
-      squared = Mul(norms, norms)
-      from_floats = Mul(squared, float_slack)
-      raw_step = Div(linear_norm, query_norm)
+_HALF = """raw_step = Div(linear_norm, query_norm)
       step = Max(raw_step, tiny)
       scaled = Div(linear_query, step)
       half_query = Cast <to = 10> (scaled)
