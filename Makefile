@@ -9,7 +9,7 @@ PORT ?= 8080
 LANES ?= 2
 
 # The images; see the head of Dockerfile for what each argument means. NETWORK=host where containers have none.
-VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' two_tower/__init__.py)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' two_tower/_version.py)
 VARIANT ?= cpu
 TAG ?= $(VERSION)$(if $(filter cuda,$(VARIANT)),-cuda)
 NETWORK ?= default
@@ -34,7 +34,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 demo: install ## the whole line on the simulated world, then ask the service (OUT=folder PORT=number)
-	$(BIN)/python -m pipelines.demo --out $(OUT) --port $(PORT)
+	$(BIN)/python -m pipelines.cli.demo --out $(OUT) --port $(PORT)
 
 test: install ## the fast tests
 	$(BIN)/python -m pytest -q

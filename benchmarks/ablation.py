@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.harness import arguments, finish, machine, progress, quiet
-from pipelines.run import settings_from
+from pipelines.local.run import settings_from
 from two_tower.config import EvaluationConfig, TrainConfig
 from two_tower.data.features import pull
 from two_tower.data.pulled import Pulled
@@ -29,7 +29,7 @@ from two_tower.datasets.prepare import prepare
 from two_tower.evaluation.evaluate import GATED, Report, evaluate, evaluate_towers
 from two_tower.exporting.export import export
 from two_tower.schema import Encoding, Feature, feature
-from two_tower.training.model import load
+from two_tower.training.network.model import load
 from two_tower.training.train import train
 
 DATASETS = ("movielens-1m", "online-retail")

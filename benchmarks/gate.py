@@ -24,16 +24,16 @@ import pyarrow.parquet as pq
 
 from benchmarks.damage import KINDS, MOVIELENS, RETAIL, Damage
 from benchmarks.harness import arguments, finish, machine, progress, quiet
-from two_tower.checks import reference
 from two_tower.checks.expectations import validate
 from two_tower.config import PullConfig
-from two_tower.data.activity import item_activity, user_activity
 from two_tower.data.features import pull
 from two_tower.data.pulled import Pulled
 from two_tower.datasets import DATASETS
+from two_tower.datasets.activity import item_activity, user_activity
 from two_tower.datasets.prepare import prepare
 from two_tower.errors import InputError
 from two_tower.gates import Verdict
+from two_tower.statistics import reference
 
 DAYS_BEFORE = {MOVIELENS: 14, RETAIL: 14, "movielens-1m": 30, "sample": 7}  # how old the reference is
 QUICK = 9  # every so many of the kinds

@@ -30,7 +30,7 @@ from two_tower.data.online import online_rows
 from two_tower.data.repository import open_store
 from two_tower.inputs import table_from_rows
 from two_tower.releases import release
-from two_tower.retrieval.embed import tower_inputs
+from two_tower.releases.item_index import tower_inputs
 from two_tower.runtime import open_session
 
 K = 20

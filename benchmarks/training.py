@@ -34,11 +34,11 @@ from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
 from two_tower.losses import joint_loss
-from two_tower.training.batches import Positives
 from two_tower.training.compiled import lacking
-from two_tower.training.encoders import fit
-from two_tower.training.source import InMemory, Streamed
-from two_tower.training.towers import TwoTower
+from two_tower.training.network.encoders import fit
+from two_tower.training.network.towers import TwoTower
+from two_tower.training.sampling.batches import Positives
+from two_tower.training.streaming.source import InMemory, Streamed
 from two_tower.training.train import choose_device
 from two_tower.training.trainer import Trainer
 

@@ -25,7 +25,7 @@ from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.releases import release
 from two_tower.retrieval import index
 from two_tower.schema import POPULARITY
-from two_tower.training.model import load
+from two_tower.training.network.model import load
 from two_tower.training.train import train
 
 DIM = 64

@@ -16,7 +16,7 @@ def assemble(
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled
-    from two_tower.retrieval.shards import assemble_pulled
+    from two_tower.releases.index_shards import assemble_pulled
 
     assemble_pulled(
         Path(towers.path), Pulled.read(Path(pulled.path)), [Path(part.path) for part in parts], Path(index.path)

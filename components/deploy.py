@@ -15,11 +15,10 @@ def deploy(
     """A published release, staged, asked real questions, and promoted or rolled back."""
     from pathlib import Path
 
-    from two_tower.checks import replay
     from two_tower.config import DeployConfig
-    from two_tower.releases import deploy
+    from two_tower.deployment import deploy, smoke_test
 
     settings = DeployConfig.from_json(config)
-    decided = deploy.deploy(release, releases, replay.read(Path(questions.path)), settings)
+    decided = deploy.deploy(release, releases, smoke_test.read(Path(questions.path)), settings)
     decided.write(Path(verdict.path))
     Path(page.path).write_text(deploy.page(decided))

@@ -14,6 +14,6 @@ def embed(
     from pathlib import Path
 
     from two_tower.data.catalogue import Catalogue
-    from two_tower.retrieval.shards import embed_part
+    from two_tower.releases.index_shards import embed_part
 
     embed_part(Path(towers.path), Catalogue.read(Path(catalogue.path)), part, Path(embedded.path))

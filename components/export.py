@@ -15,7 +15,7 @@ def export(
 
     from two_tower.data.pulled import Pulled
     from two_tower.exporting import export, parity
-    from two_tower.training.model import load
+    from two_tower.training.network.model import load
 
     trained = load(Path(model.path))
     export.export(trained, Path(towers.path))

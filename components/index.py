@@ -13,6 +13,6 @@ def index(
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled
-    from two_tower.retrieval.embed import build_index
+    from two_tower.releases.item_index import build_index
 
     build_index(Path(towers.path), Pulled.read(Path(pulled.path)), Path(index.path))

@@ -17,10 +17,10 @@ def publish(
     """The release, written in full and named, with questions to ask of it; returns its id."""
     from pathlib import Path
 
-    from two_tower.checks import replay
     from two_tower.data.pulled import Pulled
+    from two_tower.deployment import smoke_test
     from two_tower.releases import publish
 
-    replay.write(replay.of_pulled(Pulled.read(Path(pulled.path))), Path(questions.path))
+    smoke_test.write(smoke_test.of_pulled(Pulled.read(Path(pulled.path))), Path(questions.path))
     folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, summary))
     return publish.publish(*folders, dataset=dataset, releases=releases)

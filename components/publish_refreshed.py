@@ -15,11 +15,11 @@ def publish_refreshed(
     """The release that serves, with the new index, written in full and named; returns its id."""
     from pathlib import Path
 
-    from two_tower.checks import replay
     from two_tower.data.catalogue import Catalogue
+    from two_tower.deployment import smoke_test
     from two_tower.gates import Verdict
     from two_tower.releases import refresh
 
     now = Catalogue.read(Path(catalogue.path))
-    replay.write(replay.by_id(now.users), Path(questions.path))
+    smoke_test.write(smoke_test.by_id(now.users), Path(questions.path))
     return refresh.publish(Path(served.path), Path(index.path), now, Verdict.read(Path(verdict.path)), releases)

@@ -11,6 +11,8 @@ costs nothing:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from two_tower._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from two_tower.api import (
         evaluate_towers,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from two_tower.errors import InputError
     from two_tower.releases.released import Released, load_release
 
-__version__ = "0.1.0"
 __all__ = [
     "InputError",
     "Released",

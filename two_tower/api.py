@@ -14,7 +14,7 @@ from two_tower.errors import unknown
 from two_tower.evaluation.evaluate import Report, evaluate
 from two_tower.exporting.export import export
 from two_tower.schema import Contract
-from two_tower.training.model import Model, load
+from two_tower.training.network.model import Model, load
 from two_tower.training.train import train
 
 _S = TypeVar("_S", bound=Section)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args, get_origin
 
-from two_tower import __version__
+from two_tower._version import __version__
 from two_tower.errors import InputError, unknown
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?")  # of a Kubernetes service; KServe adds to it, within 63

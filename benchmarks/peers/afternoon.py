@@ -18,8 +18,8 @@ import torch
 from feast import FeatureStore
 
 from two_tower.inputs import table_from_rows, to_inputs
-from two_tower.training.encoders import prepare
-from two_tower.training.model import load
+from two_tower.training.network.encoders import prepare
+from two_tower.training.network.model import load
 
 
 class Recommender(kserve.Model):

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serving.filters import filterable
 from two_tower.inputs import Array
+from two_tower.recommender.filters import filterable
 from two_tower.schema import Contract, Dtype, Encoding
 
 MOST_VALUES = 50  # of one column

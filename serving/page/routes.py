@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.about import recall
-from serving.admin import ADMIN_TOKEN
-from serving.answers import Json
-from serving.errors import invalid, unavailable
-from serving.online import StoreError
+from serving.engine.loaded_release import Served
+from serving.engine.online_store import StoreError
+from serving.http.about import recall
+from serving.http.admin import ADMIN_TOKEN
+from serving.http.responses import Json
 from serving.page.document import document
 from serving.page.facets import MOST_ROWS
 from serving.page.shelf import Shelf
-from serving.served import Served
-from serving.values import key_value
+from two_tower.recommender.errors import invalid, unavailable
+from two_tower.recommender.values import key_value
 from two_tower.releases.release import Listed
 from two_tower.schema import Contract, Encoding
 

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serving.filters import filterable
+from serving.engine.titles import title, title_column
 from serving.page.facets import facets
-from serving.recommender import Recommender
-from serving.titles import title, title_column
+from two_tower.recommender.filters import filterable
+from two_tower.recommender.recommender import Recommender
 from two_tower.schema import Dtype
 
 FOUND = 20  # items of one search

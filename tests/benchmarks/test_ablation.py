@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from test_benchmarks import run
 
 from benchmarks import ablation
+from tests.benchmarks.test_benchmarks import run
 from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.data.pulled import Split
 

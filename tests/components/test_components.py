@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.placement import NEEDS
+from pipelines.kubeflow.resources import NEEDS
 
 FILES = sorted((Path(__file__).parents[2] / "components").glob("[a-z]*.py"))
 LONGEST = 25

@@ -15,7 +15,7 @@ PURPOSE = {
     "data": "import kfp.dsl.executor_main, two_tower.data.features, two_tower.checks.expectations",
     "train": "import kfp.dsl.executor_main, two_tower.training.train, two_tower.exporting.export, "
     "two_tower.evaluation.evaluate, two_tower.releases.publish",
-    "serving": "import feast, serving.app, pipelines.cli",
+    "serving": "import feast, serving.http.app, pipelines.cli.main",
 }
 FOREIGN = {
     "data": ("torch", "onnxscript"),

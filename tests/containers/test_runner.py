@@ -9,8 +9,8 @@ import pytest
 from kfp import dsl
 
 from components import DATA_IMAGE
-from pipelines.containers import containers
-from pipelines.local import LocalRun, run
+from pipelines.local.containers import containers
+from pipelines.local.runner import LocalRun, run
 from tests.containers.conftest import Done, two_tower
 from two_tower.datasets.prepare import prepare
 from two_tower.errors import InputError

@@ -15,8 +15,8 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from tests.schemas import check, check_inference_service
 from two_tower import __version__
 from two_tower.config import DeployConfig
-from two_tower.releases.kserve import inference_service
-from two_tower.releases.kubernetes import _VERBS
+from two_tower.deployment.kserve import inference_service
+from two_tower.deployment.kubernetes import _VERBS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BASE = DEPLOY / "kustomize" / "base"

@@ -15,7 +15,7 @@ import yaml
 from tests.schemas import check, check_train_job
 from tests.two_tower.worlds import checkerboard
 from two_tower.config import TrainConfig, changed, parse_assignments
-from two_tower.training import model
+from two_tower.training.network import model
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "trainer" / "trainjob.yaml"
 # The fields of trainer.kubeflow.org/v1alpha1 that all versions 2.0 to 2.3 of Trainer know.

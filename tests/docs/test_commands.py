@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from pipelines.cli import app
-from pipelines.cluster import ClusterConfig
+from pipelines.cli.main import app
+from pipelines.kubeflow.cluster import ClusterConfig
 from tests.docs.shown import PAGES, ROOT
 from two_tower.config import Settings
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from pipelines.cli import app
+from pipelines.cli.main import app
 from tests.docs.shown import PAGES, ROOT, commands
 from tests.serving.running import free_ports
 from two_tower.datasets.prepare import prepare
@@ -46,8 +46,8 @@ ELSEWHERE = {
     r"make images\b": "a Docker engine, and an hour",
     r"kubectl\b": "a cluster",
     r"two-tower submit\b": "a cluster",
-    r"two-tower tune (?!--katib)": "many trainings: tests/pipelines/test_tune.py searches on the checkerboard",
-    r"torchrun\b": "two processes that train: tests/two_tower/training/test_ranks.py",
+    r"two-tower tune (?!--katib)": "many trainings: tests/pipelines/local/test_tune.py searches on the checkerboard",
+    r"torchrun\b": "two processes that train: tests/two_tower/training/test_distributed.py",
     r"python -m benchmarks\.": "minutes to hours: tests/benchmarks runs their short forms",
 }
 HERE = re.compile(r"two-tower (run|serve|releases|skew|drift|compile|leaks|recommend|tune --katib)\b|curl ")

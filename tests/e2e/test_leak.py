@@ -21,7 +21,7 @@ from two_tower.datasets.prepare import prepare, write_sources
 from two_tower.datasets.tables import Tables
 from two_tower.evaluation.evaluate import evaluate
 from two_tower.exporting.export import export
-from two_tower.training.model import load as load_model
+from two_tower.training.network.model import load as load_model
 from two_tower.training.train import train
 
 pytestmark = pytest.mark.slow

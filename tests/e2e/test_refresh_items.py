@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.local import run as run_locally
+from pipelines.local.runner import run as run_locally
 from pipelines.refresh_items import refresh_items_in
 from two_tower.releases import release
 

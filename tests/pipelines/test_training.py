@@ -1,13 +1,13 @@
-"""The training pipelines as they run on a laptop; tests/pipelines/test_compiled.py has them on a cluster."""
+"""The training pipelines as they run on a laptop; tests/pipelines/kubeflow/test_compiled.py has them on a cluster."""
 
 from pathlib import Path
 
 import pytest
 from kfp import compiler
-from specs import Compiled
 
 from components import DATA_IMAGE, TRAIN_IMAGE
 from pipelines.training import training, training_on_dataset
+from tests.pipelines.specs import Compiled
 
 
 @pytest.mark.parametrize("pipeline", [training, training_on_dataset], ids=["feature-repo", "dataset"])

@@ -1,18 +1,12 @@
 """A running application over releases made by hand, with and without a real Feast online store."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from starlette.testclient import TestClient
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "two_tower"))  # for `parts`
-
-from making import made
-from shelves import stocked
-
-from serving.web import create_app
+from serving.http.web import create_app
 from tests.devices import DEVICES
+from tests.serving.making import made
+from tests.serving.shelves import stocked
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 import json
 
-import parts
-
+from tests.two_tower import parts
 from two_tower.data.online_config import online_config
 from two_tower.releases.release import activate, publish
 

@@ -32,7 +32,9 @@ def free_ports():
 def service(releases, workers=1, **environment):
     """(process, port, log) of a service that is ready. The log is a file: a pipe that nobody reads stops its writer."""
     port = free_ports()
-    code = "import sys; from serving.app import serve; serve(sys.argv[1], '127.0.0.1', int(sys.argv[2]), processes="
+    code = (
+        "import sys; from serving.http.app import serve; serve(sys.argv[1], '127.0.0.1', int(sys.argv[2]), processes="
+    )
     command = [sys.executable, "-c", f"{code}{workers})", str(releases), str(port)]
     with tempfile.NamedTemporaryFile("w+") as log:
         process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=os.environ | environment)

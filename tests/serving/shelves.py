@@ -4,8 +4,8 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
-import parts
-from making import USERS
+from tests.serving.making import USERS
+from tests.two_tower import parts
 
 SQLITE = "{type: sqlite, path: data/online.db}"
 PUSHED = "users_push"  # the push source of a repository that takes pushes

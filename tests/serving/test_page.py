@@ -7,14 +7,14 @@ from importlib import resources
 
 import pyarrow as pa
 import pytest
-from making import made
 from starlette.testclient import TestClient
 
-from serving.app import loopback
+from serving.engine.titles import title, title_column
+from serving.http.app import loopback
+from serving.http.web import create_app
 from serving.page.document import SCRIPTS, document
 from serving.page.facets import facets
-from serving.titles import title, title_column
-from serving.web import create_app
+from tests.serving.making import made
 from two_tower.schema import Contract, Dtype, feature
 
 

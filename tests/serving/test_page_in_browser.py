@@ -3,9 +3,10 @@
 import statistics
 
 import pytest
-from browser import opened
-from making import made
-from running import service
+
+from tests.serving.browser import opened
+from tests.serving.making import made
+from tests.serving.running import service
 
 pytestmark = pytest.mark.slow
 

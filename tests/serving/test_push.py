@@ -6,11 +6,11 @@ import urllib.request
 from datetime import UTC, datetime
 
 import pytest
-from making import made
-from shelves import PUSHED, row, stocked
 
 from tests import servers
+from tests.serving.making import made
 from tests.serving.running import service
+from tests.serving.shelves import PUSHED, row, stocked
 
 pytestmark = pytest.mark.slow
 WITHIN = 1.0  # seconds

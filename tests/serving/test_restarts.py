@@ -1,4 +1,4 @@
-from serving.workers import LONGEST_PAUSE, pause_after
+from serving.workers.supervisor import LONGEST_PAUSE, pause_after
 
 
 def test_a_worker_that_cannot_run_is_started_ever_less_often():

@@ -14,14 +14,15 @@ from contextlib import closing, suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from making import made
-from running import service
 from starlette.testclient import TestClient
 
-from serving import edge, tracing
-from serving.cores import cores
-from serving.logs import REQUEST_ID, JsonLines, request_id
-from serving.web import create_app
+from serving.http import middleware
+from serving.http.web import create_app
+from serving.observability import tracing
+from serving.observability.logs import REQUEST_ID, JsonLines, request_id
+from tests.serving.making import made
+from tests.serving.running import service
+from two_tower.recommender.cores import cores
 from two_tower.releases.release import current
 
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -65,8 +66,7 @@ def test_an_operator_activates_and_rolls_back(releases, tmp_path, monkeypatch):
 
 def test_a_release_that_cannot_be_opened_leaves_the_pointer_as_it_was(releases, tmp_path, monkeypatch):
     monkeypatch.setenv("TWO_TOWER_ADMIN_TOKEN", "s3cret")
-    import parts
-
+    from tests.two_tower import parts
     from two_tower.releases.release import publish
 
     old = made(releases, tmp_path / "old")
@@ -83,7 +83,7 @@ def test_each_answer_has_a_request_id_and_the_log_names_it(client, caplog):
     caplog.set_level(logging.INFO)
     answer = client.post("/v1/recommend", content=b"{", headers={"X-Request-Id": "abc-1"})
     assert answer.headers["X-Request-Id"] == "abc-1"
-    record = next(r for r in caplog.records if r.name == "serving.edge")
+    record = next(r for r in caplog.records if r.name == "serving.http.middleware")
     REQUEST_ID.set("abc-1")
     line = json.loads(JsonLines().format(record))
     REQUEST_ID.set("")
@@ -93,7 +93,7 @@ def test_each_answer_has_a_request_id_and_the_log_names_it(client, caplog):
 
 
 def test_bodies_that_come_too_slowly_or_say_too_much_are_refused(client, monkeypatch):
-    for path, most in (("/v1/items", edge.MAX_BODY), ("/v2/models/user_tower/infer", edge.MAX_TENSORS)):
+    for path, most in (("/v1/items", middleware.MAX_BODY), ("/v2/models/user_tower/infer", middleware.MAX_TENSORS)):
         answer = client.post(path, content=b" " * (most + 1))
         assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
         chunked = client.post(path, content=(b" " * 100_000 for _ in range(50)))

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 import boto3
 import fsspec
-import parts
 import pytest
 from moto.server import ThreadedMotoServer
 
-from two_tower.checks import replay
+from tests.two_tower import parts
 from two_tower.config import DeployConfig
-from two_tower.releases import deploy, release
+from two_tower.deployment import deploy, smoke_test
+from two_tower.releases import release
 
 RELEASES = "s3://shop/releases"
 QUESTION = {"user_id": "u", "k": 3, "features": {"group": "a"}}
@@ -75,12 +75,12 @@ def test_a_deployed_release_is_served_and_the_next_one_without_a_restart(s3, tmp
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
     deploy.deploy(first, RELEASES, [], DeployConfig())
     with serving(tmp_path / "log") as address:
-        assert replay.replay(address, [QUESTION] * 3, first, slowest_ms=5000)[0] == []
+        assert smoke_test.replay(address, [QUESTION] * 3, first, slowest_ms=5000)[0] == []
         deploy.deploy(second, RELEASES, [], DeployConfig())
         reasons = ["not asked yet"]
         until = time.monotonic() + 30
         while reasons and time.monotonic() < until:
-            reasons, _ = replay.replay(address, [QUESTION], second, slowest_ms=5000)
+            reasons, _ = smoke_test.replay(address, [QUESTION], second, slowest_ms=5000)
         assert reasons == []
 
 
@@ -89,4 +89,4 @@ def test_a_pinned_service_serves_its_release_whatever_is_current(s3, tmp_path) -
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
     release.activate(RELEASES, first)
     with serving(tmp_path / "log", TWO_TOWER_RELEASE=second) as address:
-        assert replay.replay(address, [QUESTION], second, slowest_ms=5000)[0] == []
+        assert smoke_test.replay(address, [QUESTION], second, slowest_ms=5000)[0] == []

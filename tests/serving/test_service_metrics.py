@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from serving.metrics import STAGES, Metrics
+from serving.observability.metrics import STAGES, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "kustomize" / "base" / "alerts.yaml"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from worlds import every_encoding
 
+from tests.two_tower.worlds import every_encoding
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled
 from two_tower.exporting.export import export
-from two_tower.training.encoders import fit
-from two_tower.training.model import Model
-from two_tower.training.towers import TwoTower
+from two_tower.training.network.encoders import fit
+from two_tower.training.network.model import Model
+from two_tower.training.network.towers import TwoTower
 
 
 def untrained(world: Pulled, **settings) -> Model:

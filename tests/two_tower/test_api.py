@@ -47,7 +47,7 @@ def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def publish(scope: dict, releases: Path) -> None:
-    from two_tower.retrieval.embed import build_index
+    from two_tower.releases.item_index import build_index
 
     build_index(scope["towers"], scope["pulled"], Path("index"))
     said = {name: {} for name in release.FIELDS} | {

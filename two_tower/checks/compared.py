@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from two_tower.checks.reference import SAMPLED_KEYS
 from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.schema import INTERACTIONS_VIEW, Contract, Feature, TowerName
+from two_tower.statistics.reference import SAMPLED_KEYS
 
 PSI_WARNS, PSI_FAILS = 0.1, 0.25  # of the population stability index: something moved, much moved
 STEADY = 0.95  # a feature whose value stayed for so many keys belongs to the key, and not to the day

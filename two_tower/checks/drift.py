@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from two_tower.checks.profile import numbers
-from two_tower.checks.reference import psi
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import Array, arrow_schema
 from two_tower.schema import Dtype, Feature
+from two_tower.statistics.profile import numbers
+from two_tower.statistics.reference import psi
 
 REQUEST_TIME = "request_time"
 LEAST_ROWS = 200  # of fewer, chance alone would look like drift

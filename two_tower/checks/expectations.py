@@ -14,13 +14,14 @@ import great_expectations as gx
 import pandas as pd
 import pyarrow as pa
 
-from two_tower.checks import compared, data_report, reference
+from two_tower.checks import compared, data_report
 from two_tower.checks.checked import ROW, frame, type_row, unlisted_column, unlisted_items
 from two_tower.checks.compared import Measure
 from two_tower.checks.outcome import EXAMPLES, Outcome, outcome
 from two_tower.checks.suites import of_measures, own_suites, suites, type_suites
 from two_tower.data.pulled import TABLES, Pulled
 from two_tower.gates import Verdict
+from two_tower.statistics import reference
 
 
 def validate(

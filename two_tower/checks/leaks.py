@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
-from two_tower.checks import foresight
+from two_tower.checks import leak_tests
 from two_tower.data import sources
 from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.data.repository import apply, contract, open_store, service, view
@@ -138,7 +138,7 @@ def _shift_tests(
     pairs = np.unique(np.column_stack([events.codes(tower), events.micros]), axis=0)
     asked = []  # events × the three instants of each shift, joined all at once
     for shift, _ in SHIFTS.values():
-        alone = np.flatnonzero(foresight.isolated(pairs[:, 0], pairs[:, 1], shift))
+        alone = np.flatnonzero(leak_tests.isolated(pairs[:, 0], pairs[:, 1], shift))
         chosen = pairs[_sample(alone, rng)]
         asked += [np.column_stack([chosen[:, 0], chosen[:, 1] + by]) for by in (-shift, 0, shift)]
     every = np.concatenate(asked)
@@ -148,7 +148,7 @@ def _shift_tests(
         told = values[f.name].to_pylist()
         parts = [told[start:end] for start, end in zip([0, *ends], [*ends, len(told)], strict=True)]
         for place, (name, (_, least)) in enumerate(SHIFTS.items()):
-            measured = foresight.shifted(*parts[3 * place : 3 * place + 3])
+            measured = leak_tests.shifted(*parts[3 * place : 3 * place + 3])
             leaks = measured.leaks(least)
             yield _finding("shift", view_name, f, leaks, measured.events, shift=name, **asdict(measured))
 
@@ -163,8 +163,8 @@ def _own_item_tests(
     values = _asof(store, schema, tower, events.users.take(pa.array(events.user[rows])), events.micros[rows])
     items = events.items.take(pa.array(events.item[rows])).to_pylist()
     for view_name, f in histories:
-        share, told = foresight.own_item(values[f.name].to_pylist(), items, np.ones(len(rows), dtype=bool))
-        leaks = told >= foresight.LEAST and share > OWN_ITEM
+        share, told = leak_tests.own_item(values[f.name].to_pylist(), items, np.ones(len(rows), dtype=bool))
+        leaks = told >= leak_tests.LEAST and share > OWN_ITEM
         yield _finding("own item", view_name, f, leaks, told, share=share, events=told)
 
 
@@ -185,7 +185,7 @@ def _future_tests(
             continue
         numbers = column_to_input(values[f.name], f).astype(np.float64)
         numbers[numbers == MISSING_INT] = np.nan
-        measured = foresight.future(numbers, past[keys], following[keys])
+        measured = leak_tests.future(numbers, past[keys], following[keys])
         yield _finding("future", view_name, f, measured.leaks(FUTURE), measured.keys, **asdict(measured))
 
 
@@ -223,7 +223,7 @@ def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:
 
 
 def _finding(test: str, view_name: str, f: Feature, leaks: bool, told: int, **measured: Any) -> dict[str, Any]:
-    enough = told >= foresight.LEAST
+    enough = told >= leak_tests.LEAST
     return {"shift": "", "test": test, "view": view_name, "feature": f.name, "leaks": leaks, "told": enough, **measured}
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from two_tower.checks.replay import as_json
 from two_tower.checks.skew_release import Release
 from two_tower.checks.skew_stores import Row, nan
+from two_tower.deployment.smoke_test import as_json
 from two_tower.errors import InputError
 from two_tower.http_json import call
 from two_tower.inputs import Array, table_from_rows
+from two_tower.releases import item_index
 from two_tower.releases.release import ITEMS
-from two_tower.retrieval import embed
 from two_tower.runtime import open_session
 from two_tower.schema import EMBEDDING, MISSING_INT
 
@@ -51,7 +51,9 @@ def compare_service(
 ) -> Iterator[str]:
     """The service's embeddings, its store and its index, each beside the release; the first that differs ends it."""
     seconds = np.full(len(rows), int(release.as_of.timestamp()), dtype=np.int64)
-    own = embed.embed_users(release.folder, table_from_rows(rows, release.contract.user), release.contract, seconds)
+    own = item_index.embed_users(
+        release.folder, table_from_rows(rows, release.contract.user), release.contract, seconds
+    )
     theirs = _embedded(address, release, rows, seconds)
     apart = np.abs(own - theirs).max(axis=1) > _CLOSE if own.shape == theirs.shape else np.ones(len(rows), dtype=bool)
     layers["encoder"] = {"compared": len(rows), "differ": int(apart.sum())}
@@ -68,7 +70,7 @@ def compare_service(
     by_id = [_by_id(address, user, k) for user in users]
     # Ages are counted from the request's own time, so that the service's answer is compared at that of the answer.
     now = np.full(len(rows), int(datetime.now(UTC).timestamp()), dtype=np.int64)
-    live = embed.embed_users(release.folder, table_from_rows(rows, release.contract.user), release.contract, now)
+    live = item_index.embed_users(release.folder, table_from_rows(rows, release.contract.user), release.contract, now)
     exact = _exact(release, live, items, k)
     silent = sum(items is None for items in by_id)
     pairs = [(one, two) for one, two in zip(by_id, by_values, strict=True) if one is not None]
@@ -99,7 +101,7 @@ def _embedded(address: str, release: Release, rows: Sequence[Row], seconds: Arra
     """The service's embeddings of raw values, float32 [rows, dim], by the Open Inference Protocol."""
     session = open_session(release.folder / "user_tower.onnx")
     table = table_from_rows(rows, release.contract.user)
-    inputs = embed.tower_inputs(session, table, release.contract.user, seconds)
+    inputs = item_index.tower_inputs(session, table, release.contract.user, seconds)
     kinds = {"O": "BYTES", "i": "INT64", "f": "FP32"}
     tensors = [
         {
@@ -136,7 +138,7 @@ def _answer(address: str, question: Mapping[str, Any]) -> list[Any]:
 def _exact(release: Release, users: Array, items: pa.Table, k: int) -> list[list[Any]]:
     """The best k items of each user by the release's own embeddings, all of them compared."""
     seconds = np.full(items.num_rows, int(release.as_of.timestamp()), dtype=np.int64)
-    embedded = embed.embed_items(release.folder, items, release.contract, seconds)
+    embedded = item_index.embed_items(release.folder, items, release.contract, seconds)
     if release.similarity == "cosine":
         users, embedded = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-30) for v in (users, embedded))
     scores = users @ embedded.T

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from two_tower import __version__
+from two_tower._version import __version__
 from two_tower.datasets import checkerboard, movielens, online_retail, sample, source
 from two_tower.datasets.source import Source
 from two_tower.datasets.tables import Tables

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from two_tower.data.activity import item_activity, user_activity, user_seen
 from two_tower.datasets import load, oracle
+from two_tower.datasets.activity import item_activity, user_activity, user_seen
 from two_tower.datasets.tables import Tables
 
 PREPARED = "prepared.json"

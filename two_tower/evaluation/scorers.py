@@ -10,7 +10,7 @@ from two_tower.datasets.world import Oracle
 from two_tower.errors import InputError
 from two_tower.evaluation.ranking import Snapshot, Task
 from two_tower.inputs import Array
-from two_tower.retrieval.embed import embed_items, embed_users
+from two_tower.releases.item_index import embed_items, embed_users
 from two_tower.runtime import open_session
 from two_tower.schema import Contract
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from two_tower.exporting import onnx_lookup
 from two_tower.exporting.onnx_lookup import HASH_DOMAIN, LISTS, ML_DOMAIN, READY
 from two_tower.schema import EMBEDDING, EVENT_TIME, Dtype, Encoding, TowerName, needs_event_time
-from two_tower.training.encoders import LOOKED_UP, TOWERS, Fitted
-from two_tower.training.model import Model
+from two_tower.training.network.encoders import LOOKED_UP, TOWERS, Fitted
+from two_tower.training.network.model import Model
 
 _NETWORK = "network/"
 _ML_OPSET, _HASH_OPSET = 4, 1

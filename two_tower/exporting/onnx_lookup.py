@@ -9,7 +9,7 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from two_tower.schema import EVENT_TIME, MISSING_INT, MISSING_STRING, Dtype, Encoding, Feature, needs_event_time
-from two_tower.training.encoders import LOOKED_UP, Fitted
+from two_tower.training.network.encoders import LOOKED_UP, Fitted
 
 ML_DOMAIN, HASH_DOMAIN = "ai.onnx.ml", "com.microsoft"
 READY = "ready/"  # prefix of the outputs, which the network takes

@@ -15,11 +15,11 @@ from two_tower.data.pulled import Pulled
 from two_tower.gates import Verdict
 from two_tower.inputs import Array
 from two_tower.losses.similarity import similarity
-from two_tower.retrieval.embed import tower_inputs
+from two_tower.releases.item_index import tower_inputs
 from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, EVENT_TIME, MISSING_INT, MISSING_STRING, TowerName
-from two_tower.training.encoders import TOWERS, prepare
-from two_tower.training.model import Model
+from two_tower.training.network.encoders import TOWERS, prepare
+from two_tower.training.network.model import Model
 
 BATCHES = (1, 7, 256)
 TOP = 100

@@ -5,11 +5,11 @@ import tempfile
 from importlib.metadata import distributions
 from pathlib import Path
 
-from two_tower.checks import reference
 from two_tower.data.online_config import online_config
 from two_tower.data.pulled import Pulled
 from two_tower.releases import release
 from two_tower.runtime import open_session
+from two_tower.statistics import reference
 
 RECORDED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast")
 

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from two_tower.data.catalogue import Catalogue
 from two_tower.errors import InputError
 from two_tower.gates import Verdict
-from two_tower.releases import release
-from two_tower.retrieval import shards
+from two_tower.releases import index_shards, release
 from two_tower.schema import Contract
 
 LEAST_SHARE = 0.5  # of the items that serve now; fewer are a broken table rather than a smaller shop
@@ -37,7 +36,7 @@ def assemble(served: Path, catalogue: Catalogue, parts: Sequence[Path], folder: 
     _check_contract(served, catalogue)
     profile = served / "profile.json"
     users = json.loads(profile.read_text()).get("user", {}) if profile.exists() else {}
-    shards.assemble(served, catalogue, parts, users, folder)
+    index_shards.assemble(served, catalogue, parts, users, folder)
     before, now = pq.read_metadata(served / release.ITEMS).num_rows, catalogue.items.num_rows
     reasons = (
         f"the catalogue has {now} items, the current release {before}; below {LEAST_SHARE:.0%} of them is taken for a "

@@ -20,8 +20,8 @@ from typing import Any
 import onnx
 
 from two_tower.errors import InputError
-from two_tower.releases.storage import Storage, open_storage
 from two_tower.schema import Contract
+from two_tower.storage import Storage, open_storage
 
 MANIFEST = "manifest.json"
 CURRENT = "current"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import table_from_rows
 from two_tower.releases import release
-from two_tower.retrieval.embed import tower_inputs
+from two_tower.releases.item_index import tower_inputs
 from two_tower.retrieval.index import Index
 from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, Contract

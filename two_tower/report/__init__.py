@@ -14,7 +14,7 @@ import jinja2
 from two_tower.evaluation.evaluate import BANDS, CURVE_AT, GATED, TAKEN, Report
 from two_tower.gates import Verdict
 from two_tower.report.charts import Line, intervals, lines
-from two_tower.report.moved import moved
+from two_tower.report.drift import moved
 
 COLUMNS = (GATED, "ndcg@20", "mrr@20", "recall@100", "coverage@20")
 SLICES = {

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from two_tower.data.pulled import Pulled
 from two_tower.inputs import Array
-from two_tower.retrieval.embed import embed_items
+from two_tower.releases.item_index import embed_items
 from two_tower.schema import Dtype
 
 MOST_ITEMS = 10_000

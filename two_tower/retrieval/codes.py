@@ -9,8 +9,8 @@ import numpy as np
 
 from two_tower.inputs import Array
 from two_tower.retrieval.index_graph import Similarity
-from two_tower.retrieval.narrow_graph import Codes
 from two_tower.retrieval.selection_graph import BLOCK
+from two_tower.retrieval.single_query import Codes
 
 CODED_FROM = 30_000  # items from which codes are faster than float32
 BYTE_LEVELS = 127

@@ -29,11 +29,11 @@ from onnx import numpy_helper, parser
 from two_tower.errors import InputError
 from two_tower.inputs import Array
 from two_tower.retrieval.codes import item_tables
-from two_tower.retrieval.codes_graph import FEW_EXCLUDED
 from two_tower.retrieval.half import half_tables
 from two_tower.retrieval.index_graph import Similarity, graph_text
-from two_tower.retrieval.narrow_graph import Codes
+from two_tower.retrieval.quantized import FEW_EXCLUDED
 from two_tower.retrieval.selection_graph import BLOCK
+from two_tower.retrieval.single_query import Codes
 from two_tower.runtime import Device, InMemory, open_session
 
 EXTERNAL_BYTES = 8 * 2**20  # a larger index keeps its tables in <name>.data next to it, which processes map and share

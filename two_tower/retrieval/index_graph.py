@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from two_tower.retrieval.codes_graph import scan_text
-from two_tower.retrieval.narrow_graph import Codes
+from two_tower.retrieval.quantized import scan_text
 from two_tower.retrieval.selection_graph import Scoring
+from two_tower.retrieval.single_query import Codes
 
 Similarity = Literal["cosine", "dot", "euclidean"]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from two_tower import __version__
+from two_tower._version import __version__
 from two_tower.schema import Dtype
 
 PLAN = "init.json"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from two_tower.config import TrainConfig, changed, parse_assignments
 from two_tower.errors import InputError
-from two_tower.releases.storage import StorageError
-from two_tower.training.model import DESCRIPTION
-from two_tower.training.places import download, upload
+from two_tower.storage import StorageError
+from two_tower.training.network.model import DESCRIPTION
+from two_tower.training.sampling.places import download, upload
 from two_tower.training.train import train
 
 INPUT = 2  # exit status

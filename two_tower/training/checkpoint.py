@@ -14,10 +14,10 @@ import pyarrow as pa
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from two_tower import __version__
+from two_tower._version import __version__
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import TABLES, Pulled
-from two_tower.releases.storage import open_storage
+from two_tower.storage import open_storage
 
 TENSORS, PROGRESS = "state.safetensors", "progress.json"
 

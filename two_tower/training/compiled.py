@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
 from two_tower.losses import joint_loss
-from two_tower.training.towers import Tower
+from two_tower.training.network.towers import Tower
 
 Embed = Callable[[list[Tensor]], Tensor]
 Loss = Callable[..., Tensor]

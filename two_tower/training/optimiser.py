@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from two_tower.config import TrainConfig
-from two_tower.training.towers import TwoTower
+from two_tower.training.network.towers import TwoTower
 
 
 class Optimiser:

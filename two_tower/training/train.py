@@ -14,11 +14,11 @@ from torch import Tensor
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
-from two_tower.training import model
 from two_tower.training.checkpoint import Checkpoints
-from two_tower.training.ranks import Ranks, ranks
-from two_tower.training.source import Data, opened
-from two_tower.training.towers import TwoTower
+from two_tower.training.distributed import Ranks, ranks
+from two_tower.training.network import model
+from two_tower.training.network.towers import TwoTower
+from two_tower.training.streaming.source import Data, opened
 from two_tower.training.tracking import Tracking
 from two_tower.training.trainer import Trainer
 from two_tower.training.validation import Validation

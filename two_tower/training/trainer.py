@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from two_tower.config import TrainConfig
-from two_tower.training.batches import Positives, Source
-from two_tower.training.columns import Columns
 from two_tower.training.compiled import embedder, loss_function
-from two_tower.training.negatives import Negatives
+from two_tower.training.distributed import Ranks
+from two_tower.training.network.columns import Columns
+from two_tower.training.network.towers import Tower, TwoTower
 from two_tower.training.optimiser import Average, Optimiser, split
-from two_tower.training.ranks import Ranks
-from two_tower.training.towers import Tower, TwoTower
+from two_tower.training.sampling.batches import Positives, Source
+from two_tower.training.sampling.negatives import Negatives
 
 
 class Trainer:

@@ -14,8 +14,8 @@ from two_tower.errors import InputError
 from two_tower.evaluation import metrics
 from two_tower.inputs import Array
 from two_tower.losses import similarity
-from two_tower.training.encoders import Encoders, prepare_table
-from two_tower.training.towers import TwoTower
+from two_tower.training.network.encoders import Encoders, prepare_table
+from two_tower.training.network.towers import TwoTower
 
 K = 20
 MOST_EVENTS = 20_000  # a sample of the window's events tells epochs apart as well as all of them

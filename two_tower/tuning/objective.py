@@ -9,7 +9,7 @@ from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
-from two_tower.training.source import decided
+from two_tower.training.streaming.source import decided
 from two_tower.training.train import TENSORBOARD, DivergedError, choose_device, train
 from two_tower.tuning.space import TUNABLE, Space, Value, shown, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError

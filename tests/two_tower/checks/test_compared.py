@@ -5,13 +5,14 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-import shop
 
-from two_tower.checks import compared, reference
+from tests.two_tower import shop
+from two_tower.checks import compared
 from two_tower.config import PullConfig
 from two_tower.data import features
 from two_tower.data.pulled import Pulled
 from two_tower.schema import feature
+from two_tower.statistics import reference
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from two_tower.checks.drift import REQUEST_TIME, compare, log_schema, read_log
-from two_tower.checks.profile import profile
 from two_tower.errors import InputError
 from two_tower.schema import feature
+from two_tower.statistics.profile import profile
 
 FEATURES = (
     feature("country", "String", {}),

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import shop
 
+from tests.two_tower import shop
 from two_tower.checks import expectations, suites
 from two_tower.config import PullConfig
 from two_tower.data import features

@@ -1,7 +1,6 @@
 """Four ways in which training and serving part, each planted by hand and named, in a real store and service."""
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +15,19 @@ import pytest
 import uvicorn
 from onnx import helper, parser
 
-from serving.web import create_app
+from serving.http.web import create_app
+from tests.two_tower import parts
 from tests.two_tower.starter import tables
 from two_tower.checks.skew import Release, check
 from two_tower.data.features import contract
 from two_tower.data.materialize import materialize
 from two_tower.data.online_config import online_config
 from two_tower.data.repository import apply
+from two_tower.releases import item_index
 from two_tower.releases.release import activate, publish
-from two_tower.retrieval import embed
 from two_tower.retrieval.index import build
 from two_tower.starter.create import create
 from two_tower.starter.decide import Asked
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for `parts`
-import parts
 
 AS_OF = tables.when(tables.EVENTS - 1)
 # A user is an angle: events so far, and the items of the history; an item is the angle of its id.
@@ -92,7 +89,7 @@ def released(folder: Path, repo: Path, *, turn: float = 0.17, index_turn: float 
     items = pa.table({"sku": list(range(tables.ITEMS)), "item": list(range(tables.ITEMS))})
     for f in schema.item[1:]:
         items = items.append_column(f.name, pa.array([None] * len(items), parts.ARROW_TYPES[f.dtype]))
-    embedded = embed.embed_items(files, items, schema, np.zeros(len(items), dtype=np.int64))
+    embedded = item_index.embed_items(files, items, schema, np.zeros(len(items), dtype=np.int64))
     turned = np.array([[np.cos(index_turn), np.sin(index_turn)], [-np.sin(index_turn), np.cos(index_turn)]])
     build((embedded @ turned).astype(np.float32), "dot", "space-1", files / "index.onnx")
     pq.write_table(items.append_column("popularity", pa.array([1.0] * len(items))), files / "items.parquet")

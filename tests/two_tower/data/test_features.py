@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import shop
 
+from tests.two_tower import shop
 from two_tower.config import PullConfig
 from two_tower.data import features, sources
 from two_tower.data.pulled import EVENT_TIMESTAMP, SNAPSHOT, Pulled, Split

@@ -10,9 +10,9 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import shop
 
 from tests import servers
+from tests.two_tower import shop
 from two_tower.config import PullConfig
 from two_tower.data import features
 from two_tower.data.repository import open_store

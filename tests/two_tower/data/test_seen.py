@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timelines import at, timeline
 
+from tests.two_tower.timelines import at, timeline
 from two_tower.data.seen import Interactions
 
 

@@ -2,9 +2,9 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from timelines import at, timeline
-from worlds import checkerboard
 
+from tests.two_tower.timelines import at, timeline
+from tests.two_tower.worlds import checkerboard
 from two_tower.evaluation import baselines, metrics
 from two_tower.evaluation.baselines import ItemKnn, Popularity
 from two_tower.evaluation.ranking import Task, rank, to_micros

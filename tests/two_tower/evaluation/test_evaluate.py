@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from timelines import lookup_towers, timeline
 
+from tests.two_tower.timelines import lookup_towers, timeline
 from two_tower.config import EvaluationConfig
 from two_tower.data.pulled import Pulled
 from two_tower.datasets.world import Oracle

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from timelines import CONTRACT, lookup_towers, timeline
 
+from tests.two_tower.timelines import CONTRACT, lookup_towers, timeline
 from two_tower.config import EvaluationConfig
 from two_tower.evaluation import metrics
 from two_tower.evaluation.evaluate import Report, evaluate

@@ -2,8 +2,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from timelines import timeline
 
+from tests.two_tower.timelines import timeline
 from two_tower.errors import InputError
 from two_tower.evaluation import ranking
 from two_tower.evaluation.ranking import Task, rank

@@ -4,14 +4,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import untrained
 
+from tests.two_tower.conftest import untrained
 from two_tower.exporting.export import export
 from two_tower.inputs import table_from_rows, to_inputs
 from two_tower.runtime import open_session
 from two_tower.schema import EVENT_TIME, MISSING_INT, MISSING_STRING, Contract
-from two_tower.training.encoders import prepare
-from two_tower.training.model import Model
+from two_tower.training.network.encoders import prepare
+from two_tower.training.network.model import Model
 
 
 def both(model: Model, folder: Path, tower, inputs):

@@ -3,8 +3,8 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cluster import Handler, listening
 
+from tests.two_tower.cluster import Handler, listening
 from two_tower.errors import InputError
 from two_tower.releases import model_registry
 

@@ -10,9 +10,8 @@ import pytest
 
 from two_tower.data.catalogue import Catalogue, parts
 from two_tower.errors import InputError
-from two_tower.releases import refresh, release
-from two_tower.retrieval import shards
-from two_tower.retrieval.embed import build_index
+from two_tower.releases import index_shards, refresh, release
+from two_tower.releases.item_index import build_index
 from two_tower.schema import Dtype, Encoding, Feature
 
 
@@ -48,7 +47,7 @@ def later(world) -> Catalogue:
 def embedded(served, catalogue: Catalogue, folder) -> list:
     folders = [folder / f"part{n}" for n in range(3)]
     for part, path in zip(parts(3), folders, strict=True):
-        shards.embed_part(served, catalogue, part, path)
+        index_shards.embed_part(served, catalogue, part, path)
     return folders
 
 

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
-import parts
 import pytest
 
+from tests.two_tower import parts
 from two_tower.errors import InputError
 from two_tower.releases import release
 from two_tower.releases.release import (
@@ -25,7 +25,7 @@ from two_tower.releases.release import (
     rollback,
     verify,
 )
-from two_tower.releases.storage import TEMPORARY, open_storage
+from two_tower.storage import TEMPORARY, open_storage
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-import parts
 import pytest
 
+from tests.two_tower import parts
 from two_tower.errors import InputError
 from two_tower.releases import release
 from two_tower.releases.released import Released, load_release

@@ -9,15 +9,16 @@ from urllib.request import Request, urlopen
 
 import boto3
 import fsspec
-import parts
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.two_tower import parts
 from two_tower.config import DeployConfig
+from two_tower.deployment import deploy
 from two_tower.errors import InputError
-from two_tower.releases import deploy, release
+from two_tower.releases import release
 from two_tower.releases.release import ReleaseError
-from two_tower.releases.storage import StorageError
+from two_tower.storage import StorageError
 
 RELEASES = "s3://shop/releases"
 

@@ -1,7 +1,6 @@
 import re
 
-from test_report import Tags
-
+from tests.two_tower.report.test_report import Tags
 from two_tower.report import tuning
 from two_tower.tuning.space import Space
 from two_tower.tuning.tried import Tried

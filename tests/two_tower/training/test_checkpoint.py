@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from worlds import checkerboard, every_encoding
 
+from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
 from two_tower.training.checkpoint import PROGRESS, Checkpoints, run_key

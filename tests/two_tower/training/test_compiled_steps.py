@@ -4,16 +4,16 @@ import shutil
 
 import pytest
 import torch
-from worlds import checkerboard, every_encoding
 
+from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
 from two_tower.losses import LOSSES, joint_loss
 from two_tower.losses.similarity import SIMILARITIES
 from two_tower.training.compiled import embedder, loss_function
-from two_tower.training.encoders import fit
-from two_tower.training.source import InMemory
-from two_tower.training.towers import TwoTower
+from two_tower.training.network.encoders import fit
+from two_tower.training.network.towers import TwoTower
+from two_tower.training.streaming.source import InMemory
 from two_tower.training.trainer import Trainer
 
 CPU = torch.device("cpu")

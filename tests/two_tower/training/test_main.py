@@ -6,11 +6,11 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from worlds import checkerboard
 
+from tests.two_tower.worlds import checkerboard
 from two_tower.data.pulled import Pulled
-from two_tower.training import model
 from two_tower.training.__main__ import main
+from two_tower.training.network import model
 
 SMALL = [f"--set={one}" for one in ("dim=8", "hidden=8", "batch_size=64", "epochs=2", "device=cpu")]
 

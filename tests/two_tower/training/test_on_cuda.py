@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_checkpoint import KilledError, killed_at
-from worlds import checkerboard
 
 from tests.devices import CUDA
+from tests.two_tower.training.test_checkpoint import KilledError, killed_at
+from tests.two_tower.worlds import checkerboard
 from two_tower.config import TrainConfig
-from two_tower.training import model
-from two_tower.training.encoders import fit
-from two_tower.training.source import InMemory
-from two_tower.training.towers import TwoTower
+from two_tower.training.network import model
+from two_tower.training.network.encoders import fit
+from two_tower.training.network.towers import TwoTower
+from two_tower.training.streaming.source import InMemory
 from two_tower.training.train import train
 from two_tower.training.trainer import Trainer
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from worlds import checkerboard
 
+from tests.two_tower.worlds import checkerboard
 from two_tower.config import TrainConfig
-from two_tower.training.encoders import fit
+from two_tower.training.network.encoders import fit
+from two_tower.training.network.towers import TwoTower
 from two_tower.training.optimiser import Average, Optimiser, factor, split
-from two_tower.training.towers import TwoTower
 
 
 def network(**settings) -> tuple[TwoTower, TrainConfig]:

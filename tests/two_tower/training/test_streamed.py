@@ -9,24 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_checkpoint import KilledError, killed_at
-from worlds import checkerboard, every_encoding
 
 from benchmarks import positives as made_up
+from tests.two_tower.training.test_checkpoint import KilledError, killed_at
+from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.config import TrainConfig
 from two_tower.data import pulled as pulled_module
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled, Split
 from two_tower.data.seen import Interactions
 from two_tower.errors import InputError
-from two_tower.training import counting, source
-from two_tower.training.batches import Positives
-from two_tower.training.encoders import fit
-from two_tower.training.ledger import ROW_COST, Ledger, write_ledger
-from two_tower.training.shards import Shards
-from two_tower.training.source import Streamed, decided
-from two_tower.training.spill import Spill
-from two_tower.training.towers import TwoTower
+from two_tower.training.network import counting
+from two_tower.training.network.encoders import fit
+from two_tower.training.network.towers import TwoTower
+from two_tower.training.sampling.batches import Positives
+from two_tower.training.sampling.user_history import ROW_COST, Ledger, write_ledger
+from two_tower.training.streaming import source
+from two_tower.training.streaming.shard_writer import Spill
+from two_tower.training.streaming.shards import Shards
+from two_tower.training.streaming.source import Streamed, decided
 from two_tower.training.train import train
 from two_tower.training.validation import Events, Validation
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from cluster import Handler, listening
 from tensorboardX.proto.event_pb2 import Event
-from worlds import checkerboard
 
+from tests.two_tower.cluster import Handler, listening
+from tests.two_tower.worlds import checkerboard
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
 from two_tower.training.train import train

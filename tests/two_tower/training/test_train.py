@@ -5,15 +5,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from worlds import checkerboard, every_encoding
 
 from tests.devices import DEVICES
+from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled, Split
 from two_tower.errors import InputError
 from two_tower.losses import LOSSES, similarity
-from two_tower.training import model
-from two_tower.training.encoders import prepare_table
+from two_tower.training.network import model
+from two_tower.training.network.encoders import prepare_table
 from two_tower.training.train import DivergedError, choose_device, train
 
 SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15}

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from worlds import checkerboard
 
+from tests.two_tower.worlds import checkerboard
 from two_tower.data.pulled import Split
 from two_tower.evaluation import metrics
-from two_tower.training.encoders import fit
+from two_tower.training.network.encoders import fit
 from two_tower.training.validation import Events, Validation, ranks
 
 

@@ -1,0 +1,133 @@
+"""Where each step of a compiled pipeline runs, and with what: one table over all pipelines.
+
+The pipelines themselves say what is done. A pipeline is traced again with its steps placed, so that one definition
+serves the laptop, where none of this has a meaning, and the cluster.
+"""
+
+import functools
+from dataclasses import dataclass
+
+from kfp import dsl, kubernetes
+from kfp.dsl import pipeline_context
+from kfp.dsl.graph_component import GraphComponent
+from kfp.dsl.pipeline_task import PipelineTask
+
+from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read, split
+from two_tower.errors import unknown
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a step asks for. of: whose cpu and memory settings; light steps have their own."""
+
+    of: str
+    retried: bool = True
+
+
+NEEDS = {
+    "prepare": Need("data"),
+    "pull": Need("data"),
+    "catalogue": Need("data"),
+    "validate": Need("data"),
+    "leaks": Need("data"),
+    "skew": Need("data"),
+    "materialise": Need("data"),
+    "train": Need("train"),
+    "export": Need("model"),
+    "snapshot": Need("model"),
+    "embed": Need("model"),
+    "index": Need("model"),
+    "assemble": Need("model"),
+    "refresh": Need("model"),
+    "evaluate": Need("model"),
+    "promote": Need("model"),
+    "publish": Need("model"),
+    "publish-refreshed": Need("model"),
+    "fetch": Need("model"),
+    "report": Need("light"),
+    "deploy": Need("light"),
+    "gate": Need("light", retried=False),
+}
+LIGHT_CPU, LIGHT_MEMORY = "500m", "2Gi"
+
+
+def on_cluster(pipeline: GraphComponent, config: ClusterConfig) -> GraphComponent:
+    """The same pipeline with every step placed by the table and the settings."""
+    function = pipeline.pipeline_func
+
+    @functools.wraps(function)
+    def placed(*arguments):
+        output = function(*arguments)
+        for task in pipeline_context.Pipeline.get_default_pipeline().tasks.values():
+            if task.container_spec is not None:  # an importer runs in the cluster's own driver
+                _place(task, config)
+        return output
+
+    spec = pipeline.component_spec
+    return dsl.pipeline(name=spec.name, description=spec.description)(placed)
+
+
+def _place(task: PipelineTask, config: ClusterConfig) -> None:
+    step = task.component_spec.name
+    if step not in NEEDS:
+        raise unknown("step in the table of needs", step, NEEDS)
+    need = NEEDS[step]
+    _size(task, need, config)
+    if need.retried and config.retries:
+        task.set_retry(
+            config.retries,
+            backoff_duration=f"{config.retry_seconds}s",
+            backoff_factor=config.retry_factor,
+            backoff_max_duration=f"{config.retry_most_seconds}s",
+        )
+    is_training = need.of == "train"
+    kubernetes.set_timeout(task, config.train_timeout if is_training else config.step_timeout)
+    tag = (config.train_image_tag if is_training else "") or config.image_tag
+    task.set_container_image(our_image(task.container_spec.image, tag, config))
+    _schedule(task, is_training, config)
+    _attach(task, config)
+
+
+def _size(task: PipelineTask, need: Need, config: ClusterConfig) -> None:
+    is_light = need.of == "light"
+    cpu = LIGHT_CPU if is_light else getattr(config, f"{need.of}_cpu")
+    memory = LIGHT_MEMORY if is_light else getattr(config, f"{need.of}_memory")
+    task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    if need.of == "train" and config.accelerators:
+        task.set_accelerator_type(config.accelerator).set_accelerator_limit(config.accelerators)
+
+
+def our_image(image: str, tag: str, config: ClusterConfig) -> str:
+    """An image of ours, such as two-tower-train:0.1.0, under the prefix and with a tag."""
+    prefix = f"{config.image_prefix.rstrip('/')}/" if config.image_prefix else ""
+    return f"{prefix}{image.rpartition(':')[0]}:{tag}"
+
+
+def _schedule(task: PipelineTask, is_training: bool, config: ClusterConfig) -> None:
+    selectors = split(config.node_selector) + (split(config.train_node_selector) if is_training else [])
+    for one in selectors:
+        label = read(LABEL, one)
+        kubernetes.add_node_selector(task, label["key"], label["value"])
+    for one in split(config.tolerations) + (split(config.train_tolerations) if is_training else []):
+        taint = read(TOLERATION, one)
+        operator = "Equal" if taint["value"] else "Exists"
+        kubernetes.add_toleration(task, taint["key"], operator, taint["value"] or None, taint["effect"])
+
+
+def _attach(task: PipelineTask, config: ClusterConfig) -> None:
+    """Secrets, volumes and variables, the same for every step."""
+    for one in split(config.secrets):
+        secret = read(SECRET, one)
+        variable = secret["variable"] or secret["key"]
+        kubernetes.use_secret_as_env(task, secret["secret"], {secret["key"]: variable})
+    for one in split(config.secret_volumes):
+        mount = read(MOUNT, one)
+        kubernetes.use_secret_as_volume(task, mount["name"], mount["path"])
+    for one in split(config.volumes):
+        mount = read(MOUNT, one)
+        kubernetes.mount_pvc(task, pvc_name=mount["name"], mount_path=mount["path"])
+    for one in split(config.environment):
+        variable = read(VARIABLE, one)
+        task.set_env_variable(variable["key"], variable["value"])
+    if config.image_pull_secret:
+        kubernetes.set_image_pull_secrets(task, [config.image_pull_secret])

@@ -1,0 +1,253 @@
+"""`two-tower run`: one local run of the training pipeline, and what it leaves for people and scripts."""
+
+import contextlib
+import json
+import platform
+import shutil
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from kfp import local
+from kfp.dsl.base_component import BaseComponent
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from pipelines.cli.shown import Shown
+from pipelines.local.runner import LocalRun, artifact, display_names
+from pipelines.local.runner import run as run_locally
+from pipelines.training import training, training_on_dataset
+from two_tower.config import Settings, parse_assignments
+from two_tower.datasets import DATASETS, locate
+from two_tower.datasets import fingerprint as dataset_fingerprint
+from two_tower.datasets.prepare import REPOSITORIES
+from two_tower.errors import InputError, unknown
+
+SETTINGS_FILE = "two_tower.toml"
+PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expectations", "kfp")
+HELD, INPUT = "GateHeldError", "InputError"
+
+
+class Runner(StrEnum):
+    """What executes the steps of a run."""
+
+    SUBPROCESS = "subprocess"
+    DOCKER = "docker"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for, checked."""
+
+    name: str
+    feature_repo: Path | None
+    data_dir: Path | None
+    out: Path
+    as_of: str
+    settings: Settings
+    runner: Runner
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str | None,
+        feature_repo: Path | None,
+        data_dir: Path | None,
+        out: Path | None,
+        as_of: str,
+        assignments: list[str],
+        runner: Runner = Runner.SUBPROCESS,
+    ) -> Self:
+        if (dataset is None) == (feature_repo is None):
+            raise InputError("name either --dataset NAME or --feature-repo DIR.")
+        if feature_repo is not None and not (feature_repo / "feature_store.yaml").is_file():
+            raise InputError(f"--feature-repo {feature_repo}: no feature_store.yaml there.")
+        if as_of:
+            check_instant(as_of)
+        if dataset is not None and dataset not in DATASETS:
+            raise unknown("data set", dataset, DATASETS)
+        name = dataset or feature_repo.resolve().name  # type: ignore[union-attr]
+        folder = feature_repo or REPOSITORIES / name.replace("-", "_")
+        out = (out or Path("runs") / name).resolve()
+        return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments), runner)
+
+
+def settings_from(folder: Path | None, assignments: list[str]) -> Settings:
+    """The defaults, then those of the feature repository's two_tower.toml, then the command line's."""
+    settings = Settings()
+    file = folder / SETTINGS_FILE if folder else None
+    if file and file.is_file():
+        settings = settings.with_values(tomllib.loads(file.read_text()))
+    return settings.with_values(parse_assignments(assignments))
+
+
+def config_arguments(settings: Settings) -> dict[str, str]:
+    """The pipeline's parameters that hold settings, a section each."""
+    return {
+        "pull_config": settings.pull.to_json(),
+        "train_config": settings.train.to_json(),
+        "evaluation_config": settings.evaluation.to_json(),
+        "deploy_config": settings.deploy.to_json(),
+    }
+
+
+def run_training(request: Request, out: Console, err: Console) -> int:
+    """Run the line, write run.json and report.html under `request.out`, and return the exit status."""
+    request.out.mkdir(parents=True, exist_ok=True)
+    settings = request.settings
+    if not settings.train.checkpoints:
+        # Beside the steps' own folders, which are new in each run.
+        settings = settings.with_values({"checkpoints": str(request.out / "checkpoints")})
+    common = {
+        "releases": str(request.out / "releases"),
+        "as_of": request.as_of,
+        **config_arguments(settings),
+    }
+    if request.feature_repo:
+        from two_tower.data.fingerprint import fingerprint
+
+        repo = request.feature_repo.resolve()
+        pipeline, source = training, {"feature_repo": str(repo), "fingerprint": fingerprint(repo)}
+    else:
+        data_dir = _raw_files(request)
+        pipeline, source = (
+            training_on_dataset,
+            {
+                "dataset": request.name,
+                "data_dir": str(data_dir or ""),
+                "fingerprint": dataset_fingerprint(request.name, data_dir),
+            },
+        )
+    with _runner(request, pipeline) as runner, Shown.on(out, request.out, len(display_names(pipeline))) as shown:
+        done = run_locally(pipeline, {**common, **source}, request.out, shown.tell, runner, shown.began)
+    return _conclude(request, done, out, err)
+
+
+def _raw_files(request: Request) -> Path | None:
+    """The folder of the data set's raw files; a step in a container would find no other than the one it is given."""
+    if request.runner == Runner.DOCKER and DATASETS[request.name].source:
+        return locate(request.name, request.data_dir).resolve()
+    return request.data_dir.resolve() if request.data_dir else None
+
+
+def _runner(request: Request, pipeline: BaseComponent) -> contextlib.AbstractContextManager[local.DockerRunner | None]:
+    if request.runner == Runner.SUBPROCESS:
+        return contextlib.nullcontext()
+    from pipelines.local.containers import containers
+
+    repo = request.feature_repo.resolve() if request.feature_repo else None
+    data_dir = None if repo else _raw_files(request)
+    return containers(
+        pipeline,
+        writable=[request.out, *([repo] if repo else [])],
+        readable=[data_dir] if data_dir else [],
+        feature_repo=repo,
+        gpu=request.settings.train.device == "cuda",
+    )
+
+
+def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> int:
+    reported = artifact(done, "report", "summary")
+    summary = json.loads(reported.read_text()) if reported.exists() else {"metrics": {}, "gates": {}}
+    status, error = _outcome(done)
+    if status == 3:
+        held = json.loads(error)
+        summary["gates"].setdefault(held["gate"], {"passed": False, "reasons": held["reasons"]})
+    _write_run(request, done, summary)
+    _write_pages(request, done)
+    if summary["metrics"]:
+        out.print(_quality(summary["metrics"]))
+    _explain(request, done, status, error, out, err)
+    return status
+
+
+def _outcome(done: LocalRun) -> tuple[int, str]:
+    """The exit status and the text behind it."""
+    failed = done.failed
+    if failed is None:
+        return 0, ""
+    kind, message = failed.error() or ("", "\n".join(failed.lines[-15:]))
+    return {HELD: 3, "": 1}.get(kind, 2), message
+
+
+def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> None:
+    record = {
+        "dataset": request.name,
+        "release": done.output,
+        "metrics": summary["metrics"],
+        "gates": summary["gates"],
+        "steps": _steps(request, done),
+        "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
+    }
+    (request.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _steps(request: Request, done: LocalRun) -> list[dict[str, Any]]:
+    """What each step took; and cost, where it is said what an hour costs."""
+    price = request.settings.report.cost_per_hour
+    return [
+        {
+            "name": step.name,
+            "seconds": round(step.seconds, 3),
+            "cached": step.cached,
+            "cpu_seconds": round(step.cpu_seconds, 3),
+            "peak_memory_mb": round(step.peak_memory_mb, 1),
+        }
+        | ({"cost": round(step.seconds * price / 3600, 6)} if price else {})
+        for step in done.steps
+    ]
+
+
+def _write_pages(request: Request, done: LocalRun) -> None:
+    """The report, with what only the runner knows, and the data gate's own page; that is the report where it held."""
+    from two_tower.report import with_run
+
+    out = request.out
+    page, data = artifact(done, "report", "page"), artifact(done, "validate", "report")
+    if data.exists():
+        shutil.copyfile(data, out / "data.html")
+    if page.exists():
+        (out / "report.html").write_text(with_run(page.read_text(), _steps(request, done), done.output))
+    elif data.exists():
+        shutil.copyfile(data, out / "report.html")
+
+
+def _quality(metrics: dict[str, dict[str, float]]) -> Table:
+    columns = ["recall@10", "recall@20", "recall@100", "ndcg@20", "coverage@20"]  # what 80 characters hold
+    table = Table(Column("model", no_wrap=True), *columns, title="test window")
+    for model, figures in metrics.items():
+        table.add_row(model, *(f"{figures[c]:.4f}" for c in columns))
+    return table
+
+
+def _explain(request: Request, done: LocalRun, status: int, error: str, out: Console, err: Console) -> None:
+    report = request.out / "report.html"
+    if status == 0:
+        out.print(f"promoted: release [bold]{done.output}[/]\nreport:   {report}")
+        out.print(f"serve it: two-tower serve --releases {request.out / 'releases'}")
+        return
+    failed = done.failed
+    assert failed is not None
+    if status == 3:
+        held = json.loads(error)
+        err.print(f"[bold yellow]held:[/] the {held['gate']} gate holds this release back")
+        for reason in held["reasons"]:
+            err.print(f"  - {escape(reason)}", soft_wrap=True)
+        err.print(f"report: {report}" if report.exists() else "")
+    else:
+        err.print(f"[bold red]error:[/] step {failed.name} failed: {escape(error)}", soft_wrap=True)
+    err.print(f"whole log: {request.out / 'run.log'}")
+
+
+def check_instant(text: str, option: str = "--as-of") -> None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not an ISO 8601 instant, such as 2026-01-31T00:00:00+00:00.") from error
+    if instant.tzinfo is None:
+        raise InputError(f"{option} {text!r} has no time zone; add one, for example {text}+00:00.")

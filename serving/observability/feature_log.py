@@ -1,0 +1,137 @@
+"""A sample of the features that requests were answered with, on disk, and how far they have moved.
+
+A request pays for a random number and, if it is drawn, for an append to a queue; a thread writes and compares. What
+comes faster than it can be written is left out and counted: the log is a sample anyway.
+"""
+
+import json
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.observability.metrics import Metrics
+from two_tower.checks.drift import REQUEST_TIME, compare, log_schema
+from two_tower.errors import InputError
+from two_tower.inputs import table_from_rows
+from two_tower.schema import Contract
+
+EVERY = 10.0  # seconds between two files
+WAITING = 10_000  # rows that may wait to be written
+COMPARED = 5_000  # of the newest rows of a release, by which drift is measured
+
+log = logging.getLogger(__name__)
+
+
+class Logged(NamedTuple):
+    """A release, as its rows are logged. profile: its users' reference profile; None where it has none."""
+
+    release: str
+    contract: Contract
+    profile: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, folder: Path, release: str, contract: Contract) -> "Logged":
+        said = json.loads((folder / "profile.json").read_text())
+        return cls(release, contract, said.get("user"))
+
+
+class FeatureLog:
+    """folder: where files go, one folder a release. share: of the requests, 0 to 1. every: seconds between two files.
+
+    Raises InputError where the folder cannot be written to and for a share out of range.
+    """
+
+    def __init__(self, folder: Path, share: float, metrics: Metrics, every: float = EVERY) -> None:
+        if not 0 < share <= 1:
+            raise InputError(f"a share of {share} of the requests cannot be logged. Allowed: above 0, up to 1.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--feature-log {folder}: {error}. Name a folder that the service may write to."
+            ) from error
+        self._folder, self._share, self._metrics, self._every = folder, share, metrics, every
+        self._rows: deque[tuple[Logged, Mapping[str, Any], int]] = deque(maxlen=WAITING)
+        self._newest: tuple[str, pa.Table] | None = None
+        self._number = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="feature-log", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, and end."""
+        self._stop.set()
+        self._thread.join(EVERY)
+
+    def offer(self, logged: Logged, row: Mapping[str, Any]) -> None:
+        """Keep a request's features, or not. Costs less than a microsecond."""
+        if random.random() < self._share:  # noqa: S311 - a sample, no secret
+            if len(self._rows) == WAITING:
+                self._metrics.log_dropped.inc()
+            self._rows.append((logged, row, int(time.time())))
+
+    def _work(self) -> None:
+        last = False
+        while not last:
+            last = self._stop.wait(self._every)
+            try:
+                self._write()
+            except OSError as error:
+                log.warning("the feature log cannot be written: %s", error)
+
+    def _write(self) -> None:
+        waiting: dict[str, list[tuple[Logged, Mapping[str, Any], int]]] = {}
+        for _ in range(len(self._rows)):
+            one = self._rows.popleft()
+            waiting.setdefault(one[0].release, []).append(one)
+        for release, rows in waiting.items():
+            logged = rows[0][0]
+            table = self._table(logged, rows)
+            if table.num_rows:
+                self._put(release, table)
+                self._metrics.logged.inc(table.num_rows)
+                self._compare(logged, table)
+
+    def _table(self, logged: Logged, rows: list[tuple[Logged, Mapping[str, Any], int]]) -> pa.Table:
+        """The rows typed; one that a tower would refuse, too, is left out and counted."""
+        features = logged.contract.user
+        try:
+            table, times = table_from_rows([row for _, row, _ in rows], features), [moment for _, _, moment in rows]
+        except InputError:
+            if len(rows) == 1:
+                self._metrics.log_dropped.inc()
+                return log_schema(features).empty_table()
+            return pa.concat_tables([self._table(logged, [one]) for one in rows])
+        return table.append_column(pa.field(REQUEST_TIME, pa.int64()), pa.array(times, pa.int64()))
+
+    def _put(self, release: str, table: pa.Table) -> None:
+        """A whole file or none: a reader never meets half of one."""
+        folder = self._folder / release
+        folder.mkdir(exist_ok=True)
+        self._number += 1
+        name = f"{time.time_ns()}-{os.getpid()}-{self._number}.parquet"
+        pq.write_table(table, folder / f".{name}")
+        (folder / f".{name}").rename(folder / name)
+
+    def _compare(self, logged: Logged, table: pa.Table) -> None:
+        """Measure the drift of the newest rows of the release that was asked last."""
+        if logged.profile is None:
+            return
+        if self._newest and self._newest[0] == logged.release:
+            table = pa.concat_tables([self._newest[1], table])
+        table = table.slice(max(0, table.num_rows - COMPARED))
+        self._newest = logged.release, table
+        for one in compare(logged.profile, table, logged.contract.user):
+            if one.psi is not None:
+                self._metrics.drift.labels(one.feature).set(one.psi)

@@ -1,0 +1,171 @@
+"""`two-tower submit` against a stand-in Pipelines API, over HTTP."""
+
+import io
+import json
+import socket
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipelines.kubeflow.submitted_run import Request, submit_request
+from tests.pipelines.endpoint import TOKEN, pipelines
+from two_tower.errors import InputError
+
+GATE = 'two_tower.errors.GateHeldError: {"gate": "promotion", "reasons": ["recall@20 is 0.1; above 0.2 was asked."]}\n'
+INPUT = "Traceback (most recent call last):\n  File x\ntwo_tower.errors.InputError: column 'at' is missing. Add it.\n"
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this machine's own kfp settings."""
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def submit(host: str, **changes: Any) -> tuple[int, str, str]:
+    given = {
+        "host": host,
+        "token": "",
+        "namespace": "",
+        "pipeline": "training",
+        "dataset": None,
+        "data_dir": "",
+        "feature_repo": "s3://shop/features",
+        "releases": "s3://shop/releases",
+        "as_of": "",
+        "fingerprint": "",
+        "experiment": "two-tower",
+        "schedule": None,
+        "wait": False,
+        "assignments": (),
+    }
+    out, err = io.StringIO(), io.StringIO()
+    request = Request(**(given | changes))
+    status = submit_request(request, Console(file=out, width=500), Console(file=err, width=500), poll_every=0.01)
+    return status, out.getvalue(), err.getvalue()
+
+
+def test_a_run_is_started_and_its_address_printed() -> None:
+    with pipelines() as api:
+        status, out, _ = submit(api.address, assignments=("epochs=7", "shards=2", "service_account=trainer"))
+    assert status == 0 and out == f"run: {api.address}/#/runs/details/run-1\n"
+    (_, experiment), (_, run) = api.created
+    assert experiment["display_name"] == "two-tower" and run["experiment_id"] == "experiment-1"
+    assert run["service_account"] == "trainer"
+    given = run["runtime_config"]["parameters"]
+    assert (given["feature_repo"], given["releases"]) == ("s3://shop/features", "s3://shop/releases")
+    assert given["fingerprint"].startswith("submitted 20"), "new data must not be read from the cache"
+    assert json.loads(given["train_config"])["epochs"] == 7
+    assert "comp-embed" in run["pipeline_spec"]["pipeline_spec"]["components"]
+
+
+def test_a_fingerprint_of_ones_own_reuses_the_pull() -> None:
+    with pipelines() as api:
+        submit(api.address, fingerprint="table version 7", as_of="2026-01-01T00:00:00+00:00")
+    given = api.created[-1][1]["runtime_config"]["parameters"]
+    assert (given["fingerprint"], given["as_of"]) == ("table version 7", "2026-01-01T00:00:00+00:00")
+
+
+def test_a_recurring_run_reads_new_data_each_time() -> None:
+    with pipelines() as api:
+        status, out, _ = submit(api.address, pipeline="refresh_items", schedule="30 3 * * *")
+    kind, made = api.created[-1]
+    assert (status, kind) == (0, "recurringruns")
+    assert out == f"recurring run: {api.address}/#/recurringrun/details/run-1\n"
+    assert made["trigger"]["cron_schedule"]["cron"] == "0 30 3 * * *"
+    assert made["max_concurrency"] == "1" or made["max_concurrency"] == 1
+    tasks = made["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert not any(task.get("cachingOptions", {}).get("enableCache") for task in tasks.values())
+
+
+@pytest.mark.parametrize(
+    ("last", "end", "logs", "status", "said"),
+    [
+        ({"pull": "SUCCEEDED", "deploy-gate": "SUCCEEDED"}, "SUCCEEDED", {}, 0, "promoted"),
+        ({"pull": "SUCCEEDED", "promotion-gate": "FAILED"}, "FAILED", {"promotion-gate": GATE}, 3, "recall@20 is 0.1"),
+        ({"data-gate": "FAILED"}, "FAILED", {}, 3, "the data-gate holds this release back"),
+        ({"pull": "FAILED"}, "FAILED", {"pull": INPUT}, 2, "step pull failed: column 'at' is missing. Add it."),
+        ({"train": "FAILED"}, "FAILED", {"train": "Killed\n"}, 1, "step train failed"),
+        ({"train": "RUNNING"}, "CANCELED", {}, 1, "the run was canceled"),
+    ],
+)
+def test_waiting_mirrors_the_exit_status(last, end: str, logs, status: int, said: str) -> None:
+    states = [{"pull": "PENDING"}, {"pull": "RUNNING"}, last]
+    with pipelines(states=states, end=end, logs=logs) as api:
+        got, out, err = submit(api.address, wait=True)
+    assert got == status
+    assert said in out + err
+    assert "· pull" in out
+    assert (f"{api.address}/#/runs/details/run-1" in err) == bool(status)
+
+
+def test_no_gpu_in_the_cluster_is_said_with_the_next_step() -> None:
+    states = [{"pull": "SUCCEEDED", "train": "PENDING"}] * 500
+    with pipelines(states=states) as api, pytest.raises(InputError) as caught:
+        submit(api.address, wait=True, assignments=("pending_minutes=0.002", "accelerators=2"))
+    said = str(caught.value)
+    assert "step train has been pending for 0.002 minutes" in said
+    assert "2 × nvidia.com/gpu" in said and "--set accelerators=0" in said and "runs/details/run-1" in said
+
+
+def test_a_wrong_address_is_said_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"no Pipelines API answers at {address}.*port-forward"):
+            submit(address)
+    with pytest.raises(InputError, match=r"--host 'kubeflow\.example\.com' is no address"):
+        submit("kubeflow.example.com")
+
+
+def test_a_login_page_is_no_pipelines_api() -> None:
+    with (
+        pipelines(page="<html>Log in</html>") as api,
+        pytest.raises(InputError, match=r"is no Pipelines API.*a page, perhaps a login"),
+    ):
+        submit(api.address)
+
+
+def test_an_expired_token_is_said_before_and_while_waiting() -> None:
+    with pipelines(token=TOKEN) as api:
+        with pytest.raises(InputError, match=r"refused the token \(HTTP 401\).*--token or TWO_TOWER_TOKEN"):
+            submit(api.address, token="an-old-one")
+        assert submit(api.address, token=TOKEN)[0] == 0
+    with (
+        pipelines(states=[{"pull": "RUNNING"}] * 100, expires_after=8) as api,
+        pytest.raises(InputError, match="refused the token"),
+    ):
+        submit(api.address, wait=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"feature_repo": None}, "--feature-repo s3://BUCKET/FOLDER or --dataset NAME"),
+        ({"feature_repo": "./features"}, "--feature-repo './features' is no address"),
+        ({"releases": ""}, "--releases '' is no address"),
+        ({"schedule": "every night"}, "is no cron expression"),
+        ({"schedule": "0 3 * * *", "wait": True}, "--wait follows one run"),
+        ({"assignments": ("accelerator_count=1",)}, "Did you mean"),
+        ({"pipeline": "trainning"}, "Did you mean 'training'"),
+        ({"as_of": "2026-01-01"}, "no time zone"),
+    ],
+)
+def test_bad_input_is_a_sentence(changes, said: str) -> None:
+    with pipelines() as api, pytest.raises(InputError) as caught:
+        submit(api.address, **changes)
+    assert said in str(caught.value)
+    assert api.created == []
+
+
+def test_a_mounted_volume_may_hold_the_releases() -> None:
+    with pipelines() as api:
+        assert submit(api.address, releases="/mnt/releases", assignments=("volumes=claim:/mnt",))[0] == 0
+
+
+def test_a_data_set_needs_no_feature_repository() -> None:
+    with pipelines() as api:
+        assert submit(api.address, dataset="sample", feature_repo=None)[0] == 0
+    assert api.created[-1][1]["runtime_config"]["parameters"]["dataset"] == "sample"

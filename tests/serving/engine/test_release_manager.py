@@ -1,0 +1,136 @@
+"""Switching releases under a running service."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from serving.engine import release_manager as watching
+from serving.engine.loaded_release import Opening
+from serving.engine.online_store import Pool
+from serving.engine.release_manager import Watcher
+from serving.http.web import create_app
+from serving.observability.metrics import Metrics
+from tests.serving.making import made
+from tests.two_tower import parts
+from two_tower.recommender.errors import RequestError
+from two_tower.releases.release import CURRENT, activate, current, publish
+
+
+def watching_over(releases):
+    return Watcher(Opening(releases=str(releases), feature_repo=None, pool=Pool(threads=1), metrics=Metrics()))
+
+
+@pytest.fixture
+def watcher(releases):
+    return watching_over(releases)
+
+
+def refused(watcher):
+    return next(
+        line for line in watcher._metrics.text().decode().splitlines() if line.startswith("two_tower_releases_ref")
+    )
+
+
+def test_first_release_is_picked_up_when_it_is_activated(releases, tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "POLL_EVERY", 0.01)
+    with TestClient(create_app(str(releases))) as client:
+        assert client.get("/v2/health/ready").status_code == 503
+        one = made(releases, tmp_path / "parts")
+        for _ in range(1000):
+            if client.get("/v2/health/ready").status_code == 200:
+                break
+        assert client.post("/v1/recommend", json={"user_id": "u"}).json()["release"] == one
+
+
+def test_release_harmed_after_activation_is_refused_and_the_old_one_serves_on(watcher, releases, tmp_path, caplog):
+    old = made(releases, tmp_path / "old")
+    watcher.poll()
+    new = made(releases, tmp_path / "new", prefix="new-")
+    (releases / new / "index.onnx").write_bytes(b"torn")
+    for _ in range(3):
+        watcher.poll()
+    assert watcher.served.recommender.release == old
+    assert refused(watcher) == "two_tower_releases_refused_total 1.0"
+    assert f"refused release {new}, still serving {old}" in caplog.text and "index.onnx" in caplog.text
+
+
+def test_a_pinned_service_takes_no_other_release(releases, tmp_path):
+    old, new = made(releases, tmp_path / "old"), made(releases, tmp_path / "new", prefix="new-")
+    pinned = Opening(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=Metrics(), pinned=old)
+    watcher = Watcher(pinned)
+    watcher.poll()
+    for move in (lambda: watcher.activate(old), watcher.rollback):
+        with pytest.raises(RequestError, match=f"serves {old}, whatever"):
+            move()
+    assert watcher.serving == old and current(releases) == new
+
+
+def test_index_of_another_catalogue_is_refused(watcher, releases, tmp_path):
+    folder = parts.write(tmp_path / "ten")
+    (parts.write(tmp_path / "nine", items=9) / "items.parquet").replace(folder / "items.parquet")
+    activate(releases, publish(releases, [folder], parts.manifest()))
+    watcher.poll()
+    assert watcher.served is None and refused(watcher) == "two_tower_releases_refused_total 1.0"
+
+
+def test_torn_pointer_changes_nothing(watcher, releases, release):
+    watcher.poll()
+    (releases / CURRENT).write_bytes(b"\xff")
+    watcher.poll()
+    watcher.poll()
+    assert watcher.served.recommender.release == release
+    assert refused(watcher) == "two_tower_releases_refused_total 1.0"
+    activate(releases, release)
+    watcher.poll()
+    assert watcher.served.recommender.release == release
+
+
+def test_releases_of_an_object_store_are_served(tmp_path):
+    url = "memory://served/releases"
+    one = made(url, tmp_path / "parts")
+    watcher = watching_over(url)
+    watcher.poll()
+    assert watcher.served.recommender.release == one
+
+
+def test_every_answer_is_of_one_release_while_they_are_switched(releases, tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "POLL_EVERY", 0.001)
+    by_prefix = {f"r{n}-": made(releases, tmp_path / f"r{n}", prefix=f"r{n}-") for n in range(2)}
+    app = create_app(str(releases))
+    stop = threading.Event()
+
+    def switch():
+        while not stop.is_set():
+            for one in by_prefix.values():
+                activate(releases, one)
+
+    async def ask(client):
+        bodies = ({"user_id": "u", "k": 5}, {"features": {"group": "a"}, "k": 5})
+        answers = [await client.post("/v1/recommend", json=bodies[n % 2]) for n in range(60)]
+        for answer in answers:
+            assert answer.status_code == 200
+            ids = [item["item_id"] for item in answer.json()["items"]]
+            assert {by_prefix[i[:3]] for i in ids} == {answer.json()["release"]}, answer.text
+        return {answer.json()["release"] for answer in answers}
+
+    async def run():
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+            seen = set()
+            for _ in range(20):
+                seen |= set().union(*await asyncio.gather(*(ask(client) for _ in range(4))))
+                if len(seen) == 2:
+                    return seen
+        return seen
+
+    switcher = threading.Thread(target=switch)
+    switcher.start()
+    try:
+        with TestClient(app):  # for its start and stop
+            assert asyncio.run(run()) == set(by_prefix.values())
+    finally:
+        stop.set()
+        switcher.join()

@@ -1,0 +1,98 @@
+"""The service as a process, and the command line's single question."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from serving.http import app
+from serving.http.app import recommend_once, serve
+from tests.serving.making import made
+from two_tower.errors import InputError
+
+ROOT = Path(app.__file__).parents[2]
+
+
+def python(code, *arguments):
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def test_recommend_once(releases, tmp_path, feast_repo):
+    one = made(releases, tmp_path / "parts", feast_repo)
+    answer, titles = recommend_once(str(releases), "ann", 2)
+    assert titles == [None, None], "no feature of these items says what they are called"
+    assert [item.item_id for item in answer.items] == ["i2", "i3"]
+    assert answer.release == one and answer.fallback is None
+    assert recommend_once(str(releases), "nobody", 1)[0].fallback == "popular"
+    with pytest.raises(InputError, match="catalogue has 10 items"):
+        recommend_once(str(releases), "ann", 11)
+
+
+def test_recommend_once_without_a_release(releases):
+    with pytest.raises(InputError, match=r"no release of .* is active"):
+        recommend_once(str(releases), "ann", 2)
+
+
+def test_what_cannot_be_served_is_said_before_the_port_opens(tmp_path):
+    with pytest.raises(InputError, match="is a file"):
+        serve(__file__, "127.0.0.1", 0)
+    with pytest.raises(InputError, match=r"no feature_store\.yaml"):
+        serve(str(tmp_path), "127.0.0.1", 0, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="cannot listen"):
+        serve(str(tmp_path), "127.0.0.1", taken.getsockname()[1])
+
+
+def test_sigterm_ends_the_process_soon_and_cleanly(releases, release):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = "import sys; from serving.http.app import serve; serve(sys.argv[1], '127.0.0.1', int(sys.argv[2]))"
+    process = subprocess.Popen(python(code, releases, port), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(300):
+            try:
+                body = b'{"user_id": "u", "k": 1}'
+                answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/recommend", body, timeout=5).read()
+                break
+            except OSError:
+                time.sleep(0.1)
+        assert release in answer.decode()
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=10)[1]
+        assert time.monotonic() - began < 5 and "Traceback" not in log, log
+        assert process.returncode in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_service_needs_neither_torch_nor_kfp_nor_what_training_reads_with(releases, tmp_path, feast_repo):
+    """As in the service's image, where none of these is installed."""
+    made(releases, tmp_path / "parts", feast_repo)
+    code = """
+import sys
+for name in ("torch", "kfp", "duckdb", "ibis", "great_expectations", "onnxscript"):
+    sys.modules[name] = None
+from serving.http.app import recommend_once
+assert recommend_once(sys.argv[1], "ann", 2)[0].fallback is None
+"""
+    ran = subprocess.run(python(code, releases), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_importing_the_service_imports_no_heavy_library():
+    heavy = "{'torch', 'kfp', 'feast', 'pandas', 'duckdb'}"
+    ran = subprocess.run(
+        python(f"import serving.http.app, sys; print({heavy} & set(sys.modules))"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "set()\n"

@@ -1,0 +1,79 @@
+"""A sample of what was served lies on disk, and its drift is measured, without a request waiting for either."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from starlette.testclient import TestClient
+
+from serving.http.web import create_app
+from serving.observability.feature_log import FeatureLog, Logged
+from serving.observability.metrics import Metrics
+from tests.serving.making import made
+from tests.two_tower import parts
+from two_tower.checks.drift import read_log
+from two_tower.errors import InputError
+from two_tower.inputs import table_from_rows
+from two_tower.statistics.profile import profile
+
+
+def trained(group: str, rows: int = 300) -> dict:
+    table = table_from_rows([{"group": group, "age": 1.0}] * rows, parts.CONTRACT.user)
+    return profile(table, parts.CONTRACT.user, pa.array([0] * rows).to_numpy())
+
+
+def metric(metrics: Metrics, name: str, feature: str | None = None) -> float | None:
+    return metrics.registry.get_sample_value(name, {"feature": feature} if feature else {})
+
+
+def test_requests_are_logged_as_the_tower_took_them(releases, tmp_path) -> None:
+    release = made(releases, tmp_path / "parts")
+    with TestClient(create_app(str(releases), feature_log=(tmp_path / "log", 1.0))) as client:
+        for age in (1.5, 2.5):
+            asked = {"features": {"group": "a", "age": age, "recent": ["i1"]}, "k": 2}
+            assert client.post("/v1/recommend", json=asked).status_code == 200
+        client.post("/v1/recommend", json={"user_id": "nobody", "k": 2})  # popular items: no features were used
+    logged = read_log(tmp_path / "log", release).to_pylist()
+    assert [(row["group"], row["age"], row["recent"], row["visits"]) for row in logged] == [
+        ("a", 1.5, ["i1"], None),
+        ("a", 2.5, ["i1"], None),
+    ]
+
+
+def test_drift_is_a_metric_of_each_feature(tmp_path) -> None:
+    metrics = Metrics()
+    log = FeatureLog(tmp_path / "log", 1.0, metrics, every=0.01)
+    logged = Logged("r1", parts.CONTRACT, trained("a"))
+    for _ in range(300):
+        log.offer(logged, {"group": "b", "age": 1.0})
+    log.offer(logged, {"group": 5})  # what no tower takes is left out
+    log.start()
+    log.stop()
+    assert metric(metrics, "two_tower_drift_psi", "group") > 0.25
+    assert metric(metrics, "two_tower_drift_psi", "age") < 0.1
+    assert metric(metrics, "two_tower_logged_rows_total") == 300
+    assert metric(metrics, "two_tower_log_dropped_total") == 1
+    assert not list((tmp_path / "log" / "r1").glob(".*")), "no half file is left"
+
+
+def test_a_share_is_kept_and_too_much_is_dropped(tmp_path, monkeypatch) -> None:
+    metrics = Metrics()
+    monkeypatch.setattr("serving.observability.feature_log.WAITING", 500)
+    log = FeatureLog(tmp_path / "log", 0.5, metrics)
+    logged = Logged("r1", parts.CONTRACT, None)
+    for _ in range(600):
+        log.offer(logged, {"group": "a"})
+    log.start()
+    log.stop()
+    assert 200 < metric(metrics, "two_tower_logged_rows_total") < 400
+    assert metric(metrics, "two_tower_log_dropped_total") == 0
+
+
+def test_a_release_without_a_profile_and_a_bad_folder(tmp_path) -> None:
+    (tmp_path / "profile.json").write_text(json.dumps({"user": trained("a")}))
+    assert Logged.of(tmp_path, "r1", parts.CONTRACT).profile["rows"] == 300
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="may write"):
+        FeatureLog(tmp_path / "file" / "log", 0.1, Metrics())
+    with pytest.raises(InputError, match="share"):
+        FeatureLog(tmp_path / "log", 0.0, Metrics())

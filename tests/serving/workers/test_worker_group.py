@@ -1,0 +1,99 @@
+"""What workers tell each other, and what they share."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from serving.engine.loaded_release import Opening
+from serving.engine.online_store import Pool
+from serving.engine.release_manager import Watcher
+from serving.observability.metrics import Metrics
+from serving.workers import copies
+from serving.workers.processes import MEMORY, Processes
+from serving.workers.worker_group import Alone, Member, Team
+from tests.serving.making import made
+from two_tower.releases.release import local_copy
+
+
+@pytest.fixture
+def team(tmp_path):
+    (tmp_path / "shared" / copies.RELEASES).mkdir(parents=True)
+    return Team(2, tmp_path / "shared")
+
+
+@pytest.fixture
+def members(team):
+    return Member(team, 0), Member(team, 1)
+
+
+def test_a_change_is_waited_for_until_the_others_have_looked(team, members):
+    one, other = members
+    assert one.tell(1) == [], "a worker that has not looked yet will, before it answers"
+    other.looked(other.looking(), "r1")
+    assert one.tell(0.01) == [1]
+    before = other.looking()
+
+    def look():
+        while other.looking() == before:
+            assert other.pause(30), "rung, not waited out"
+        other.looked(other.looking(), "r1")
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    began = time.monotonic()
+    assert one.tell(20) == [] and time.monotonic() - began < 15
+    looker.join()
+    other.looked(before, "r1")
+    assert one.tell(0.01) == [1], "who looked before the change has not seen it"
+    assert one.beside() == "r1"
+    team.ended(1)
+    assert one.tell(0.01) == [] and one.beside() == "", "nobody waits for the dead"
+
+
+def test_a_worker_that_is_to_end_stops_waiting(members):
+    threading.Timer(0.05, members[0].stop).start()
+    assert not members[0].pause(30)
+
+
+def test_one_process_tells_nobody():
+    assert Alone().tell(30) == [] and Alone().beside() == "" and Alone().pids() == [os.getpid()]
+
+
+def test_a_download_is_made_once_and_outlives_the_next_one(team, tmp_path):
+    url = "memory://team/releases"
+    first = made(url, tmp_path / "first", prefix="f")
+    second = made(url, tmp_path / "second", prefix="s")
+    folders = [copies.local(url, first, tmp_path / own, team.folder) for own in ("a", "b")]
+    assert len({(folder / "index.onnx").stat().st_ino for folder in folders}) == 1
+    assert copies.local(url, second, tmp_path / "c", team.folder).name == second
+    assert [held.name for held in (team.folder / copies.RELEASES).iterdir()] == [second]
+    assert local_copy(tmp_path / "a", first, tmp_path) == folders[0], "whole, and in place"
+
+
+def test_what_lies_on_this_machine_is_opened_where_it_lies(team, releases, release, tmp_path):
+    assert copies.local(str(releases), release, tmp_path, team.folder) == releases / release
+
+
+def test_a_worker_that_comes_late_serves_what_the_others_do_where_the_pointer_is_refused(members, releases, tmp_path):
+    old = made(releases, tmp_path / "old")
+    new = made(releases, tmp_path / "new", prefix="new-")
+    (releases / new / "index.onnx").write_bytes(b"torn")
+    members[0].looked(0, old)
+    metrics = Metrics()
+    opening = Opening(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=metrics, team=members[1])
+    watcher = Watcher(opening)
+    watcher.start()
+    watcher.stop()
+    assert watcher.serving == old and "two_tower_releases_refused_total 1.0" in metrics.text().decode()
+
+
+def test_processes_are_added_up():
+    one, two = (
+        {metric.name: metric.samples[0].value for metric in Processes(lambda n=n: [os.getpid()] * n).collect()}
+        for n in (1, 2)
+    )
+    assert two["process_max_fds"] == 2 * one["process_max_fds"]
+    assert two["process_start_time_seconds"] == one["process_start_time_seconds"]
+    assert two[MEMORY] == pytest.approx(2 * one[MEMORY], rel=0.2)

@@ -1,0 +1,193 @@
+"""The side index: items that came or changed since the release was made, searched beside its index.
+
+Each upsert is embedded by the release's item tower and written, whole, to a folder of its own:
+
+    <releases>/side/<embedding space>/<time>-<random>/items.parquet    key, item features, updated, embedding
+
+so other replicas, a restart, and a later release of the same embedding space find it; the newest row of an item counts.
+A release of another space starts without them: their features are in those files for the run that makes it.
+"""
+
+import io
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from two_tower.inputs import ARROW_TYPES, Array, table_from_rows
+from two_tower.recommender.catalogue import Catalogue
+from two_tower.recommender.errors import invalid, unavailable
+from two_tower.recommender.filters import Columns
+from two_tower.recommender.tower import Tower
+from two_tower.releases.release import ITEMS
+from two_tower.schema import EMBEDDING, POPULARITY, Contract
+from two_tower.storage import open_storage
+
+FOLDER = "side"
+UPDATED = "updated"  # column: when the item was upserted
+MOST_ITEMS = 10_000
+
+
+@dataclass(frozen=True)
+class SideItems:
+    """What is searched beside an index. replaced: the index rows that side items stand for."""
+
+    ids: list[Any] = field(default_factory=list)
+    row_of: Mapping[Any, int] = field(default_factory=dict)
+    embeddings: Array = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+    columns: Columns = field(default_factory=lambda: Columns(pa.table({})))
+    replaced: list[int] = field(default_factory=list)
+    updated: float = 0.0  # seconds since 1970 of the newest
+
+    @property
+    def new(self) -> int:
+        """How many stand for no index row."""
+        return len(self.ids) - len(self.replaced)
+
+
+NO_ITEMS = SideItems()
+
+
+class Known(Protocol):
+    """The opened release that a side index stands beside."""
+
+    embedding_space: str
+    contract: Contract
+    item: Tower
+    catalogue: Catalogue
+
+
+class SideIndex:
+    """The side items of one opened release; `publish` is called with the new whole after each change.
+
+    Each method may be called on any thread.
+    """
+
+    def __init__(self, releases: str, known: Known, publish: Callable[[SideItems], None]) -> None:
+        self._storage = open_storage(f"{releases.rstrip('/')}/{FOLDER}/{known.embedding_space}")
+        self._contract = contract = known.contract
+        self._tower = known.item
+        self._catalogue = known.catalogue
+        self._publish = publish
+        self._schema = pa.schema(
+            [
+                (contract.item_key, ARROW_TYPES[contract.item_key_dtype]),
+                *((f.name, ARROW_TYPES[f.dtype]) for f in contract.item if f.name != contract.item_key),
+                (UPDATED, pa.timestamp("us", tz="UTC")),
+                (EMBEDDING, pa.list_(pa.float32())),
+            ]
+        )
+        self._rows: dict[Any, dict[str, Any]] = {}
+        self._read: set[str] = set()
+        self._lock = threading.Lock()
+
+    def upsert(self, items: Mapping[Any, Mapping[str, Any]], now: float) -> int:
+        """Embed, keep and publish items by id, and return how many the side index holds.
+
+        A feature that is not given keeps its known value. Raises RequestError 422 where an item cannot be embedded, and
+        503 where the side index is full or cannot be written; then nothing changes.
+        """
+        with self._lock:
+            self._refuse_too_many(items)
+            rows = [self._known(item) | dict(given) for item, given in items.items()]
+            embeddings = self._tower.embed(rows, int(now))
+            for item, embedding in zip(items, embeddings, strict=True):
+                if not np.isfinite(embedding).all():
+                    raise invalid(f"item {item!r:.60} has no finite embedding.", "Check for numbers far out of range.")
+            stamp = datetime.fromtimestamp(now, UTC)
+            key = self._contract.item_key
+            fresh = {
+                item: row | {key: item, UPDATED: stamp, EMBEDDING: embedding}
+                for (item, row, embedding) in zip(items, rows, embeddings.tolist(), strict=True)
+            }
+            self._write(fresh, stamp)
+            self._take(fresh)
+            return len(self._rows)
+
+    def refresh(self) -> None:
+        """Take what other replicas have written. Raises OSError where the releases cannot be read."""
+        with self._lock:
+            found = [name for name in self._storage.folders() if name not in self._read]
+            rows: dict[Any, dict[str, Any]] = {}
+            for name in found:  # the oldest first
+                table = pq.read_table(io.BytesIO(self._storage.read(f"{name}/{ITEMS}")))
+                self._read.add(name)
+                if table.schema.equals(self._schema):
+                    rows |= {row[self._contract.item_key]: row for row in table.to_pylist()}
+            if rows:
+                self._take(rows)
+
+    def _take(self, rows: Mapping[Any, dict[str, Any]]) -> None:
+        """Hold the rows that are newer than those held, without those that the catalogue holds alike, and publish."""
+        newer = {
+            item: row
+            for item, row in rows.items()
+            if item not in self._rows or self._rows[item][UPDATED] <= row[UPDATED]
+        }
+        self._rows |= newer
+        for item in self._merged(newer):
+            del self._rows[item]
+        self._publish(self._whole())
+
+    def _whole(self) -> SideItems:
+        if not self._rows:
+            return NO_ITEMS
+        ids, rows = list(self._rows), list(self._rows.values())
+        table = pa.Table.from_pylist(rows, schema=self._schema)
+        return SideItems(
+            ids=ids,
+            row_of={item: row for row, item in enumerate(ids)},
+            embeddings=np.array([row[EMBEDDING] for row in rows], dtype=np.float32),
+            columns=Columns(table.append_column(POPULARITY, pa.array(np.zeros(len(ids))))),
+            replaced=[row for item in ids if (row := self._catalogue.row_of.get(item)) is not None],
+            updated=max(row[UPDATED] for row in rows).timestamp(),
+        )
+
+    def _merged(self, rows: Mapping[Any, Mapping[str, Any]]) -> list[Any]:
+        """The items that the catalogue holds with the same features."""
+        both = [item for item in rows if item in self._catalogue.row_of]
+        if not both:
+            return []
+        held = self._catalogue.features([self._catalogue.row_of[item] for item in both])
+        typed = table_from_rows([rows[item] for item in both], self._contract.item).to_pylist()
+        return [item for item, one, other in zip(both, held, typed, strict=True) if one == other]
+
+    def _known(self, item: Any) -> dict[str, Any]:
+        """The features of an item as they are known, or all missing."""
+        names = [f.name for f in self._contract.item]
+        if item in self._rows:
+            return {name: self._rows[item].get(name) for name in names}
+        place = self._catalogue.row_of.get(item)
+        return dict.fromkeys(names) if place is None else dict(self._catalogue.features([place])[0])
+
+    def _refuse_too_many(self, items: Mapping[Any, Any]) -> None:
+        if len(self._rows.keys() | items.keys()) > MOST_ITEMS:
+            raise unavailable(
+                "side_index_full",
+                f"The side index takes {MOST_ITEMS} items and holds {len(self._rows)}.",
+                "Make a release of the new items, then send what is newer.",
+                retry_after=60,
+            )
+
+    def _write(self, rows: Mapping[Any, Mapping[str, Any]], stamp: datetime) -> None:
+        table = pa.Table.from_pylist(list(rows.values()), schema=self._schema)
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        name = f"{stamp:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
+        try:
+            self._storage.write_folder(name, {ITEMS: file.getvalue()})
+        except OSError as error:
+            raise unavailable("not_stored", "The items could not be written.", "Try again later.", 30) from error
+        self._read.add(name)
+
+
+def age(side: SideItems) -> float:
+    """Seconds since the newest side item came; 0 without one."""
+    return time.time() - side.updated if side.ids else 0.0
