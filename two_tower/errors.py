@@ -1,24 +1,33 @@
-"""Errors that speak to the person who runs the project."""
+"""Exceptions for bad input and for gates that hold a release."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input at an edge: a file, an argument, a row, a configuration.
+    """Bad input from outside: a file, an argument, a row, or a setting.
 
-    The message names the thing, the value, what is allowed, and the next step. The command line prints it without a
-    traceback and exits with status 2.
+    The message names the input, its value, the allowed values, and the next step. The command line prints the message
+    without a traceback and exits with status 2.
     """
 
 
 class GateHeldError(Exception):
-    """A gate held the release back. The command line prints the reasons and exits with status 3."""
+    """A gate held the release. The command line prints the reasons and exits with status 3."""
 
 
-def unknown(what: str, value: str, allowed: Iterable[str]) -> InputError:
-    """An `InputError` for a name that is not among those allowed, with the nearest one as a suggestion."""
+def unknown(kind: str, value: str, allowed: Iterable[str]) -> InputError:
+    """Make the error for a name that is not allowed; the message suggests the closest allowed name.
+
+    Args:
+        kind: What the name refers to, such as "data set".
+        value: The unknown name.
+        allowed: All allowed names.
+
+    Returns:
+        The exception, for the caller to raise.
+    """
     names = sorted(str(name) for name in allowed)
-    near = difflib.get_close_matches(value, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {value!r}.{hint} Allowed: {', '.join(names)}.")
+    closest = difflib.get_close_matches(value, names, n=1)
+    hint = f" Did you mean {closest[0]!r}?" if closest else ""
+    return InputError(f"unknown {kind} {value!r}.{hint} Allowed: {', '.join(names)}.")

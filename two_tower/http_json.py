@@ -1,4 +1,4 @@
-"""JSON over HTTP with the standard library: what the deploy step needs to speak with a cluster and a service."""
+"""A small JSON client over HTTP, written with the standard library."""
 
 import json
 import ssl
@@ -11,8 +11,14 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer of any status. body: the JSON value, or the text where it is none. seconds: until it was read."""
+class Response:
+    """A response with any status code.
+
+    Attributes:
+        status: The HTTP status code.
+        body: The JSON value of the body, or its text if the body is not JSON.
+        seconds: The time from the start of the request to the end of the body.
+    """
 
     status: int
     body: Any
@@ -27,21 +33,33 @@ def call(
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
     context: ssl.SSLContext | None = None,
-) -> Reply:
-    """Send a request and read its answer, whatever its status.
+) -> Response:
+    """Send a request and return the response, also for an error status.
 
-    timeout: seconds that it may stay silent. Raises OSError where there is no answer.
+    Args:
+        method: The HTTP method.
+        url: The address, http or https.
+        body: A JSON value for the body of the request. None: no body.
+        headers: Headers to send; they replace the default JSON headers of the same name.
+        timeout: Seconds without data from the server before the call fails.
+        context: TLS settings. None: the defaults of Python.
+
+    Returns:
+        The response.
+
+    Raises:
+        OSError: If the server does not respond.
     """
     data = None if body is None else json.dumps(body).encode()
-    given = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
-    request = urllib.request.Request(url, data, given, method=method)  # noqa: S310 - addresses are checked as settings
-    began = time.perf_counter()
+    all_headers = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data, all_headers, method=method)  # noqa: S310 - settings validate addresses
+    start = time.perf_counter()
     try:
-        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:  # noqa: S310
-            status, content = answer.status, answer.read()
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as response:  # noqa: S310
+            status, content = response.status, response.read()
     except urllib.error.HTTPError as error:
         status, content = error.code, error.read()
-    return Reply(status, _parsed(content), time.perf_counter() - began)
+    return Response(status, _parsed(content), time.perf_counter() - start)
 
 
 def _parsed(content: bytes) -> Any:

@@ -1,8 +1,8 @@
-"""Raw Feast values as arrays: what the ONNX files take, and what training looks up in its vocabularies.
+"""Convert raw Feast values to the numpy arrays that the ONNX models and the training encoders take.
 
-Only the container changes here (Arrow column → numpy array); every transformation of a value lives inside the ONNX
-graph. A missing value becomes "" (strings), the least int64 (integers, booleans, timestamps) or NaN (floats); a list is
-padded with the same on the right.
+This module changes only the container (Arrow column → numpy array). All transformations of values are in the ONNX
+graph. A missing value becomes "" (strings), the minimum of int64 (integers, booleans, timestamps) or NaN (floats).
+Lists are padded on the right with the same values.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,45 +36,66 @@ ARROW_TYPES: dict[Dtype, pa.DataType] = {
 
 
 def arrow_schema(features: Iterable[Feature]) -> pa.Schema:
+    """Return the Arrow schema of a table with one column per feature."""
     return pa.schema([(f.name, ARROW_TYPES[f.dtype]) for f in features])
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]], features: tuple[Feature, ...]) -> pa.Table:
-    """Rows as an online store or a request gives them, as a typed table; an absent feature is missing.
+    """Convert rows of Python values, from an online store or a request, to an Arrow table.
 
-    Raises InputError, naming the feature and the value, where a value is not of the feature's dtype.
+    Args:
+        rows: One mapping per row, feature name → value. A feature without a value is missing (null).
+        features: The columns of the table.
+
+    Returns:
+        A table with one column per feature, in the order of `features`.
+
+    Raises:
+        InputError: If a value does not have the dtype of its feature.
     """
     columns = {}
     for f in features:
-        values = _checked([row.get(f.name) for row in rows], f)
+        values = _validated([row.get(f.name) for row in rows], f)
         try:
             columns[f.name] = pa.array(values, type=ARROW_TYPES[f.dtype])
         except (pa.ArrowInvalid, OverflowError) as error:
-            raise _mistyped(f, values) from error
+            raise _type_error(f, values) from error
     return pa.table(columns, schema=arrow_schema(features))
 
 
 def inputs_from_rows(
     rows: Sequence[Mapping[str, Any]], features: tuple[Feature, ...], event_time: Array | None = None
 ) -> dict[str, Array]:
-    """What `to_inputs` makes of `table_from_rows`, straight from Python values: many times faster for a few rows.
+    """Convert rows of Python values directly to the ONNX inputs of one tower.
 
-    Raises InputError as both of them do.
+    The result equals `to_inputs(table_from_rows(rows, features), features, event_time)`. For a few rows it is many
+    times faster.
+
+    Args:
+        rows: One mapping per row, feature name → value. A feature without a value is missing.
+        features: The features of the tower.
+        event_time: (rows,) int64, seconds since 1970. Required if the tower has an age feature.
+
+    Returns:
+        One array per feature, by name; see `to_inputs`.
+
+    Raises:
+        InputError: If a value does not have the dtype of its feature, or the vectors of a feature differ in width.
     """
     inputs = {}
     for f in features:
-        values = _checked([row.get(f.name) for row in rows], f)
+        values = _validated([row.get(f.name) for row in rows], f)
         try:
             inputs[f.name] = _to_array(values, f)
         except OverflowError as error:
-            raise _mistyped(f, values) from error
+            raise _type_error(f, values) from error
     if needs_event_time(features):
         assert event_time is not None and len(event_time) == len(rows)
         inputs[EVENT_TIME] = np.ascontiguousarray(event_time, dtype=np.int64)
     return inputs
 
 
-_PYTHON_TYPES: dict[Dtype, tuple[type, ...]] = {  # of a value, or of a list's elements
+_PYTHON_TYPES: dict[Dtype, tuple[type, ...]] = {  # types of a value, or of the elements of a list
     Dtype.STRING: (str,),
     Dtype.INT64: (int, np.integer),
     Dtype.FLOAT32: (float, int, np.floating, np.integer),
@@ -89,41 +110,41 @@ _LISTS = (Dtype.STRINGS, Dtype.INTS, Dtype.FLOATS)
 _FLOATS = (Dtype.FLOAT32, Dtype.FLOAT64, Dtype.FLOATS)
 
 
-def _checked(values: list[Any], f: Feature) -> list[Any]:
-    """The values of one feature, numbers of float features as floats.
+def _validated(values: list[Any], f: Feature) -> list[Any]:
+    """Check the types of a feature's values and convert the numbers of float features to float.
 
-    Arrow by itself would cut 1.5 to 1 for an integer, and read a text as a list of its letters.
+    Arrow does not check enough: it truncates 1.5 to 1 for an integer, and reads a string as a list of its characters.
     """
     if f.dtype not in _LISTS:
-        return _checked_scalars(values, f, values)
+        return _validated_scalars(values, f, values)
     for value in values:
         if not (value is None or isinstance(value, list | tuple | np.ndarray)):
-            raise _mistyped(f, values)
-    return [None if value is None else _checked_scalars(value, f, values) for value in values]
+            raise _type_error(f, values)
+    return [None if value is None else _validated_scalars(value, f, values) for value in values]
 
 
-def _checked_scalars(scalars: Iterable[Any], f: Feature, shown: list[Any]) -> list[Any]:
+def _validated_scalars(scalars: Iterable[Any], f: Feature, values: list[Any]) -> list[Any]:
     types, is_bool = _PYTHON_TYPES[f.dtype], f.dtype == Dtype.BOOL
-    if {type(None), types[0]}.issuperset(map(type, scalars)):  # nearly always, and a loop in C
+    if {type(None), types[0]}.issuperset(map(type, scalars)):  # the usual case, and the loop runs in C
         return list(scalars)
     for value in scalars:
         if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and not is_bool)):
-            raise _mistyped(f, shown)
+            raise _type_error(f, values)
     if f.dtype not in _FLOATS:
         return list(scalars)
     try:
         return [None if value is None else float(value) for value in scalars]
-    except OverflowError as error:  # an integer that no float can hold
-        raise _mistyped(f, shown) from error
+    except OverflowError as error:  # an integer beyond the range of float
+        raise _type_error(f, values) from error
 
 
-def _mistyped(f: Feature, values: list[Any]) -> InputError:
-    shown = ", ".join(repr(value)[:40] for value in values[:3])
-    return InputError(f"feature {f.name!r} takes values of type {f.dtype}; got {shown}.")
+def _type_error(f: Feature, values: list[Any]) -> InputError:
+    examples = ", ".join(repr(value)[:40] for value in values[:3])
+    return InputError(f"feature {f.name!r} takes values of type {f.dtype}; got {examples}.")
 
 
 def _to_array(values: list[Any], f: Feature) -> Array:
-    """What `column_to_input` makes of the same values, checked."""
+    """Convert validated Python values to the same array as `column_to_input`."""
     match f.dtype:
         case Dtype.STRING:
             return np.array([MISSING_STRING if v is None else v for v in values], dtype=object)
@@ -142,39 +163,47 @@ def _to_array(values: list[Any], f: Feature) -> Array:
 
 
 def _float32(values: list[Any]) -> Array:
-    with np.errstate(over="ignore"):  # a number beyond float32 is infinite, as Arrow has it
+    with np.errstate(over="ignore"):  # a number beyond the range of float32 becomes infinite, as in Arrow
         return np.array(values, dtype=np.float64).astype(np.float32)
 
 
 def _seconds(moment: datetime) -> int:
-    """Whole seconds since 1970, towards it, of a time that is UTC where it says nothing else."""
-    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    """Return whole seconds since 1970, rounded towards 1970. A time without a time zone is UTC."""
+    elapsed = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    microseconds = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
     return microseconds // 1_000_000 if microseconds >= 0 else -(-microseconds // 1_000_000)
 
 
 def _padded(lists: list[list[Any] | None], f: Feature, missing: str | int, dtype: np.dtype[Any]) -> Array:
-    kept = [[missing if v is None else v for v in one[-f.max_length :]] if one else [] for one in lists]
-    longest = max((len(one) for one in kept), default=0) or 1
-    return np.array([one + [missing] * (longest - len(one)) for one in kept], dtype=dtype).reshape(len(lists), longest)
+    newest = [[missing if v is None else v for v in row[-f.max_length :]] if row else [] for row in lists]
+    length = max((len(row) for row in newest), default=0) or 1
+    return np.array([row + [missing] * (length - len(row)) for row in newest], dtype=dtype).reshape(len(lists), length)
 
 
 def _matrix(vectors: list[list[float | None] | None], f: Feature) -> Array:
-    widths = sorted({len(one) for one in vectors if one})
+    widths = sorted({len(row) for row in vectors if row})
     if len(widths) > 1:
-        raise _widths(f, widths)
+        raise _width_error(f, widths)
     width = widths[0] if widths else 1
-    return _float32([[_NAN if v is None else v for v in one] if one else [_NAN] * width for one in vectors]).reshape(
+    return _float32([[_NAN if v is None else v for v in row] if row else [_NAN] * width for row in vectors]).reshape(
         len(vectors), width
     )
 
 
 def to_inputs(table: pa.Table, features: tuple[Feature, ...], event_time: Array | None = None) -> dict[str, Array]:
-    """The ONNX inputs of one tower, by feature name.
+    """Convert a table to the ONNX inputs of one tower.
 
-    table: one column per feature, [rows].
-    event_time: int64 seconds, [rows]; needed where the tower has an age feature.
-    Returns arrays of strings (object), int64 or float32: [rows], or [rows, length] for lists.
+    Args:
+        table: One column per feature.
+        features: The features of the tower.
+        event_time: (rows,) int64, seconds since 1970. Required if the tower has an age feature.
+
+    Returns:
+        One array per feature, by name, and `event_time` if the tower has an age feature. The dtype is object (strings),
+        int64 or float32. The shape is (rows,), or (rows, length) for lists.
+
+    Raises:
+        InputError: If the vectors of a feature differ in width.
     """
     inputs = {f.name: column_to_input(table.column(f.name), f) for f in features}
     if needs_event_time(features):
@@ -184,7 +213,18 @@ def to_inputs(table: pa.Table, features: tuple[Feature, ...], event_time: Array 
 
 
 def column_to_input(column: pa.ChunkedArray, f: Feature) -> Array:
-    """One column as the array that the feature's ONNX input takes."""
+    """Convert one column to the array that the ONNX input of the feature takes.
+
+    Args:
+        column: (rows,) values of the Arrow type of the feature's dtype.
+        f: The feature.
+
+    Returns:
+        (rows,) or, for lists, (rows, length) array of object (strings), int64 or float32.
+
+    Raises:
+        InputError: If the vectors of a vector feature differ in width.
+    """
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     match f.dtype:
         case Dtype.STRING:
@@ -212,28 +252,28 @@ def _lengths(values: pa.Array) -> Array:
 
 
 def _pad(values: pa.Array, f: Feature, missing: str | int, dtype: np.dtype[Any]) -> Array:
-    """The newest `max_length` elements of each list, [rows, length]; length is at least 1."""
+    """Return the newest `max_length` elements of each list as (rows, length), where length is at least 1."""
     lengths = _lengths(values)
     ends = np.cumsum(lengths)
     kept = np.minimum(lengths, f.max_length)
     padded = np.full((len(values), max(1, int(kept.max(initial=1)))), missing, dtype=dtype)
     flat = values.flatten().fill_null(missing).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(values)), kept)
-    places = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
-    padded[rows, places] = flat[np.repeat(ends - kept, kept) + places]
+    columns = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
+    padded[rows, columns] = flat[np.repeat(ends - kept, kept) + columns]
     return padded
 
 
 def _to_matrix(values: pa.Array, f: Feature) -> Array:
-    """Vectors of one width, [rows, width]; a missing vector is a row of NaN."""
+    """Return vectors of one width as (rows, width) float32. A missing vector becomes a row of NaN."""
     lengths = _lengths(values)
     widths = np.unique(lengths[lengths > 0])
     if len(widths) > 1:
-        raise _widths(f, widths.tolist())
+        raise _width_error(f, widths.tolist())
     matrix = np.full((len(values), int(widths[0]) if len(widths) else 1), np.nan, dtype=np.float32)
     matrix[lengths > 0] = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, matrix.shape[1])
     return matrix
 
 
-def _widths(f: Feature, widths: list[int]) -> InputError:
-    return InputError(f"feature {f.name!r} has vectors of widths {widths[:5]}; one width is allowed.")
+def _width_error(f: Feature, widths: list[int]) -> InputError:
+    return InputError(f"feature {f.name!r} has vectors of widths {widths[:5]}; all must have the same width.")

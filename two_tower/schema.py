@@ -1,7 +1,7 @@
-"""The feature contract: which features feed which tower, and how each is encoded.
+"""The feature contract: the input features of each tower and their encodings.
 
-A feature's encoding follows from its Feast dtype and its field's tags, and nothing else repeats it. This module needs
-the standard library alone, so that every room, and a user's feature repository, may import it.
+The encoding of a feature follows from its Feast dtype and the tags of its field. No other setting repeats it. This
+module needs only the standard library, so that all packages and the feature repositories of users can import it.
 """
 
 import json
@@ -16,11 +16,11 @@ TowerName = Literal["user", "item"]
 
 USER_SERVICE = "user_tower"
 ITEM_SERVICE = "item_tower"
-SEEN_SERVICE = "user_seen"  # optional: one array feature, every item that the user has seen
+SEEN_SERVICE = "user_seen"  # optional: one array feature with all items that the user has seen
 INTERACTIONS_VIEW = "interactions"
-EVENT_TIME = "event_time"  # extra input of a tower that has an age feature: int64 seconds, [batch]
-EMBEDDING = "embedding"  # output of a tower: float32 [batch, dim]
-POPULARITY = "popularity"  # column of items.parquet beside the item features
+EVENT_TIME = "event_time"  # extra input of a tower with an age feature: (batch,) int64, seconds since 1970
+EMBEDDING = "embedding"  # output of a tower: (batch, dim) float32
+POPULARITY = "popularity"  # additional column of items.parquet
 RESERVED = (EVENT_TIME, EMBEDDING, POPULARITY)
 
 MISSING_STRING = ""
@@ -28,7 +28,7 @@ MISSING_INT = -(2**63)
 
 
 class Dtype(StrEnum):
-    """The Feast dtypes that a tower can take, by Feast's own names."""
+    """Feast dtypes that a tower accepts; the values are Feast's names."""
 
     STRING = "String"
     INT64 = "Int64"
@@ -42,20 +42,20 @@ class Dtype(StrEnum):
 
 
 class Encoding(StrEnum):
-    """How a raw Feast value becomes the input of a tower."""
+    """Encodings that convert a raw Feast value into the input of a tower."""
 
-    CATEGORICAL = "categorical"  # learned vocabulary, id 0 = unknown or missing
+    CATEGORICAL = "categorical"  # vocabulary of the training rows, id 0 = unknown or missing
     HASHED = "hashed"  # MurmurHash3 into buckets, id 0 = missing
-    NUMERIC = "numeric"  # standardised, missing flagged
+    NUMERIC = "numeric"  # standardised value and a flag for missing values
     BUCKETIZED = "bucketized"  # quantile bins, bin 0 = missing
-    AGE = "age"  # days between the timestamp and the event, standardised, missing flagged
+    AGE = "age"  # days from the timestamp to the event, standardised, and a flag for missing values
     CYCLIC = "cyclic"  # sine and cosine of the hour of the day and the day of the week
     BAG = "bag"  # masked mean of embeddings
-    HISTORY = "history"  # a bag of item ids, oldest first; shares the item-id table
-    VECTOR = "vector"  # a pretrained embedding, projected
+    HISTORY = "history"  # bag of item ids, oldest first; shares the embedding table of the item id
+    VECTOR = "vector"  # pretrained embedding with a learned projection
 
 
-ENCODINGS: dict[Dtype, tuple[Encoding, ...]] = {  # the default first
+ENCODINGS: dict[Dtype, tuple[Encoding, ...]] = {  # allowed encodings; the first is the default
     Dtype.STRING: (Encoding.CATEGORICAL, Encoding.HASHED),
     Dtype.INT64: (Encoding.NUMERIC, Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BUCKETIZED),
     Dtype.FLOAT32: (Encoding.NUMERIC, Encoding.BUCKETIZED),
@@ -70,12 +70,16 @@ ENCODINGS: dict[Dtype, tuple[Encoding, ...]] = {  # the default first
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One input of one tower.
+    """One input feature of a tower.
 
-    dim: width of its embedding; None takes the model's default.
-    min_count: a value seen less often in training is unknown (categorical, bag).
-    buckets: how many hash buckets (hashed) or quantile bins (bucketized).
-    max_length: how many of the newest elements are read (bag, history).
+    Attributes:
+        name: The name of the feature in Feast.
+        dtype: The Feast dtype.
+        encoding: The encoding of the values.
+        dim: The width of the embedding. None: the default of the model.
+        min_count: Values that occur less often in the training rows count as unknown (categorical, bag).
+        buckets: The number of hash buckets (hashed) or quantile bins (bucketized).
+        max_length: The tower reads at most this many of the newest elements (bag, history).
     """
 
     name: str
@@ -91,14 +95,24 @@ _NUMBER_TAGS = ("dim", "min_count", "buckets", "max_length")
 
 
 def feature(name: str, dtype: str, tags: Mapping[str, str]) -> Feature:
-    """The feature that a Feast field declares by its dtype and its tags; tags of other tools are ignored.
+    """Make the feature that a Feast field declares with its dtype and tags.
 
-    Raises InputError, naming the field, for a dtype no tower can take and for a tag's value out of range.
+    Args:
+        name: The name of the field.
+        dtype: The Feast dtype of the field, as text.
+        tags: The tags of the field. Tags of other tools are ignored.
+
+    Returns:
+        The feature with its encoding and sizes.
+
+    Raises:
+        InputError: If towers do not accept the dtype, the encoding does not fit the dtype, or a tag is not a whole
+            number of at least 1.
     """
     if dtype not in set(Dtype):
         raise InputError(
-            f"field {name!r} has the dtype {dtype}, which no tower can take. Allowed: {', '.join(Dtype)}. "
-            "Change the field's dtype, or leave it out of the feature service."
+            f"field {name!r} has the dtype {dtype}, which towers do not accept. Allowed: {', '.join(Dtype)}. "
+            "Change the dtype of the field, or remove the field from the feature service."
         )
     allowed = ENCODINGS[Dtype(dtype)]
     encoding = tags.get("encoding", allowed[0])
@@ -116,9 +130,19 @@ def feature(name: str, dtype: str, tags: Mapping[str, str]) -> Feature:
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """Both towers' features and the join keys; the one description that every room reads.
+    """The join keys and the features of both towers.
 
-    seen: the feature of the optional service `user_seen`, None where the repository has no such service.
+    Attributes:
+        user_key: The join key of the entity `user`.
+        user_key_dtype: The dtype of the user key, String or Int64.
+        item_key: The join key of the entity `item`.
+        item_key_dtype: The dtype of the item key, String or Int64.
+        user: The features of the user tower.
+        item: The features of the item tower.
+        seen: The feature of the optional service `user_seen`. None if the repository does not have this service.
+
+    Raises:
+        InputError: If a tower has no features, two features of a tower have the same name, or a name is reserved.
     """
 
     user_key: str
@@ -134,26 +158,29 @@ class Contract:
             names = [f.name for f in self.tower(tower)]  # type: ignore[arg-type]
             if not names:
                 raise InputError(f"feature service {service!r} has no features. Add at least one.")
-            twice = sorted({n for n in names if names.count(n) > 1})
+            duplicates = sorted({n for n in names if names.count(n) > 1})
             reserved = [n for n in names if n in RESERVED]
-            if twice or reserved:
+            if duplicates or reserved:
                 raise InputError(
-                    f"feature service {service!r}: {', '.join(twice or reserved)} is "
-                    f"{'named twice' if twice else 'a reserved name'}. Rename the field."
+                    f"feature service {service!r}: {', '.join(duplicates or reserved)} is "
+                    f"{'a duplicate name' if duplicates else 'a reserved name'}. Rename the field."
                 )
 
     def tower(self, name: TowerName) -> tuple[Feature, ...]:
+        """Return the features of a tower."""
         return self.user if name == "user" else self.item
 
     def key(self, name: TowerName) -> str:
+        """Return the join key of a tower's entity."""
         return self.user_key if name == "user" else self.item_key
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the contract as a dict of JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Contract":
-        """The inverse of `to_dict`, also after a trip through JSON."""
+        """Make a contract from the dict of `to_dict`, before or after conversion to JSON."""
         return cls(
             user_key=data["user_key"],
             user_key_dtype=Dtype(data["user_key_dtype"]),
@@ -165,10 +192,12 @@ class Contract:
         )
 
     def to_json(self) -> str:
+        """Return the contract as JSON text."""
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "Contract":
+        """Make a contract from the text of `to_json`."""
         return cls.from_dict(json.loads(text))
 
 
@@ -178,5 +207,5 @@ def _feature_from_dict(data: Mapping[str, Any]) -> Feature:
 
 
 def needs_event_time(features: tuple[Feature, ...]) -> bool:
-    """Whether a tower over these features takes the input `event_time` (int64 seconds, [batch])."""
+    """Return whether a tower with these features needs the input `event_time`, (batch,) int64 seconds since 1970."""
     return any(f.encoding == Encoding.AGE for f in features)

@@ -19,7 +19,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_session_runs_where_it_was_asked_to(model: Path, device):
+def test_a_session_runs_on_the_requested_device(model: Path, device):
     session = open_session(model, device, threads=1)
     assert session.get_providers()[0] == PROVIDERS[device]
     assert session.run(None, {"x": np.array([1.5], dtype=np.float32)})[0].tolist() == [3]
@@ -27,7 +27,7 @@ def test_a_session_runs_where_it_was_asked_to(model: Path, device):
 
 @pytest.mark.skipif(CUDA, reason="this machine has a GPU to run on")
 def test_a_fall_back_to_the_cpu_is_refused(model: Path):
-    with pytest.raises(InputError, match="'cuda', but ONNX Runtime offers CPUExecutionProvider only"):
+    with pytest.raises(InputError, match="'cuda': ONNX Runtime provides only CPUExecutionProvider"):
         open_session(model, "cuda")
 
 
@@ -35,5 +35,5 @@ def test_an_absent_or_torn_file_is_named(model: Path):
     with pytest.raises(InputError, match=r"absent\.onnx"):
         open_session(model.with_name("absent.onnx"))
     model.write_bytes(model.read_bytes()[:-7])
-    with pytest.raises(InputError, match=r"twice\.onnx is not a whole ONNX model"):
+    with pytest.raises(InputError, match=r"twice\.onnx is not a complete ONNX model"):
         open_session(model)

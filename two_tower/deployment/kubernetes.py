@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from two_tower.errors import InputError
-from two_tower.http_json import Reply, call
+from two_tower.http_json import Response, call
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a pod finds its token, CA and namespace
 ATTEMPTS = 4
@@ -59,7 +59,7 @@ class Kubernetes:
         if reply.status != 404:
             self._accepted("DELETE", path, reply)
 
-    def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+    def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
         """One answer, after waiting out what passes: an API server restarts in seconds."""
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
@@ -83,7 +83,7 @@ class Kubernetes:
         authorization = {"Authorization": f"Bearer {token.read_text().strip()}"} if token.is_file() else {}
         return {**authorization, **(headers or {})}
 
-    def _accepted(self, method: str, path: str, reply: Reply) -> Any:
+    def _accepted(self, method: str, path: str, reply: Response) -> Any:
         if reply.status < 300:
             return reply.body
         said = reply.body.get("message", "") if isinstance(reply.body, dict) else str(reply.body)[:200]

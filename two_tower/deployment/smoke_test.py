@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from two_tower.data.catalogue import USERS
 from two_tower.data.pulled import Pulled
-from two_tower.http_json import Reply, call
+from two_tower.http_json import Response, call
 from two_tower.inputs import Array
 
 K = 10
@@ -86,7 +86,7 @@ def replay(
     return reasons, {"questions": len(questions), "failed": wrong.total(), "unknown_users": unknown, "p95_ms": slow}
 
 
-def _fault(question: Mapping[str, Any], reply: Reply, release: str) -> str:
+def _fault(question: Mapping[str, Any], reply: Response, release: str) -> str:
     """What is wrong with an answer, empty if nothing is."""
     if reply.status != 200 or not isinstance(reply.body, dict):
         return f"HTTP {reply.status}: {str(reply.body)[:200]}"

@@ -171,7 +171,7 @@ def _half(path: Path) -> InMemory:
         found = {table.name: table for table in stored.graph.initializer if table.name in {"items", "offset"}}
         tables = {name: numpy_helper.to_array(table, str(path.parent)) for name, table in found.items()}
     except (OSError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path} is not a whole ONNX model: {error}. Write it again.") from error
+        raise InputError(f"{path} is not a complete ONNX model: {error}. Build the index again.") from error
     properties = {one.key: one.value for one in stored.metadata_props}
     similarity = cast("Similarity", properties["similarity"])
     items, count = tables["items"], int(properties["items"])

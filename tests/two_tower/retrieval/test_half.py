@@ -43,5 +43,5 @@ def test_no_score_is_further_off_than_the_bound_says(scale, spread, dim):
 @pytest.mark.skipif(CUDA, reason="this machine has a GPU to run on")
 def test_an_index_for_cuda_is_not_opened_on_a_cpu(tmp_path: Path):
     build(np.eye(4, dtype=np.float32), "dot", "s", tmp_path / "index.onnx")
-    with pytest.raises(InputError, match="'cuda', but ONNX Runtime offers CPUExecutionProvider only"):
+    with pytest.raises(InputError, match="'cuda': ONNX Runtime provides only CPUExecutionProvider"):
         Index(tmp_path / "index.onnx", "cuda")

@@ -162,10 +162,10 @@ def test_large_tables_lie_next_to_the_file(tmp_path: Path, opened, monkeypatch: 
     assert (tmp_path / "index.onnx.data").stat().st_size < 3 * items.nbytes
     assert_exact(items, queries, "dot", 5, opened(tmp_path / "index.onnx").search(queries, k=5))
     (tmp_path / "index.onnx.data").unlink()
-    with pytest.raises(InputError, match=r"index\.onnx is not a whole ONNX model"):
+    with pytest.raises(InputError, match=r"index\.onnx is not a complete ONNX model"):
         opened(tmp_path / "index.onnx")
     (tmp_path / "index.onnx").write_bytes((tmp_path / "index.onnx").read_bytes()[:-7])
-    with pytest.raises(InputError, match=r"index\.onnx is not a whole ONNX model"):
+    with pytest.raises(InputError, match=r"index\.onnx is not a complete ONNX model"):
         opened(tmp_path / "index.onnx")
 
 
