@@ -47,13 +47,17 @@ _STAMP = pa.timestamp("us", tz="UTC")
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 
 
-def pull(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -> Pulled:
+def pull(
+    repo: Path, config: PullConfig, as_of: datetime | None, folder: Path, ends: split.Ends | None = None
+) -> Pulled:
     """`pull_into`, and what it wrote in memory."""
-    pull_into(repo, config, as_of, folder)
+    pull_into(repo, config, as_of, folder, ends)
     return Pulled.read(folder)
 
 
-def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Path) -> None:
+def pull_into(
+    repo: Path, config: PullConfig, as_of: datetime | None, folder: Path, ends: split.Ends | None = None
+) -> None:
     """Read the interactions, the features as of each, and the catalogue at each snapshot; write them to `folder`, as
     `Pulled` reads them.
 
@@ -63,6 +67,7 @@ def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Pa
     window. File sources are read once, into scratch files ($TMPDIR) as large as they are uncompressed.
 
     as_of: interactions after this instant are left out; None takes the newest interaction's time. A naive one is UTC.
+    ends: of the training and the validation window, in place of those that follow from `config`.
     Raises InputError for missing or mistyped columns, empty interactions, one user or one item only, null keys, and a
     window of the time line with too few interactions.
     """
@@ -77,7 +82,7 @@ def pull_into(repo: Path, config: PullConfig, as_of: datetime | None, folder: Pa
         with _timed("interactions"):
             rows = _interactions(store, schema, as_of)
         micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
-        bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()))
+        bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()), ends)
         rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
         with _timed("state of the sources"):
             states = _states(store, schema, bounds.as_of)

@@ -36,7 +36,7 @@ def publish(repo: Path, pulled: Path, towers: Path, index: Path, summary: Path, 
     }
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / release.FEATURE_STORE
-        store.write_text(online_config(repo.resolve()))
+        store.write_text(online_config(repo.resolve(), None if "://" in releases else Path(releases)))
         described_data = Path(folder) / release.REFERENCE
         described_data.write_text(json.dumps(reference.describe(Pulled.read(pulled))))
         return release.publish(releases, [towers, index, store, described_data], manifest)

@@ -34,6 +34,17 @@ def test_urls_secrets_and_a_chosen_refresh_stay_as_they_are(tmp_path):
     assert config(tmp_path, yaml.safe_dump(said)) == said
 
 
+def test_a_store_inside_the_releases_folder_is_found_from_a_release_after_the_folder_has_moved(tmp_path):
+    repo, release = tmp_path / "before" / "feature_repo", tmp_path / "before" / "20240101T000000-00000000"
+    repo.mkdir(parents=True)
+    release.mkdir()
+    (repo / "feature_store.yaml").write_text("project: p\nregistry: data/registry.db\n")
+    (release / "feature_store.yaml").write_text(online_config(repo, tmp_path / "before"))
+    (tmp_path / "before").rename(tmp_path / "after")
+    read = yaml.safe_load(online_config(tmp_path / "after" / release.name))
+    assert read["registry"]["path"] == str(tmp_path / "after" / "feature_repo" / "data" / "registry.db")
+
+
 @pytest.mark.parametrize(("text", "says"), [("[]", "no mapping"), ("a: b: c", "not YAML")])
 def test_file_that_is_no_configuration_is_refused(tmp_path, text, says):
     with pytest.raises(InputError, match=says):
