@@ -1,16 +1,16 @@
-# One image a room of the pipeline: data (Feast, Great Expectations), train (torch), serving (ONNX Runtime, no torch).
-# `make images` builds all three; any engine will do, BuildKit or not.
+# Three images: data (Feast, Great Expectations), train (torch), serving (ONNX Runtime, without torch).
+# `make images` builds them, with or without BuildKit.
 #
-#   BASE_IMAGE   what the images stand on: Debian or the like, with python3.11
-#   BUILD_IMAGE  where packages are installed: BASE_IMAGE, or one that adds what pip needs to reach them
-#   VARIANT      cpu, or cuda with the CUDA libraries, which pip brings and the driver's container toolkit completes
-#   TORCH_INDEX  an index where pip finds torch for the CPU; empty where pip's own configuration knows one
+#   BASE_IMAGE   base of the images: Debian or a derivative, with python3.11
+#   BUILD_IMAGE  image in which packages are installed: BASE_IMAGE, or one with the pip settings of your network
+#   VARIANT      cpu or cuda; cuda adds the CUDA libraries from pip, the host provides driver and container toolkit
+#   TORCH_INDEX  package index with the CPU build of torch; empty where pip's own configuration has one
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG BUILD_IMAGE=${BASE_IMAGE}
 
 # --- packages, from the lock ------------------------------------------------------------------------------------------
 
-# pip and the writer of the bills of materials live beside the environment, not in it.
+# pip and cyclonedx (bills of materials) are installed beside the environment, not in it.
 FROM ${BUILD_IMAGE} AS builder
 WORKDIR /src
 COPY pyproject.toml requirements.lock LICENSE ./
@@ -22,15 +22,15 @@ RUN python3.11 -m venv /opt/tools \
 ENV PIP_PYTHON=/opt/venv/bin/python PIP_CONSTRAINT=/src/requirements.lock PIP_NO_CACHE_DIR=1 PIP_QUIET=1 \
     SITE=/opt/venv/lib/python3.11/site-packages
 ARG VARIANT=cpu
-# ONNX Runtime comes with the CPU and the CUDA provider in one package; the CPU images leave the large one out.
+# ONNX Runtime ships its CPU and CUDA providers in one package. The CPU images remove the CUDA one, which is large.
 RUN /opt/tools/bin/pip install . \
     && cd $SITE && rm -r pyarrow/include pyarrow/tests onnxruntime/transformers \
        onnxruntime/capi/libonnxruntime_providers_tensorrt.so \
     && if [ "$VARIANT" = cpu ]; then rm onnxruntime/capi/libonnxruntime_providers_cuda.so; \
        else /opt/tools/bin/pip install 'onnxruntime-gpu[cuda,cudnn]'; fi
 
-# Kubeflow's executor runs each step from the kfp package alone: none of what kfp depends on is for containers. Feast asks
-# for mypy and brings a web page for its registry: no container runs either, nor the tests that packages bring.
+# Kubeflow's executor needs the kfp package alone, not its dependencies. Feast depends on mypy and ships a web page for its
+# registry; no container uses them, nor the tests that packages ship.
 FROM builder AS data-packages
 RUN /opt/tools/bin/pip install '.[data]' && /opt/tools/bin/pip install --no-deps kfp \
     && /opt/tools/bin/pip uninstall --yes mypy mypy_extensions ast-serialize librt pathspec types-greenlet \
@@ -38,7 +38,7 @@ RUN /opt/tools/bin/pip install '.[data]' && /opt/tools/bin/pip install --no-deps
     && find scipy dask -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
-# torch first and alone, so that no other package chooses its build: on PyPI it is the one for CUDA.
+# torch first and alone, so that no other package chooses its build: PyPI has the CUDA build.
 FROM builder AS train-packages
 ARG VARIANT=cpu
 ARG TORCH_INDEX=
@@ -50,7 +50,7 @@ RUN /opt/tools/bin/pip install '.[train]' && /opt/tools/bin/pip install --no-dep
     && find scipy sympy networkx -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
-# A service has no use for Arrow Flight, nor for pillow, which KServe's package asks for.
+# The service does not use Arrow Flight, nor pillow, which kserve depends on.
 FROM builder AS serving-packages
 RUN /opt/tools/bin/pip install '.[serving]' \
     && /opt/tools/bin/pip uninstall --yes mypy mypy_extensions ast-serialize librt pathspec types-greenlet pillow \
@@ -59,7 +59,7 @@ RUN /opt/tools/bin/pip install '.[serving]' \
     && find dask -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
-# The project alone, as a layer over the packages: a change of source moves no gigabytes.
+# The project is a layer of its own over the packages, so that a change of source transfers little.
 FROM builder AS project
 COPY . .
 RUN /opt/tools/bin/pip install --no-deps --prefix /opt/project .
@@ -67,8 +67,8 @@ RUN /opt/tools/bin/pip install --no-deps --prefix /opt/project .
 # --- images -----------------------------------------------------------------------------------------------------------
 
 FROM ${BASE_IMAGE} AS runtime
-# USER and LOGNAME: some libraries ask for a name, which an arbitrary uid does not have.
-# OMP_WAIT_POLICY: a thread of OpenMP that spins for others, where cores are limited, keeps them from finishing.
+# USER and LOGNAME: some libraries ask for a user name, which an arbitrary uid does not have.
+# OMP_WAIT_POLICY: with few cores, an OpenMP thread that spins while it waits keeps the others from finishing.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp USER=two-tower LOGNAME=two-tower LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=PASSIVE
 WORKDIR /tmp
@@ -102,8 +102,8 @@ FROM runtime AS serving
 COPY --from=serving-packages /opt/venv /opt/venv
 COPY --from=serving-packages /opt/sbom.json /sbom.json
 COPY --from=project /opt/project /opt/venv
-# The port of HTTP, for the service and for the health check; Knative and others set it as well. gRPC has the next one.
-# The index's tables on huge pages, where the host leaves that to the program: a scan of a million items takes a sixth less.
+# PORT: HTTP port of the service and the health check; Knative sets it too. gRPC listens on PORT + 1.
+# GLIBC_TUNABLES: huge pages for the index, where the host permits: scanning a million items takes a sixth less time.
 ENV PORT=8080 GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 EXPOSE 8080 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-IS", "-c", \

@@ -1,14 +1,15 @@
-# Everything a person or CI runs; `make help` lists it. PORT and OUT are handed to the demo.
+# Every command that a person or CI runs; `make help` lists them. `make demo` passes PORT and OUT to the demo.
 PYTHON ?= python3.11
-VENV := .venv
+# each other interpreter has an environment of its own: make test PYTHON=python3.13
+VENV := .venv$(if $(filter-out python3.11,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 OUT ?= runs/sample
-# a thread of OpenMP that spins for others on a busy machine keeps them from finishing
+# On a busy machine, an OpenMP thread that spins while it waits keeps the others from finishing.
 export OMP_WAIT_POLICY ?= PASSIVE
 PORT ?= 8080
 LANES ?= 2
 
-# The images; see the head of Dockerfile for what each argument means. NETWORK=host where containers have none.
+# The images; the head of Dockerfile explains each argument. NETWORK=host where containers have no network.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' two_tower/_version.py)
 VARIANT ?= cpu
 TAG ?= $(VERSION)$(if $(filter cuda,$(VARIANT)),-cuda)
@@ -22,32 +23,32 @@ TORCH_INDEX ?=
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(VENV)/.installed ## make .venv from the lock
+install: $(VENV)/.installed ## make the environment from the lock (PYTHON=python3.11, python3.12 or python3.13)
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	@# torch first, alone: the lock's other packages must not choose another build of it
+	@# torch first and alone, so that the lock's other packages do not choose another build of it
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: install ## the whole line on the simulated world, then ask the service (OUT=folder PORT=number)
+demo: install ## run the pipeline on simulated data, then query the service (OUT=folder PORT=number)
 	$(BIN)/python -m pipelines.cli.demo --out $(OUT) --port $(PORT)
 
-test: install ## the fast tests
-	$(BIN)/python -m pytest -q
+test: install ## the fast tests (LANES=number of processes)
+	$(BIN)/python -m pytest -q -n $(LANES) --dist loadfile
 
-test-slow: install ## the tests that take longer: whole runs, real data (LANES=how many at a time)
+test-slow: install ## the slow tests: whole runs, real data (LANES=number of processes)
 	$(BIN)/python -m pytest -q -m slow -n $(LANES) --dist loadfile
 
 test-all: test test-slow ## both
 
-soak: install ## load while releases change and Redis dies (needs redis-server; QUICK=--quick for the short form)
+soak: install ## load the service while releases change and Redis dies (needs redis-server; QUICK=--quick for the short form)
 	$(BIN)/python -m benchmarks.soak $(QUICK)
 
-images: ## build the images data, train and serving, their bills of materials to build/sbom (VARIANT=cpu|cuda)
+images: ## build the images data, train and serving, and write their bills of materials to build/sbom (VARIANT=cpu|cuda)
 	@mkdir -p build/sbom
 	for stage in data train serving; do \
 		docker build --network $(NETWORK) --target $$stage --tag two-tower-$$stage:$(TAG) \
@@ -59,7 +60,7 @@ images: ## build the images data, train and serving, their bills of materials to
 	done
 	docker image ls --filter reference='two-tower-*:$(TAG)' --format '{{.Repository}}:{{.Tag}}\t{{.Size}}'
 
-test-containers: install ## the line in its images, and the service on what it released; needs `make images`
+test-containers: install ## the pipeline in its images, and the service with the release that it made; needs `make images`
 	$(BIN)/python -m pytest -q -m containers --durations=8
 
 check: install ## format, lint, types, import rules, documentation
@@ -69,19 +70,19 @@ check: install ## format, lint, types, import rules, documentation
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
-docs: install ## the documentation as a site in build/site, served on port 8000 while one edits it
+docs: install ## serve the documentation on port 8000, rebuilt as it is edited
 	$(BIN)/mkdocs serve
 
-format: install ## format and mend what can be mended
+format: install ## format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## pin what pyproject.toml asks for, from a new environment
+lock: ## resolve pyproject.toml in a new environment and pin it in requirements.lock
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --upgrade pip
 	build/lock/bin/pip install --quiet "$$(grep -oE 'torch==[0-9.]+' pyproject.toml | head -1)"
 	build/lock/bin/pip install --quiet --editable '.[dev]'
 	build/lock/bin/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock
 
-clean: ## remove what was built and run; .venv stays
+clean: ## remove build outputs and runs; environments stay
 	rm -rf build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
