@@ -23,11 +23,14 @@ if TYPE_CHECKING:
         train_towers,
     )
     from two_tower.errors import InputError
+    from two_tower.estimator import NotFittedError, TwoTowerRecommender
     from two_tower.releases.released import Released, load_release
 
 __all__ = [
     "InputError",
+    "NotFittedError",
     "Released",
+    "TwoTowerRecommender",
     "evaluate_towers",
     "export_towers",
     "load_contract",
@@ -39,6 +42,8 @@ __all__ = [
 
 _HOME = {  # all others: api
     "InputError": "errors",
+    "NotFittedError": "estimator",
+    "TwoTowerRecommender": "estimator",
     "Released": "releases.released",
     "load_release": "releases.released",
 }

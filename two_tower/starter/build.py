@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from two_tower.data.pulled import EVENT_TIMESTAMP
+from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.datasets.tables import TIMESTAMP, Tables
 from two_tower.errors import InputError
 from two_tower.inputs import ARROW_TYPES
@@ -31,19 +31,17 @@ def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
     items = _people_or_things("item", plan, read, events, report)
     if plan.items is None:
         items = items.append_column(FIRST_SEEN, items[EVENT_TIMESTAMP])
+    interactions = events.select([plan.user_key, plan.item_key, EVENT_TIMESTAMP, *(c.field for c in plan.facts)])
+    if not plan.facts:  # Feast takes no feature view without a feature
+        interactions = interactions.append_column(WEIGHT, pa.array(np.ones(events.num_rows, np.float32)))
     return Tables(
         users=users,
         items=items.append_column(ITEM_ID, items[plan.item_key]),
-        interactions=events.select(_event_columns(plan)),
+        interactions=interactions,
         report=report,
         user_key=plan.user_key,
         item_key=plan.item_key,
     )
-
-
-def _event_columns(plan: Plan) -> list[str]:
-    keys = [plan.user_key, plan.item_key, EVENT_TIMESTAMP]
-    return [*keys, *(c.field for c in plan.interactions.columns if c.role in ("weight", "kept"))]
 
 
 def _events(plan: Plan, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:

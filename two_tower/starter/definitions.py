@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from two_tower.data.pulled import WEIGHT
 from two_tower.schema import Dtype
 from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, Column, Plan
 
@@ -75,6 +76,8 @@ item_tower = FeatureService(name="item_tower", features=[items, item_activity])
 user_seen = FeatureService(name="user_seen", features=[seen_items])
 """
 
+_WEIGHT = f'        Field(name="{WEIGHT}", dtype=Float32),  # 1 in each row: a feature view needs a field'
+
 STORE = """project: {project}
 provider: local
 registry: data/registry.db
@@ -90,7 +93,7 @@ entity_key_serialization_version: 3
 def definitions(plan: Plan) -> str:
     """The text of definitions.py."""
     users, items = plan.features("user"), plan.features("item")
-    facts = [c for c in plan.interactions.columns if c.role in ("weight", "kept")]
+    facts = plan.facts
     item_type = str(plan.item_dtype)
     identity = (
         f'        Field(name="{ITEM_ID}", dtype={item_type}, tags={{"encoding": "categorical"}}),'
@@ -104,11 +107,11 @@ def definitions(plan: Plan) -> str:
         + _TAIL.format(
             item=item_type,
             buckets=_BUCKETS,
-            facts="    schema=[\n" + "\n".join(_fields(facts)) + "\n    ],\n" if facts else "",
+            facts="    schema=[\n" + "\n".join(_fields(facts) or [_WEIGHT]) + "\n    ],\n",
             user_views="users, user_activity" if users else "user_activity",
         )
     )
-    types = {_base(c.dtype) for c in (*users, *items, *facts) if c.dtype}
+    types = {_base(c.dtype) for c in (*users, *items, *facts) if c.dtype} | (set() if facts else {"Float32"})
     head = _HEAD.format(
         types=", ".join(sorted({"Array", "Int64", "UnixTimestamp", item_type, *types})),
         user_key=plan.user_key,

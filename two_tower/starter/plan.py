@@ -60,6 +60,11 @@ class Plan:
     where: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def facts(self) -> list[Column]:
+        """Columns of the interactions that are kept beside each event."""
+        return [c for c in self.interactions.columns if c.role in ("weight", "kept")]
+
     def features(self, who: Literal["user", "item"]) -> list[Column]:
         own = self.users if who == "user" else self.items
         return [c for c in (own or self.interactions).columns if c.role == f"{who} feature"]

@@ -58,6 +58,15 @@ def test_a_repository_that_trains_as_it_is(asked: Asked, tmp_path: Path) -> None
     assert pulled.user["age"].null_count == 0, "users are known from the start"
 
 
+def test_three_columns_are_enough(tmp_path: Path) -> None:
+    rows = [(f"c{n % 7}", n % 11, tables.when(n)) for n in range(300)]
+    path = tables.write(tmp_path / "orders.csv", [("customer", "sku", "ordered_at"), *rows])
+    create(tmp_path / "repo", Asked(interactions=path))
+    pulled = pull(tmp_path / "repo", PullConfig(), None, tmp_path / "pulled")
+    assert pulled.interactions["weight"].unique().to_pylist() == [1.0]
+    assert pulled.interactions.num_rows == 300
+
+
 @pytest.mark.parametrize(
     "stamp",
     [

@@ -1,0 +1,144 @@
+"""The steps of `fit`: from tables, or a Feast repository, to a folder that holds a release.
+
+tables/*.parquet     the tables as given
+feature_repo/        the repository that `two-tower init` would make of them
+users.parquet        the features of each user as of the newest interaction
+<release id>/        the release; `current` names it
+estimator.json       parameters, epochs, and the repository where it was not made here
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from two_tower.config import EvaluationConfig, PullConfig, Section, TrainConfig
+from two_tower.errors import InputError
+from two_tower.estimator.progress import Bar
+
+STATE, USERS, TABLES, REPOSITORY = "estimator.json", "users.parquet", "tables", "feature_repo"
+FORMAT = 1
+_OPTIONS = {  # of `two-tower init`, by the arguments here
+    "--timestamp-format": "timestamp_format",
+    "--timestamp": "timestamp_column",
+    "--user-key": "user_column",
+    "--item-key": "item_column",
+    "--weight": "weight_column",
+}
+_DROPPED = {  # rows that `two-tower init` leaves out, by its reasons
+    "no_user": ("interactions", "user"),
+    "no_item": ("interactions", "item"),
+    "no_time": ("interactions", "time"),
+    "user_without_key": ("users", "key"),
+    "item_without_key": ("items", "key"),
+}
+
+
+def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mapping[str, str | None]) -> Path:
+    """Write the tables and the feature repository that `two-tower init` makes of them; return its folder.
+
+    Args:
+        folder: Folder to write to.
+        tables: `interactions`, and `users` and `items` if there are any.
+        columns: Arguments of the estimator that name columns.
+
+    Raises:
+        InputError: The tables cannot be used, or a key or a time is missing in a row.
+    """
+    from two_tower.starter.create import create
+    from two_tower.starter.decide import Asked
+
+    paths = {name: folder / TABLES / f"{name}.parquet" for name in tables}
+    (folder / TABLES).mkdir()
+    for name, table in tables.items():
+        pq.write_table(table, paths[name])
+    try:
+        _, made = create(
+            folder / REPOSITORY,
+            Asked(
+                interactions=paths["interactions"],
+                users=paths.get("users"),
+                items=paths.get("items"),
+                user_key=columns["user_column"],
+                item_key=columns["item_column"],
+                timestamp=columns["timestamp_column"],
+                timestamp_format=columns["timestamp_format"],
+                weight=columns["weight_column"],
+            ),
+        )
+    except InputError as error:
+        raise InputError(_for_python(str(error), paths)) from error
+    for reason, (name, value) in _DROPPED.items():
+        if rows := made.report.get(reason):
+            raise InputError(
+                f"{name}: {rows} of {tables[name].num_rows} rows have no {value}, or one that cannot be read. Drop "
+                "these rows or fill them in."
+            )
+    return folder / REPOSITORY
+
+
+def _for_python(message: str, paths: Mapping[str, Path]) -> str:
+    """A message of `two-tower init` with the names that Python's caller knows."""
+    for name, path in paths.items():
+        message = message.replace(str(path), name).replace(path.name, name)
+    return re.sub("|".join(_OPTIONS), lambda option: _OPTIONS[option.group()], message)
+
+
+def fit(
+    folder: Path, repo: Path, title: str, configs: Mapping[type[Section], Any], params: Mapping[str, Any], bar: Bar
+) -> None:
+    """Pull, train, export, index, evaluate, and write the release and the state of the estimator to `folder`.
+
+    Args:
+        folder: Folder to write to.
+        repo: Feast feature repository.
+        title: Name of the data in the release's manifest.
+        configs: Settings by section.
+        params: Parameters of the estimator, for `load`.
+        bar: Progress bar.
+
+    Raises:
+        InputError: The repository or its data cannot be used, or training diverges.
+    """
+    from two_tower.data import features
+    from two_tower.data.users import pull_users
+    from two_tower.evaluation.evaluate import evaluate
+    from two_tower.exporting.export import export
+    from two_tower.releases import publish, release
+    from two_tower.releases.item_index import build_index
+    from two_tower.training.network.model import load
+    from two_tower.training.train import train
+
+    with tempfile.TemporaryDirectory(prefix="two-tower-fit-") as scratch:
+        pulled, model, towers, index = (Path(scratch) / name for name in ("pulled", "model", "towers", "index"))
+        bar.step("joining features at the time of each interaction")
+        tables = features.pull(repo, configs[PullConfig], None, pulled)
+        bar.step("training")
+        history = train(tables, configs[TrainConfig], model, bar.epoch)["history"]
+        bar.trained()
+        bar.step("exporting the towers to ONNX")
+        export(load(model), towers)
+        build_index(towers, tables, index)
+        bar.step("evaluating the test window")
+        report = evaluate(tables, towers, None, configs[EvaluationConfig])
+        bar.step("reading the features of each user")
+        pq.write_table(pull_users(repo, tables.bounds.as_of), folder / USERS)
+        settings = {name: value for config in configs.values() for name, value in json.loads(config.to_json()).items()}
+        summary = Path(scratch) / "summary.json"
+        summary.write_text(json.dumps({"metrics": report.metrics, "gates": {}, "settings": settings}))
+        bar.step("writing the release")
+        published = publish.publish(repo, pulled, towers, index, summary, dataset=title, releases=str(folder))
+        release.activate(folder, published)
+    own = repo.is_relative_to(folder)
+    state = {
+        "format": FORMAT,
+        "params": {**params, **settings},
+        "history": history,
+        "feature_repo": None if own else str(repo),
+    }
+    (folder / STATE).write_text(json.dumps(state, indent=1))

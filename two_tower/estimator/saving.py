@@ -1,0 +1,33 @@
+"""A fitted folder, copied to where it is served from."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from two_tower.errors import InputError
+from two_tower.estimator.fitted import Fitted
+from two_tower.estimator.fitting import REPOSITORY
+
+
+def save(fitted: Fitted, target: Path) -> None:
+    """Copy a fitted folder, and write its users to the online store that its release reads.
+
+    Args:
+        fitted: A fitted folder, opened.
+        target: Folder to write; it appears only when it is complete.
+
+    Raises:
+        InputError: `target` is not empty, or the online store cannot be reached.
+    """
+    from two_tower.data.features import materialize
+
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is not empty. Pass a folder that does not exist yet.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+        whole = Path(temporary) / "model"
+        shutil.copytree(fitted.folder, whole)
+        materialize(fitted.external_repo or whole / REPOSITORY, fitted.as_of)
+        if target.exists():
+            target.rmdir()
+        whole.rename(target)
