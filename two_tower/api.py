@@ -3,21 +3,18 @@
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from two_tower.config import EvaluationConfig, PullConfig, Section, TrainConfig
+from two_tower.config import EvaluationConfig, PullConfig, TrainConfig
 from two_tower.data import features
 from two_tower.data.pulled import Pulled
 from two_tower.data.repository import apply
 from two_tower.datasets.prepare import prepare as write_repository
-from two_tower.errors import unknown
 from two_tower.evaluation.evaluate import Report, evaluate
 from two_tower.exporting.export import export
 from two_tower.schema import Contract
 from two_tower.training.network.model import Model, load
 from two_tower.training.train import train
-
-_S = TypeVar("_S", bound=Section)
 
 
 def prepare_dataset(dataset: str, folder: str | Path, data_dir: str | Path | None = None) -> Path:
@@ -38,13 +35,13 @@ def load_contract(repo: str | Path) -> Contract:
 def pull_features(repo: str | Path, as_of: datetime | None = None, **settings: Any) -> Pulled:
     """The interactions up to `as_of` with the features as of each, split by time; settings of PullConfig."""
     with tempfile.TemporaryDirectory() as folder:
-        return features.pull(Path(repo).resolve(), _config(PullConfig, settings), as_of, Path(folder))
+        return features.pull(Path(repo).resolve(), PullConfig.of(settings), as_of, Path(folder))
 
 
 def train_towers(pulled: Pulled, **settings: Any) -> Model:
     """Both towers, trained jointly; settings of TrainConfig, such as `dim=64` or `epochs=5`."""
     with tempfile.TemporaryDirectory() as folder:
-        train(pulled, _config(TrainConfig, settings), Path(folder))
+        train(pulled, TrainConfig.of(settings), Path(folder))
         return load(Path(folder))
 
 
@@ -56,12 +53,4 @@ def export_towers(model: Model, folder: str | Path) -> Path:
 
 def evaluate_towers(pulled: Pulled, towers: str | Path, **settings: Any) -> Report:
     """The exported towers on the test window, beside the baselines; settings of EvaluationConfig."""
-    return evaluate(pulled, Path(towers), None, _config(EvaluationConfig, settings))
-
-
-def _config(section: type[_S], settings: dict[str, Any]) -> _S:
-    known = section.__dataclass_fields__
-    for name in settings:
-        if name not in known:
-            raise unknown("setting", name, known)
-    return section(**settings)
+    return evaluate(pulled, Path(towers), None, EvaluationConfig.of(settings))

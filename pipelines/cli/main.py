@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipelines.cli.options import AsJson, Assignments, Names, Releases, err, out
 from pipelines.cli.releases import releases_app
+from pipelines.cli.settings import settings
 from pipelines.cli.waiting import waiting
 from two_tower import __version__
 from two_tower.errors import InputError, unknown
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(releases_app, name="releases")
+app.command()(settings)
 
 EXIT_FAULT, EXIT_INPUT, EXIT_HELD = 1, 2, 3
 FALLBACKS = {

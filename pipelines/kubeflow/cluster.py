@@ -1,13 +1,13 @@
-"""The settings of a cluster, validated before anything is compiled: what steps ask for and what they are given."""
+"""Settings of the cluster, checked before a pipeline is compiled: what each step requests and receives."""
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from two_tower import __version__
 from two_tower.config import Section
+from two_tower.config.fields import Bounds, Count, Form, Positive
 
-_CPU = re.compile(r"\d+m|\d+(\.\d+)?")
-_MEMORY = re.compile(r"\d+([KMGT]i?)?")
 _KEY = r"[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?"
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 LABEL = re.compile(rf"(?P<key>{_KEY})=(?P<value>[-A-Za-z0-9_.]*)")
@@ -17,99 +17,114 @@ TOLERATION = re.compile(
 SECRET = re.compile(rf"(?P<secret>{_NAME})/(?P<key>[-A-Za-z0-9_.]+)(=(?P<variable>[A-Za-z_][A-Za-z0-9_]*))?")
 MOUNT = re.compile(rf"(?P<name>{_NAME}):(?P<path>/[^\s,:]+)")
 VARIABLE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>[^,]*)")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_TAG = r"(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_TAG_WORDS = "a version; not `latest`, because Kubeflow's cache does not notice when that changes"
 
-_LISTS = {  # settings that hold several values, separated by commas: the form of each, and how to say it
-    "node_selector": (LABEL, "LABEL=VALUE"),
-    "train_node_selector": (LABEL, "LABEL=VALUE"),
-    "tolerations": (TOLERATION, "KEY=VALUE:EFFECT or KEY:EFFECT"),
-    "train_tolerations": (TOLERATION, "KEY=VALUE:EFFECT or KEY:EFFECT"),
-    "secrets": (SECRET, "SECRET/KEY or SECRET/KEY=VARIABLE"),
-    "secret_volumes": (MOUNT, "SECRET:/PATH"),
-    "volumes": (MOUNT, "CLAIM:/PATH"),
-    "environment": (VARIABLE, "VARIABLE=VALUE"),
-}
+_Cores = Annotated[str, Form(re.compile(r"\d+m|\d+(\.\d+)?"), "cores, such as 2, 0.5 or 500m")]
+_Memory = Annotated[str, Form(re.compile(r"\d+([KMGT]i?)?"), "bytes, such as 8Gi or 512Mi")]
+_Labels = Annotated[str, Form(LABEL, "LABEL=VALUE", separated=True)]
+_Tolerations = Annotated[str, Form(TOLERATION, "KEY=VALUE:EFFECT or KEY:EFFECT", separated=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig(Section):
-    """What steps ask of a cluster. Lists are separated by commas; memory is both the request and the limit.
-
-    accelerator, accelerators: resource name and number of those that training asks for; 0 trains on the CPU.
-    data_*, train_*, model_*: of the steps that read data, that train, and that run the trained towers.
-    retries: of a step that fails, after retry_seconds, then retry_factor times as long each, retry_most_seconds at
-        most. A gate is never tried again, for it would decide the same.
-    step_timeout, train_timeout: seconds that a pod may live.
-    node_selector, tolerations: of every step; train_node_selector, train_tolerations: of training, besides.
-    secrets: SECRET/KEY=VARIABLE into the environment of every step; secret_volumes, volumes: mounted there.
-    environment: VARIABLE=VALUE of every step.
-    image_prefix: registry and folder of the images. image_tag, train_image_tag: their version; of training's, where it
-        is another, such as a CUDA variant.
-    image_pull_secret, service_account: as Kubernetes names them; empty for the namespace's own.
-    shards: pods that embed the catalogue, each a part of it.
-    pending_minutes: how long `submit --wait` lets a step wait for a machine before it says so and gives up.
-    """
+    """Cluster: what each step of a pipeline requests from Kubernetes, for `compile`, `submit` and `tune --katib`."""
 
     accelerator: str = "nvidia.com/gpu"
-    accelerators: int = 1
-    data_cpu: str = "2"
-    data_memory: str = "8Gi"
-    train_cpu: str = "4"
-    train_memory: str = "16Gi"
-    model_cpu: str = "2"
-    model_memory: str = "8Gi"
-    retries: int = 3
-    retry_seconds: int = 30
-    retry_factor: float = 2.0
-    retry_most_seconds: int = 600
-    step_timeout: int = 4 * 3600
-    train_timeout: int = 24 * 3600
-    node_selector: str = ""
-    train_node_selector: str = ""
-    tolerations: str = ""
-    train_tolerations: str = ""
-    secrets: str = ""
-    secret_volumes: str = ""
-    volumes: str = ""
-    environment: str = ""
+    """Resource name of the accelerator that training requests. Change it for another vendor or a MIG slice, such as
+    `nvidia.com/mig-1g.10gb`."""
+
+    accelerators: Annotated[int, Bounds(at_least=0, at_most=64)] = 1
+    """Number of accelerators that training requests. 0 trains on the CPU; set `device=cpu` with it."""
+
+    data_cpu: _Cores = "2"
+    """CPU cores that each step on data requests: pull, validate, leaks, materialise and others."""
+
+    data_memory: _Memory = "8Gi"
+    """Memory of each step on data, both the request and the limit. Raise it if the pull is killed (OOMKilled)."""
+
+    train_cpu: _Cores = "4"
+    """CPU cores that the train step requests."""
+
+    train_memory: _Memory = "16Gi"
+    """Memory of the train step, both the request and the limit. Training streams its rows from disk if they do not fit;
+    see `stream`."""
+
+    model_cpu: _Cores = "2"
+    """CPU cores that each step on the trained towers requests: export, embed, index, evaluate, publish and others."""
+
+    model_memory: _Memory = "8Gi"
+    """Memory of each step on the trained towers, both the request and the limit. Raise it for catalogues of millions of
+    items."""
+
+    retries: Annotated[int, Bounds(at_least=0, at_most=20)] = 3
+    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same."""
+
+    retry_seconds: Count = 30
+    """Waiting time before the first retry, in seconds. It grows by retry_factor with each further retry."""
+
+    retry_factor: Annotated[float, Bounds(at_least=1)] = 2.0
+    """Factor by which the waiting time grows from one retry to the next."""
+
+    retry_most_seconds: Count = 600
+    """Upper limit of the waiting time before a retry, in seconds."""
+
+    step_timeout: Count = 4 * 3600
+    """Seconds after which the pod of a step is ended, except for training."""
+
+    train_timeout: Count = 24 * 3600
+    """Seconds after which the pod of the train step is ended. Set `checkpoints` so that a retry resumes."""
+
+    node_selector: _Labels = ""
+    """Node labels that every step requires."""
+
+    train_node_selector: _Labels = ""
+    """Node labels that training requires in addition to node_selector, for example those of GPU nodes."""
+
+    tolerations: _Tolerations = ""
+    """Node taints that every step tolerates. EFFECT is NoSchedule, NoExecute or PreferNoSchedule."""
+
+    train_tolerations: _Tolerations = ""
+    """Node taints that training tolerates in addition to tolerations, for example those of GPU nodes."""
+
+    secrets: Annotated[str, Form(SECRET, "SECRET/KEY or SECRET/KEY=VARIABLE", separated=True)] = ""
+    """Keys of Kubernetes secrets that every step receives as environment variables, named VARIABLE or else KEY."""
+
+    secret_volumes: Annotated[str, Form(MOUNT, "SECRET:/PATH", separated=True)] = ""
+    """Kubernetes secrets that every step mounts as folders."""
+
+    volumes: Annotated[str, Form(MOUNT, "CLAIM:/PATH", separated=True)] = ""
+    """Persistent volume claims that every step mounts. Use one if the pods have no object store."""
+
+    environment: Annotated[str, Form(VARIABLE, "VARIABLE=VALUE", separated=True)] = ""
+    """Environment variables of every step. A value cannot contain a comma."""
+
     image_prefix: str = ""
-    image_tag: str = __version__
-    train_image_tag: str = ""
+    """Registry and folder of the images, such as `registry.example.com/shop`. Empty: the images have no prefix."""
+
+    image_tag: Annotated[str, Form(re.compile(_TAG), _TAG_WORDS)] = __version__
+    """Tag of the images. Default: the version of this package."""
+
+    train_image_tag: Annotated[str, Form(re.compile(f"({_TAG})?"), f"{_TAG_WORDS}; or empty")] = ""
+    """Tag of the training image, for example of the CUDA variant. Empty: image_tag."""
+
     image_pull_secret: str = ""
+    """Kubernetes secret with which images are pulled. Empty: none."""
+
     service_account: str = ""
-    shards: int = 1
-    pending_minutes: float = 15.0
+    """Kubernetes service account that runs the steps. Empty: the default of the namespace."""
 
-    def check(self) -> None:
-        for name in ("data_cpu", "train_cpu", "model_cpu"):
-            self.require(bool(_CPU.fullmatch(getattr(self, name))), name, "cores, such as 2, 0.5 or 500m")
-        for name in ("data_memory", "train_memory", "model_memory"):
-            self.require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "bytes, such as 8Gi or 512Mi")
-        for name, (form, said) in _LISTS.items():
-            for one in split(getattr(self, name)):
-                self.require(
-                    bool(form.fullmatch(one)), name, f"{said}, separated by commas; {one!r} is not of that form"
-                )
-        for name in ("image_tag", "train_image_tag"):
-            tag = getattr(self, name)
-            allowed = "a version; `latest` would be taken from the cache when it changes"
-            self.require((not tag or bool(_TAG.fullmatch(tag))) and tag != "latest", name, allowed)
-        self.require(0 <= self.accelerators <= 64, "accelerators", "0 to 64")
-        self.require(0 <= self.retries <= 20, "retries", "0 to 20")
-        self.require(self.retry_factor >= 1, "retry_factor", "at least 1")
-        for name in ("retry_seconds", "retry_most_seconds", "step_timeout", "train_timeout"):
-            self.require(getattr(self, name) >= 1, name, "seconds, at least 1")
-        self.require(1 <= self.shards <= 1000, "shards", "1 to 1000")
-        self.require(self.pending_minutes > 0, "pending_minutes", "minutes above 0")
+    shards: Annotated[int, Bounds(at_least=1, at_most=1000)] = 1
+    """Number of pods that embed the catalogue, each a part of it; for the pipelines `training` and `refresh_items`.
+    Raise it for catalogues of millions of items."""
 
-
-def split(text: str) -> list[str]:
-    """The values of a list."""
-    return [one.strip() for one in text.split(",") if one.strip()]
+    pending_minutes: Positive = 15.0
+    """Minutes that `submit --wait` lets a step wait for a node before it gives up. Raise it if nodes are added on
+    demand."""
 
 
 def read(form: re.Pattern[str], text: str) -> dict[str, str]:
-    """The named parts of one value of a list."""
+    """Return the named parts of one value of a list."""
     match = form.fullmatch(text)
     assert match is not None, "the settings were checked"
     return match.groupdict()

@@ -1,6 +1,6 @@
 """The pipelines as Kubeflow takes them: placed on a cluster, with the settings as their parameters' defaults."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ from pipelines.kubeflow.cluster import ClusterConfig
 from pipelines.kubeflow.resources import on_cluster, our_image
 from pipelines.refresh_items import refresh_items_in
 from pipelines.training import training_in, training_on_dataset
-from two_tower.config import DeployConfig, Settings, changed, parse_assignments
+from two_tower.config import DeployConfig, Settings, with_assignments
 from two_tower.errors import InputError, unknown
 
 PIPELINES = {
@@ -36,8 +36,7 @@ class Plan:
         if pipeline not in PIPELINES:
             raise unknown("pipeline", pipeline, PIPELINES)
         base = Settings()
-        sections = {f.name: getattr(base, f.name) for f in fields(base)}
-        found = changed({**sections, "cluster": ClusterConfig()}, parse_assignments(assignments))
+        found = with_assignments({**base.sections(), "cluster": ClusterConfig()}, assignments)
         cluster = found.pop("cluster")
         if found["report"] != base.report:
             raise InputError(
@@ -52,7 +51,7 @@ class Plan:
 
     def arguments(self) -> dict[str, Any]:
         """The settings as the pipeline's parameters, a section each."""
-        sections = {f"{f.name}_config": getattr(self.settings, f.name).to_json() for f in fields(self.settings)}
+        sections = {f"{name}_config": section.to_json() for name, section in self.settings.sections().items()}
         taken = self.built.component_spec.inputs or {}
         return {name: text for name, text in sections.items() if name in taken}
 

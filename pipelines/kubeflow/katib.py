@@ -10,9 +10,10 @@ from typing import Any, Self
 import yaml
 
 from components import TRAIN_IMAGE
-from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read, split
+from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read
 from pipelines.kubeflow.resources import our_image
-from two_tower.config import TrainConfig, changed, parse_assignments
+from two_tower.config import TrainConfig, with_assignments
+from two_tower.config.fields import split
 from two_tower.errors import InputError
 from two_tower.tuning.space import DEFAULT, Choices, Dimension, Space
 from two_tower.tuning.study import COMPARED, GRACE
@@ -44,7 +45,7 @@ class Experiment:
                 "--katib needs --pulled ADDRESS: where the trials' pods find what a run's pull step wrote, in an "
                 "object store (s3://…, gs://…) or on a volume (--set volumes=CLAIM:/PATH)."
             )
-        found = changed({"train": TrainConfig(), "cluster": ClusterConfig()}, parse_assignments(assignments))
+        found = with_assignments({"train": TrainConfig(), "cluster": ClusterConfig()}, assignments)
         return cls("two-tower", pulled, trials, Space.read(space or DEFAULT), found["train"], found["cluster"])
 
     def write(self, path: Path) -> None:

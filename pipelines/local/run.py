@@ -22,7 +22,7 @@ from pipelines.cli.shown import Shown
 from pipelines.local.runner import LocalRun, artifact, display_names
 from pipelines.local.runner import run as run_locally
 from pipelines.training import training, training_on_dataset
-from two_tower.config import Settings, parse_assignments
+from two_tower.config import Settings
 from two_tower.datasets import DATASETS, locate
 from two_tower.datasets import fingerprint as dataset_fingerprint
 from two_tower.datasets.prepare import REPOSITORIES
@@ -82,8 +82,11 @@ def settings_from(folder: Path | None, assignments: list[str]) -> Settings:
     settings = Settings()
     file = folder / SETTINGS_FILE if folder else None
     if file and file.is_file():
-        settings = settings.with_values(tomllib.loads(file.read_text()))
-    return settings.with_values(parse_assignments(assignments))
+        try:
+            settings = settings.with_values(tomllib.loads(file.read_text()))
+        except ValueError as error:  # TOML syntax, encoding, or InputError
+            raise InputError(f"{file}: {error}") from error
+    return settings.with_assignments(assignments)
 
 
 def config_arguments(settings: Settings) -> dict[str, str]:

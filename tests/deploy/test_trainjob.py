@@ -14,7 +14,7 @@ import yaml
 
 from tests.schemas import check, check_train_job
 from tests.two_tower.worlds import checkerboard
-from two_tower.config import TrainConfig, changed, parse_assignments
+from two_tower.config import TrainConfig, with_assignments
 from two_tower.training.network import model
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "trainer" / "trainjob.yaml"
@@ -73,7 +73,7 @@ def test_kubernetes_takes_the_container_that_comes_of_it(job: dict[str, Any]) ->
 def test_its_settings_are_known_and_a_process_has_a_gpu(job: dict[str, Any]) -> None:
     given = job["spec"]["trainer"]
     sets = [one.removeprefix("--set=") for one in given["args"] if one.startswith("--set=")]
-    config = changed({"train": TrainConfig()}, parse_assignments(sets))["train"]
+    config = with_assignments({"train": TrainConfig()}, sets)["train"]
     assert config.device == "cuda" and config.checkpoints.startswith("s3://")
     assert given["image"].endswith("-cuda")
     assert given["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == str(given["numProcPerNode"])

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from two_tower.config import TrainConfig, changed, parse_assignments
+from two_tower.config import TrainConfig, with_assignments
 from two_tower.errors import InputError
 from two_tower.storage import StorageError
 from two_tower.training.network.model import DESCRIPTION
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(pulled: str, out: str, assignments: list[str], temporary: Path) -> None:
-    config: TrainConfig = changed({"train": TrainConfig()}, parse_assignments(assignments))["train"]
+    config: TrainConfig = with_assignments({"train": TrainConfig()}, assignments)["train"]
     source = download(pulled, temporary / "pulled")
     if not (source / "pulled.json").is_file():
         raise InputError(f"--pulled {pulled}: no pulled.json there. Give the folder that a run's pull step wrote.")

@@ -2,17 +2,19 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from two_tower.config import TrainConfig, changed
+from two_tower import config as settings
+from two_tower.config import TrainConfig
+from two_tower.config.fields import field_types
 from two_tower.errors import InputError, unknown
 
 DEFAULT = Path(__file__).with_name("space.toml")
 # Where training runs and what it leaves is no matter of quality, and the best of several seeds is luck.
 FIXED = ("checkpoints", "checkpoint_seconds", "stream", "stream_megabytes", "compile", "mlflow", "device", "seed")
-TUNABLE = {f.name: f.type for f in fields(TrainConfig) if f.name not in FIXED}
+TUNABLE = {name: kind.type for name, kind in field_types(TrainConfig).items() if name not in FIXED}
 _FORM = "give a list of values, such as [32, 64], or a range, such as {low = 0.001, high = 0.01, log = true}"
 
 Value = str | int | float
@@ -73,7 +75,7 @@ class Space:
 
 def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig:
     """The configuration with these values; InputError where they are not allowed, or not together."""
-    found: TrainConfig = changed({"train": config}, values)["train"]
+    found: TrainConfig = settings.with_values({"train": config}, values)["train"]
     return found
 
 
@@ -95,10 +97,7 @@ def _dimension(name: str, value: Any) -> Dimension:
 
 
 def _choices(name: str, values: list[Any]) -> Choices:
-    if any(isinstance(value, bool | list | dict) for value in values):
-        raise InputError(f"search space: {name} = {values}: the values are to be texts or numbers.")
     read = tuple(getattr(with_values(TrainConfig(), {name: value}), name) for value in values)
-    _whole(name, *values)
     if len(set(read)) < 2 or len(set(read)) < len(read):
         raise InputError(f"search space: {name} = {values}: name two different values or more, each once.")
     return Choices(read)
@@ -116,18 +115,12 @@ def _range(name: str, described: dict[str, Any]) -> Range:
     log = described.get("log", False)
     if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
         raise InputError(f"search space: {name} = {described}: {_FORM}.")
-    _whole(name, low, high)
     if not low < high or (log and low <= 0):
         above = "0 < low < high, for log" if log else "low < high"
         raise InputError(f"search space: {name}: low={low}, high={high}. Allowed: {above}.")
     for bound in (low, high):
         with_values(TrainConfig(), {name: bound})
     return Range(low, high, log, whole=kind is int)
-
-
-def _whole(name: str, *values: Any) -> None:
-    if TUNABLE[name] is int and not all(isinstance(value, int) for value in values):
-        raise InputError(f"search space: {name} takes whole numbers; got {', '.join(map(str, values))}.")
 
 
 def _is_number(value: Any) -> bool:

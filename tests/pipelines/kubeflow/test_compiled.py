@@ -243,7 +243,7 @@ def test_the_table_of_needs_holds_no_step_that_is_gone(compiled) -> None:
         ("secrets=s3", "SECRET/KEY"),
         ("volumes=raw", "CLAIM:/PATH"),
         ("environment=1=2", "VARIABLE=VALUE"),
-        ("image_tag=latest", "`latest` would be taken from the cache"),
+        ("image_tag=latest", "not `latest`, because"),
         ("retry_factor=0.5", "at least 1"),
         ("train_timeout=0", "at least 1"),
     ],

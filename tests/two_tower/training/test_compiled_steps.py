@@ -80,7 +80,7 @@ def test_sparse_tables_are_refused_and_both_ways_out_are_told():
 
 
 def test_the_setting_is_true_or_false():
-    assert Settings().with_values({"compile": "true"}).train.compile is True
+    assert Settings().with_assignments(["compile=true"]).train.compile is True
     assert Settings().with_values({"compile": False}).train.compile is False
     with pytest.raises(InputError, match="compile='maybe' is neither true nor false"):
-        Settings().with_values({"compile": "maybe"})
+        Settings().with_assignments(["compile=maybe"])

@@ -1,0 +1,38 @@
+"""Settings of the pull and validate steps."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from two_tower.config.fields import Bounds
+from two_tower.config.section import Section
+
+_Fraction = Annotated[float, Bounds(above=0, below=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullConfig(Section):
+    """Data: how the interactions are split by time, and what the data gate compares them with."""
+
+    train_fraction: _Fraction = 0.8
+    """Share of the interactions, the oldest ones, that training uses. Together with validation_fraction it must stay
+    below 1; the rest is the test window. Lower it if the test window has too few interactions."""
+
+    validation_fraction: _Fraction = 0.1
+    """Share of the interactions, those after the training window, on which early stopping and `two-tower tune` measure
+    recall. Each window needs at least 20 interactions."""
+
+    index_refreshes: Annotated[int, Bounds(at_least=1, at_most=1000)] = 8
+    """Number of times that evaluation refreshes the item index within the test window. Set it to how often your refresh
+    job would run in that time, for example once a night."""
+
+    compare_with: Literal["release", "nothing"] = "release"
+    """Reference of the data gate: the data of the current release, or nothing. Set it to `nothing` for one run, to
+    accept an intended change of the data."""
+
+    def check(self) -> None:
+        room = 1 - self.train_fraction
+        self.require(
+            self.validation_fraction < room,
+            "validation_fraction",
+            f"below {room:.3g}, for train_fraction={self.train_fraction}",
+        )
