@@ -1,1 +1,1 @@
-"""Item embeddings, and the graph that finds the best of them."""
+"""The retrieval index: an ONNX graph that returns the exact top k items of a query embedding."""

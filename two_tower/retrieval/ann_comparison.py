@@ -1,4 +1,7 @@
-"""Exact or approximate? Measured on this catalogue and machine when the index is built, and kept in the release."""
+"""Comparison of the exact index with approximate ones (ANN), measured on this catalogue and machine at build time.
+
+The release keeps the result.
+"""
 
 import json
 import logging
@@ -15,18 +18,26 @@ from two_tower.retrieval.index_graph import Similarity
 
 K = 100
 QUERIES = 64
-SECONDS = 0.3  # of measuring each point of the curve
-GRAPH_UP_TO = 100_000  # items; above, a graph takes minutes to build, and inverted lists stand in
-MOST = 5_000_000  # items; above, no approximate index is built only to be compared
-RECALL, LATENCY = 0.99, 0.5  # what an approximate index must reach, and in which share of the exact one's time
+SECONDS = 0.3  # time to measure each point of the curve
+GRAPH_UP_TO = 100_000  # items; a larger HNSW graph takes minutes to build, so IVF replaces it
+MOST = 5_000_000  # items; a larger catalogue gets no approximate index for the comparison
+RECALL, LATENCY = 0.99, 0.5  # least recall of an approximate index, and most latency as a share of the exact one's
 
 
 def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
-    """The curve of recall over latency of one query on one core, and what follows from it.
+    """Measure recall and latency of the exact index and of approximate ones, one query at a time on one core.
 
-    items: float32 [n, dim], of which the exact index at `path` was built. Returns `curve` (points with `index`,
-    `setting`, `recall@100` and `milliseconds`), `winner` (`exact`, unless an approximate index finds 99 % of the exact
-    answer in half the time), `items` and `note` (what could not be measured, and why). Queries are items with noise.
+    The queries are items with noise.
+
+    Args:
+        items: Item embeddings, `(n, dim) float32`.
+        similarity: Similarity of the index.
+        path: File of the exact index of these items.
+
+    Returns:
+        `curve`: points with `index`, `setting`, `recall@100` and `milliseconds`; `winner`: `exact`, unless an
+        approximate index finds 99 % of the exact results in half the time; `items`: their number; `note`: what was not
+        measured and why, or empty.
     """
     exact = Index(path, threads=1)
     k = min(K, len(items))
@@ -38,7 +49,7 @@ def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
         note = f"no approximate index was built: the catalogue has more than {MOST:,} items"
     else:
         try:
-            curve += [_point(*one, queries, truth) for one in _approximate(items, similarity, k)]
+            curve += [_point(*index, queries, truth) for index in _approximate(items, similarity, k)]
         except ImportError:
             note = "no approximate index was measured: FAISS is not installed (extra `bench`)"
     good = [
@@ -49,7 +60,7 @@ def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
 
 
 def write(items: Array, similarity: Similarity, path: Path, file: Path) -> None:
-    """Measure, and write the outcome as JSON."""
+    """Write the result of `measure` to `file` as JSON; the other arguments are those of `measure`."""
     file.write_text(json.dumps(measure(items, similarity, path), indent=1))
 
 
@@ -60,29 +71,29 @@ def _queries(items: Array) -> Array:
 
 
 def _approximate(items: Array, similarity: Similarity, k: int) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
-    """FAISS HNSW (Malkov and Yashunin, arXiv:1603.09320), or IVF for more items, over its setting."""
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports each processor it has no build for
+    """FAISS HNSW (Malkov and Yashunin, arXiv:1603.09320), or IVF for more items, at several settings."""
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs each processor type that it has no build for
     import faiss
 
-    found: Any
+    index: Any
     metric = faiss.METRIC_L2 if similarity == "euclidean" else faiss.METRIC_INNER_PRODUCT
     if similarity == "cosine":
         items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-30)
     threads = faiss.omp_get_max_threads()
     if len(items) <= GRAPH_UP_TO:
         name, setting, values = "HNSW", "efSearch", (128, 256, 512)
-        found = faiss.IndexHNSWFlat(items.shape[1], 32, metric)
+        index = faiss.IndexHNSWFlat(items.shape[1], 32, metric)
     else:
         name, setting, values = "IVF", "nprobe", (8, 32, 128)
         lists = int(4 * np.sqrt(len(items)))
-        found = faiss.index_factory(items.shape[1], f"IVF{lists},Flat", metric)
-        found.train(items[: 40 * lists])
-    found.add(np.ascontiguousarray(items))
+        index = faiss.index_factory(items.shape[1], f"IVF{lists},Flat", metric)
+        index.train(items[: 40 * lists])
+    index.add(np.ascontiguousarray(items))
     try:
         faiss.omp_set_num_threads(1)
         for value in values:
-            faiss.ParameterSpace().set_index_parameter(found, setting, value)
-            yield name, f"{setting}={value}", lambda q: found.search(q, k)[1]
+            faiss.ParameterSpace().set_index_parameter(index, setting, value)
+            yield name, f"{setting}={value}", lambda q: index.search(q, k)[1]
     finally:
         faiss.omp_set_num_threads(threads)
 
@@ -90,15 +101,15 @@ def _approximate(items: Array, similarity: Similarity, k: int) -> Iterator[tuple
 def _point(name: str, setting: str, search: Callable[[Array], Array], queries: Array, truth: Array) -> dict[str, Any]:
     rows = np.concatenate([search(query[None]) for query in queries])
     recall = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(rows.tolist(), truth.tolist(), strict=True)])
-    taken: list[float] = []
-    while sum(taken) < SECONDS and len(taken) < 4 * QUERIES:
-        query = queries[len(taken) % QUERIES][None]
-        began = time.perf_counter()
+    durations: list[float] = []
+    while sum(durations) < SECONDS and len(durations) < 4 * QUERIES:
+        query = queries[len(durations) % QUERIES][None]
+        start = time.perf_counter()
         search(query)
-        taken.append(time.perf_counter() - began)
+        durations.append(time.perf_counter() - start)
     return {
         "index": name,
         "setting": setting,
         "recall@100": round(float(recall), 4),
-        "milliseconds": round(1e3 * float(np.median(taken)), 4),
+        "milliseconds": round(1e3 * float(np.median(durations)), 4),
     }

@@ -1,8 +1,11 @@
-"""The texts of scans for many queries: so many rows by their coarse scores, these scored exactly, and a proof."""
+"""Graph text of the scan for several queries: a fixed number of candidates, their exact scores, and a proof.
 
-from two_tower.retrieval.selection_graph import Scoring, choice, excluded
+The proof shows that no other row can be among the top k. A query without a proof is scanned in float32.
+"""
 
-# Many queries against codes of 8 bits: sums of products in whole numbers, of which a processor does most.
+from two_tower.retrieval.selection_graph import Scoring, excluded, top_rows
+
+# Several queries against 8-bit codes: integer products, which a processor computes fastest.
 _BYTES = """scaled = Mul(linear_query, column_scale)
           magnitude = Abs(scaled)
           largest = ReduceMax(magnitude, last)
@@ -48,8 +51,8 @@ _BYTES = """scaled = Mul(linear_query, column_scale)
           above_coarse = Sum(mean_score, from_query, from_items, from_floats)
           {proof}"""
 
-# The best k, exactly, of the rows fetched by their coarse scores; and whether the worst of these, raised by all that
-# rounding can have taken from it (`above_coarse`), leaves no place among them to a row that was not fetched.
+# The exact top k of the candidates. The lowest coarse score of a candidate plus the largest rounding error
+# (`above_coarse`) bounds the score of every other row. If the k-th score reaches this bound, the top k is proven.
 _PROOF = """{exact}
           ranked = Where(coarse_hidden, minus_infinity, {p}_similarity)
           {p}_scores, {p}_places = TopK(ranked, k)
@@ -68,7 +71,7 @@ _PROOF = """{exact}
           proven = Or(within, all_fetched)
           {p}_unproven = Not(proven)"""
 
-# All queries against items of float16 (see `two_tower.retrieval.half`). Both are scaled, so that no sum overflows.
+# All queries against float16 items (see `two_tower.retrieval.half`). Both are scaled so that no sum overflows.
 _HALF = """raw_step = Div(linear_norm, query_norm)
       step = Max(raw_step, tiny)
       scaled = Div(linear_query, step)
@@ -83,7 +86,7 @@ _HALF = """raw_step = Div(linear_norm, query_norm)
       half_coarse = ScatterElements <axis = 1> (half_allowed, hidden_rows, half_hidden)
       half_wanted = Add(wanted, many_extra)
       half_fetched = Min(half_wanted, table_rows)
-      {choice}
+      {top_rows}
       coarse_hidden = Equal(half_top, half_lowest)
       top_float = Cast <to = 1> (half_top)
       top_scaled = Mul(top_float, linear_step)
@@ -92,18 +95,32 @@ _HALF = """raw_step = Div(linear_norm, query_norm)
 
 
 def bytes_text(scoring: Scoring) -> str:
-    """The scan of codes of 8 bits: gives `bytes_rows`, `bytes_scores` and `bytes_unproven`."""
+    """Build the text of the scan of 8-bit codes.
+
+    Args:
+        scoring: Texts that depend on the similarity.
+
+    Returns:
+        Nodes whose outputs are `bytes_rows`, `bytes_scores` and `bytes_unproven`.
+    """
     return _BYTES.format(
-        hide=choice("hide", "hide_coarse", "hide_rows"),
-        show=choice("show", "coarse", "show_rows"),
+        hide=top_rows("hide", "hide_coarse", "hide_rows"),
+        show=top_rows("show", "coarse", "show_rows"),
         excluded=excluded("show"),
         proof=_proof("bytes", scoring),
     )
 
 
 def half_text(scoring: Scoring) -> str:
-    """The scan of float16 items: gives `codes_rows`, `codes_scores` and `codes_unproven`."""
-    return _HALF.format(choice=choice("half", "half_coarse", "coarse_rows"), proof=_proof("codes", scoring))
+    """Build the text of the scan of float16 items.
+
+    Args:
+        scoring: Texts that depend on the similarity.
+
+    Returns:
+        Nodes whose outputs are `codes_rows`, `codes_scores` and `codes_unproven`.
+    """
+    return _HALF.format(top_rows=top_rows("half", "half_coarse", "coarse_rows"), proof=_proof("codes", scoring))
 
 
 def _proof(prefix: str, scoring: Scoring) -> str:

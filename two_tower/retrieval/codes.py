@@ -1,6 +1,6 @@
-"""The tables of a retrieval index: the items, and their codes (see `two_tower.retrieval.index` for what they are for).
+"""Tables of a retrieval index: the item vectors and their quantized codes (`two_tower.retrieval.index` uses them).
 
-Made a chunk of items at a time, for a catalogue may take half of the memory by itself.
+The tables are computed in chunks of items, because a catalogue can take half of the memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,20 +12,28 @@ from two_tower.retrieval.index_graph import Similarity
 from two_tower.retrieval.selection_graph import BLOCK
 from two_tower.retrieval.single_query import Codes
 
-CODED_FROM = 30_000  # items from which codes are faster than float32
+CODED_FROM = 30_000  # items; a smaller catalogue is faster to scan in float32
 BYTE_LEVELS = 127
-CACHED_BYTES = 16 * 2**20  # codes that stay in a processor's cache are of 8 bits: fewer candidates, at no cost
-CLIPPING = (1.0, 0.9, 0.8, 0.7)  # shares of an item's largest component that are tried as the largest code
-CHUNK = 65_536  # items coded at a time
+CACHED_BYTES = 16 * 2**20  # codes that fit into the processor's cache have 8 bits: fewer candidates at no cost
+CLIPPING = (1.0, 0.9, 0.8, 0.7)  # candidates for the largest code, as shares of the largest component
+CHUNK = 65_536  # items per chunk
 
-Chunks = Callable[[], Iterator[tuple[slice, Array]]]  # rows, and those rows of a table
+Chunks = Callable[[], Iterator[tuple[slice, Array]]]  # a range of rows, and the values of those rows
 
 
 def item_tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array], Codes | None]:
-    """The items float [n, dim] as float32 [rows, dim], for euclidean their offsets, and codes where they are enough.
+    """Build the tables that the graph scans.
 
-    One row or more of zeros is added, to whole blocks: the padding -1 of `exclude`, which counts from the end, hides no
-    item.
+    At least one row of zeros pads the last block. The padding value -1 of `exclude` counts from the end, so it hides
+    this row and no item.
+
+    Args:
+        items: Item embeddings, `(n, dim)` of any float type.
+        similarity: Similarity of the index.
+
+    Returns:
+        Tables by name: `items`, `(rows, dim) float32`; for `euclidean` also `offset`, `(rows,) float32`; from
+        `CODED_FROM` items also the codes. And the shape of the codes, None without them.
     """
     count, dim = items.shape
     rows = count + BLOCK - count % BLOCK
@@ -54,17 +62,17 @@ def item_tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array],
     def centred() -> Iterator[tuple[slice, Array]]:
         return ((part, chunk - mean) for part, chunk in linear())
 
-    narrow, codes = _narrow(centred, count, rows, len(mean))
+    narrow, codes = _narrow_codes(centred, count, rows, len(mean))
     scalars = {"mean": mean[:, None], "item_norm": np.asarray(norm)}
-    return tables | scalars | _bytes(centred, rows, len(mean)) | narrow, codes
+    return tables | scalars | _byte_codes(centred, rows, len(mean)) | narrow, codes
 
 
 def _parts(count: int) -> Iterator[slice]:
     return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
 
 
-def _bytes(centred: Chunks, rows: int, dim: int) -> dict[str, Array]:
-    """Codes of 8 bits, transposed, with one scale a column, which is folded into the query."""
+def _byte_codes(centred: Chunks, rows: int, dim: int) -> dict[str, Array]:
+    """8-bit codes, transposed, with one scale per column; the query is multiplied by the scales."""
     largest = np.max([np.abs(chunk).max(axis=0) for _, chunk in centred()], axis=0)
     scale = np.where(largest > 0, largest, 1).astype(np.float32) / BYTE_LEVELS
     stored = np.zeros((dim, rows), dtype=np.int8)
@@ -83,8 +91,8 @@ def _bytes(centred: Chunks, rows: int, dim: int) -> dict[str, Array]:
     }
 
 
-def _narrow(centred: Chunks, count: int, rows: int, dim: int) -> tuple[dict[str, Array], Codes]:
-    """Codes of 4 bits, two a byte, or of 8, with one scale a group of columns of each item; padding has scales of 0."""
+def _narrow_codes(centred: Chunks, count: int, rows: int, dim: int) -> tuple[dict[str, Array], Codes]:
+    """4-bit codes, two per byte, or 8-bit codes, with one scale per item and group of columns; 0 for padding."""
     width = -(-dim // 16) * 16
     group = next(g for g in (64, 32, 16) if width % g == 0)
     codes = Codes(8 if count * width <= CACHED_BYTES else 4, width, group)
@@ -110,14 +118,14 @@ def _narrow(centred: Chunks, count: int, rows: int, dim: int) -> tuple[dict[str,
 
 
 def _rounded(groups: Array, levels: int) -> tuple[Array, Array]:
-    """Codes of -levels to levels - 1, and scales, of groups [n, groups, columns]; each as clipping errs least."""
+    """Round groups `(n, groups, columns)` to codes from -levels to levels - 1, by the scale of least squared error."""
     largest = np.abs(groups).max(axis=2)
     best = np.full(largest.shape, np.inf, dtype=np.float32)
     codes, scales = np.zeros_like(groups), np.zeros_like(largest)
     for share in CLIPPING:
         scale = np.where(largest > 0, largest, 1).astype(np.float32) * np.float32(share / (levels - 1))
-        tried = np.clip(np.rint(groups / scale[:, :, None]), -levels, levels - 1)
-        error = np.square(groups - tried * scale[:, :, None]).sum(axis=2)
+        rounded = np.clip(np.rint(groups / scale[:, :, None]), -levels, levels - 1)
+        error = np.square(groups - rounded * scale[:, :, None]).sum(axis=2)
         better = error < best
-        codes[better], scales[better], best[better] = tried[better], scale[better], error[better]
+        codes[better], scales[better], best[better] = rounded[better], scale[better], error[better]
     return codes, scales

@@ -1,23 +1,25 @@
-"""An index as CUDA scans it: in float16, the same table for one query and for many.
+"""Tables for the scan on CUDA: the items in float16, one table for single and for batched queries.
 
-The codes of `index.onnx` are made for a CPU. Where an index is opened for CUDA, its float32 table is rounded to float16
-in memory, so that a release holds nothing more. The scan then goes as that of many queries by codes does: candidates by
-coarse scores, exact scores in float32, a proof, and a scan in float32 of the queries that it fails for.
+The codes in `index.onnx` are made for a CPU. When an index is opened for CUDA, its float32 table is rounded to float16
+in memory, so a release stores no extra table. The scan has the steps of the batched scan of codes: candidates by coarse
+scores, exact scores in float32, a proof, and a scan in float32 of the queries without a proof.
 
-The proof bounds the error of a score q · x of items less their mean, by the Cauchy–Schwarz inequality. q and x are
-scaled to norms of at most NORM, so that no sum overflows (65504). It adds up, each times the other factor's norm:
+The proof bounds the error of a score q · x, where x is an item minus the mean, by the Cauchy–Schwarz inequality. q and
+x are scaled to norms of at most NORM, so that no sum overflows (65504). The bound is a sum of three errors, each
+multiplied by the norm of the other factor:
 
-- the items' rounding: the largest |x - half(x)|, measured;
-- the query's: 2⁻¹¹ of each of its numbers, or 2⁻²⁵ for those too small to be held in full;
-- the product's: cuBLAS sums in float32, which is ONNX Runtime's default, but may round partial sums to float16 and add
-  those. They are taken to be of 16 products at least, as many as one instruction of a tensor core sums. Each rounding
-  counts twice, which covers the sums in float32. Sums in float16 (ORT_CUDA_GEMM_OPTIONS=1) are not covered.
+- rounding of the items: the largest |x - half(x)|, measured;
+- rounding of the query: 2⁻¹¹ of each component, or 2⁻²⁵ for components too small for full precision;
+- rounding of the product: cuBLAS sums in float32, which is ONNX Runtime's default, but may round partial sums to
+  float16 before it adds them. A partial sum is assumed to have at least 16 products, as one instruction of a tensor
+  core has. Each rounding counts twice, which covers the sums in float32. Sums in float16 (ORT_CUDA_GEMM_OPTIONS=1) are
+  not covered.
 
-All operators of this graph have a CUDA kernel for the types used here, so that only shapes and conditions are computed
-on the CPU; the graph of `index.onnx` takes products of uint8 with int8, and maxima of uint8, which have none. TopK on
-CUDA takes several times as long for all scores as for the blocks' maxima. It fills up with the least finite number,
-below which -inf would lie: what is hidden has a larger one here. TensorFloat-32, on by default, is off
-(`two_tower.runtime`), for it would round what is called float32 here.
+All operators of this graph have a CUDA kernel for the types used here, so only shapes and conditions are computed on
+the CPU. The graph of `index.onnx` uses uint8 × int8 products and maxima of uint8, which have no CUDA kernel. TopK on
+CUDA takes several times longer over all scores than over the maxima of blocks. It pads with the least finite number,
+and -inf is below that, so hidden rows have a larger value here. TensorFloat-32, on by default, is off
+(`two_tower.runtime`) because it would round the float32 scores.
 """
 
 import numpy as np
@@ -25,20 +27,30 @@ import numpy as np
 from two_tower.inputs import Array
 
 NORM = 128.0
-LOWEST = -6e4  # of coarse scores: hidden; above the least finite float16
-HIDDEN = -3e38  # of float32 scores, likewise
-PARTIAL = 16  # products summed in float32 at least
-EPS = float(np.finfo(np.float16).eps)  # twice the largest relative error of rounding
+LOWEST = -6e4  # coarse score of a hidden row; above the least finite float16
+HIDDEN = -3e38  # float32 score of a hidden row; above the least finite float32
+PARTIAL = 16  # least number of products that are summed in float32
+EPS = float(np.finfo(np.float16).eps)  # twice the largest relative rounding error
 
 
 def half_tables(linear: Array, count: int) -> dict[str, Array]:
-    """The float16 table of items float32 [rows, width], of which `count` are items, and the constants of its scan."""
+    """Build the float16 table and the constants of its scan.
+
+    Args:
+        linear: Items, `(rows, width) float32`; rows from `count` are padding.
+        count: Number of items.
+
+    Returns:
+        Constants of the graph by name.
+    """
     items = linear[:count]
     mean = items.mean(axis=0, dtype=np.float64).astype(np.float32)
     scaled = linear - mean
     scaled[count:] = 0
     largest = float(np.linalg.norm(scaled, axis=1).max())
-    scale = 2.0 ** np.floor(np.log2(NORM / largest)) if largest > 0 else 1.0  # a power of two: no rounding here
+    scale = (
+        2.0 ** np.floor(np.log2(NORM / largest)) if largest > 0 else 1.0
+    )  # a power of two, so scaling does not round
     scaled *= np.float32(scale)
     half = scaled.astype(np.float16)
     item_error = float(np.linalg.norm(scaled - half, axis=1).max())

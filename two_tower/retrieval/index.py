@@ -1,22 +1,23 @@
-"""The retrieval index: one ONNX file that takes embeddings and returns the exact top k items.
+"""The retrieval index: an ONNX file that takes query embeddings and returns the exact top k items.
 
-A scan is bound by memory, so it reads codes, a fraction of the bytes of float32 vectors. The graph
+The speed of a scan is limited by memory bandwidth, so the graph reads quantized codes, which have a fraction of the
+bytes of float32 vectors. The graph
 
-1. scores every item by its codes and keeps the best as candidates: one query by codes with a scale an item, of 4
-   bits where the catalogue is large (MatMulNBits), many queries by codes of 8 bits (MatMulInteger),
-2. scores the candidates again in float32, which gives a lower bound of the k-th score,
-3. and leaves out no item that can belong among the best: by the Cauchy–Schwarz inequality the rounding error of a
-   coarse score is bounded. One query scores in float32 all items that the bound leaves possible. Many queries each
-   prove that none is possible beyond their candidates.
-4. A query without that proof, or with too many possible items (near duplicates by the thousand), is answered by a scan
-   in float32.
+1. computes a coarse score of every item from its codes and keeps the best as candidates: for a single query from codes
+   with a scale per item and group of columns, with 4 bits in a large catalogue (MatMulNBits); for several queries from
+   8-bit codes (MatMulInteger);
+2. computes the exact scores of the candidates in float32, which give a lower bound of the k-th score;
+3. keeps every item that can be in the top k: the Cauchy–Schwarz inequality bounds the rounding error of a coarse score.
+   A single query scores in float32 all items that the bound allows. Each of several queries proves that the bound
+   allows no item outside its candidates;
+4. scans in float32 for a query without this proof, or with too many possible items (thousands of near duplicates).
 
-A catalogue of a few thousand items is scanned in float32 at once. A filter that leaves few items scores those alone. On
-CUDA the coarse scores of any catalogue are in float16 (see `two_tower.retrieval.half`).
+A catalogue of a few thousand items is scanned in float32 without codes. If a filter allows few items, only these are
+scored. On CUDA the coarse scores are in float16 for any catalogue (see `two_tower.retrieval.half`).
 
-Items are ranked by a linear score, query · item + offset: the offset is 0 for cosine and dot, and -|item|²/2 for
-euclidean, which orders items as the negative distance does. The codes are of the items less their mean, which moves all
-scores of one query alike.
+Items are ranked by a linear score, query · item + offset. The offset is 0 for cosine and dot. It is -|item|²/2 for
+euclidean, which gives the same order as the negative distance. The codes quantize the items minus their mean; the mean
+shifts all scores of a query equally.
 """
 
 from pathlib import Path
@@ -36,26 +37,36 @@ from two_tower.retrieval.selection_graph import BLOCK
 from two_tower.retrieval.single_query import Codes
 from two_tower.runtime import Device, InMemory, open_session
 
-EXTERNAL_BYTES = 8 * 2**20  # a larger index keeps its tables in <name>.data next to it, which processes map and share
-APART_BYTES = 1024  # the least table that lies there
-ALIGNED = 4096  # bytes: where a table may begin there
-MANY_EXTRA = 7000  # rows for which one row more is fetched of many queries: more lie within rounding where more lie
-SCORES_BYTES = 2**28  # of coarse scores at a time: of more queries than that, some are answered after the others
-LIST_BELOW = 0.02  # share of the items up to which those that a filter leaves are scored alone
+EXTERNAL_BYTES = 8 * 2**20  # a larger index stores its tables in <name>.data, which processes map and share
+APART_BYTES = 1024  # least size of a table in that file
+ALIGNED = 4096  # bytes; a table in that file starts at a multiple
+MANY_EXTRA = (
+    7000  # batched queries fetch one more candidate per this many rows: more rows are within the rounding error
+)
+SCORES_BYTES = 2**28  # memory for coarse scores; a batch that needs more is split
+LIST_BELOW = 0.02  # share of the items; a filter that allows fewer scores only these
 QUERY_BYTE_LEVELS = 63  # 7 bits: sums of pairs of u8 × s8 products saturate on processors without VNNI
-QUERY_LEVELS = 127  # as MatMulNBits rounds by itself
-HALF_ON: tuple[Device, ...] = ("cuda",)  # where the scan is in float16 instead
+QUERY_LEVELS = 127  # the levels to which MatMulNBits itself rounds
+HALF_ON: tuple[Device, ...] = ("cuda",)  # devices that scan in float16
 
 
 def build(items: Array, similarity: Similarity, embedding_space: str, path: Path) -> None:
-    """Write the index of items, float32 [n, dim], whose row numbers the answers will be.
+    """Write the index of items. The index returns row numbers of `items`.
 
-    The file's inputs: `embedding` float32 [batch, dim]; `k` int64 [1], at most n; and, each of which may be left out,
-    `exclude` int64 [1 or batch, any], row numbers that are not to be returned, padded with -1; `allowed` bool
-    [1 or batch, n], which rows may be; `listed` int64 [any], the only rows to look at (instead of `allowed`, where they
-    are few). Its outputs: `rows` int64 [batch, k], best first, and `scores` float32 [batch, k] in the similarity's own
-    unit (euclidean: the negative distance); and `unproven` bool [batch, 1], which queries had to look wider.
-    Where fewer than k rows are left, the last rows are -1 with a score of -inf.
+    Inputs of the file: `embedding`, `(batch, dim) float32`; `k`, `(1,) int64`, at most n. Optional inputs: `exclude`,
+    `(1 or batch, any) int64`, row numbers that are not returned, padded with -1; `allowed`, `(1 or batch, n) bool`, the
+    rows that can be returned; `listed`, `(any,) int64`, the only rows to score (in place of `allowed`, if they are
+    few).
+
+    Outputs of the file: `rows`, `(batch, k) int64`, best first; `scores`, `(batch, k) float32`, in the unit of the
+    similarity (euclidean: the negative distance); `unproven`, `(batch, 1) bool`, queries that needed a wider scan. If
+    fewer than k rows are left, the last rows are -1 with the score -inf.
+
+    Args:
+        items: Item embeddings, `(n, dim) float32`, finite, n at least 1.
+        similarity: Similarity of the index.
+        embedding_space: Identifier of the towers, stored in the file's metadata.
+        path: File to write. A large index also writes `<path>.data`.
     """
     count, dim = items.shape
     assert count >= 1 and np.isfinite(items).all(), "an index holds at least one item, and finite numbers"
@@ -67,7 +78,7 @@ def build(items: Array, similarity: Similarity, embedding_space: str, path: Path
 
 
 def _write(text: str, constants: dict[str, Array], properties: dict[str, str], path: Path) -> None:
-    """Write a model; of a large one the tables go straight to their file, since no message holds 2 GB or more."""
+    """Write a model. Tables of a large one go directly to a file: a protobuf message holds less than 2 GB."""
     data = path.with_name(path.name + ".data")
     apart: dict[str, dict[str, str]] = {}
     if sum(table.nbytes for table in constants.values()) > EXTERNAL_BYTES:
@@ -86,17 +97,17 @@ def _write(text: str, constants: dict[str, Array], properties: dict[str, str], p
 def _model(
     text: str, constants: dict[str, Array], properties: dict[str, str], apart: dict[str, dict[str, str]]
 ) -> onnx.ModelProto:
-    """The model of a graph's text. apart: the constants that it only names, and where each lies."""
+    """The model of a graph's text. apart: constants that are stored outside, with their location."""
     model = parser.parse_model(text)
     placed = _place(model.graph, {name for name in constants if name.endswith("_codes") or name == "narrow_scales"})
     for name, table in constants.items():
         if name not in placed:
             continue
         if name in apart:
-            named = placed[name].initializer.add(name=name, dims=table.shape, data_location=onnx.TensorProto.EXTERNAL)
-            named.data_type = onnx.helper.np_dtype_to_tensor_dtype(table.dtype)
+            tensor = placed[name].initializer.add(name=name, dims=table.shape, data_location=onnx.TensorProto.EXTERNAL)
+            tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(table.dtype)
             for key, value in apart[name].items():
-                named.external_data.add(key=key, value=value)
+                tensor.external_data.add(key=key, value=value)
         else:
             placed[name].initializer.append(numpy_helper.from_array(np.ascontiguousarray(table), name))
     onnx.helper.set_model_props(model, properties)
@@ -125,7 +136,7 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "one_float": 1.0,
         "query_byte_levels": QUERY_BYTE_LEVELS,
         "query_levels": QUERY_LEVELS,
-        "float_slack": (dim + 1) * np.finfo(np.float32).eps,  # of sums of so many products
+        "float_slack": (dim + 1) * np.finfo(np.float32).eps,  # rounding error of a sum of dim + 1 products
     }
     width, group = (coded.width, coded.group) if coded else (dim, dim)
     linear_dim = dim + (similarity == "euclidean")
@@ -145,16 +156,16 @@ def _scalars(count: int, rows: int, dim: int, similarity: Similarity, coded: Cod
         "flat_shape": np.array([0, -1]),
         "block_shape": np.array([-1, rows // BLOCK, BLOCK]),
         "lanes": np.arange(BLOCK).reshape(1, 1, BLOCK),
-        "exclude": np.empty((1, 0), dtype=np.int64),  # what an input is that is left out
+        "exclude": np.empty((1, 0), dtype=np.int64),  # default of an optional input
         "allowed": np.empty((1, 0), dtype=bool),
         "listed": np.empty(0, dtype=np.int64),
     }
 
 
 def _place(graph: onnx.GraphProto, inner: set[str]) -> dict[str, onnx.GraphProto]:
-    """The graph that each name used belongs into: the outermost one, or, for those of `inner`, the one that uses it.
+    """Map each name to the graph that holds its table: the outermost one, or for names in `inner` the one that uses it.
 
-    ONNX Runtime packs a table once, at load, only where the table lies in the graph of its operator.
+    ONNX Runtime packs a table at load time only if the table is in the graph of its operator.
     """
     placed = {name: graph for node in graph.node for name in node.input}
     for branch in (a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH):
@@ -163,83 +174,106 @@ def _place(graph: onnx.GraphProto, inner: set[str]) -> dict[str, onnx.GraphProto
     return placed
 
 
-def _half(path: Path) -> InMemory:
-    """The index of a file as CUDA scans it (see `two_tower.retrieval.half`)."""
+def _half_model(path: Path) -> InMemory:
+    """The model of an index file for CUDA (see `two_tower.retrieval.half`)."""
     try:
         onnx.checker.check_model(path)
         stored = onnx.load(path, load_external_data=False)
-        found = {table.name: table for table in stored.graph.initializer if table.name in {"items", "offset"}}
-        tables = {name: numpy_helper.to_array(table, str(path.parent)) for name, table in found.items()}
+        tensors = [table for table in stored.graph.initializer if table.name in {"items", "offset"}]
+        tables = {table.name: numpy_helper.to_array(table, str(path.parent)) for table in tensors}
     except (OSError, onnx.checker.ValidationError) as error:
         raise InputError(f"{path} is not a complete ONNX model: {error}. Build the index again.") from error
-    properties = {one.key: one.value for one in stored.metadata_props}
+    properties = {entry.key: entry.value for entry in stored.metadata_props}
     similarity = cast("Similarity", properties["similarity"])
     items, count = tables["items"], int(properties["items"])
     rows, dim = items.shape
     linear = np.column_stack([items, tables["offset"]]) if similarity == "euclidean" else items
     constants = _scalars(count, rows, dim, similarity, None) | half_tables(linear, count) | tables
-    large = ("items", "half_items")  # a message of 2 GB might not hold them
+    large = ("items", "half_items")  # a protobuf message holds less than 2 GB
     text = graph_text(similarity, dim=dim, rows=rows, coded="half")
     model = _model(text, constants, properties, {name: {"location": "memory"} for name in large})
     return InMemory(model.SerializeToString(), {name: constants[name] for name in large})
 
 
 class Index:
-    """An opened index. Attributes: items (how many), dim, similarity, embedding_space."""
+    """An open index.
+
+    Args:
+        path: File that `build` wrote.
+        device: `cpu` or `cuda`.
+        threads: Cores per call. Default: all.
+
+    Attributes:
+        items: Number of items.
+        dim: Width of the embeddings.
+        similarity: `cosine`, `dot` or `euclidean`.
+        embedding_space: Identifier of the towers.
+
+    Raises:
+        InputError: The file is missing or incomplete, or the device is not available.
+    """
 
     def __init__(self, path: Path, device: Device = "cpu", threads: int | None = None) -> None:
-        self._half = _half(path) if device in HALF_ON else None
+        self._half = _half_model(path) if device in HALF_ON else None
         self._session = open_session(path, device, threads, self._half)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.items = int(properties["items"])
         self.dim = int(properties["dim"])
         self.similarity = properties["similarity"]
         self.embedding_space = properties["embedding_space"]
-        self._most = max(1, SCORES_BYTES // (4 * self.items))
+        self._batch = max(1, SCORES_BYTES // (4 * self.items))
 
     def search(
         self, embedding: Array, k: int, exclude: Array | None = None, allowed: Array | None = None
     ) -> tuple[Array, Array]:
-        """The exact top k of what may be returned: rows int64 and scores float32, both [batch, k], best first.
+        """Find the exact top k items of each query.
 
-        embedding: float32 [batch, dim]. k: 1 to `items`. exclude: int64 [batch, any] row numbers, padded with -1.
-        allowed: bool [items] or [batch, items]; other rows are not returned. Where fewer than k rows may be, the last
-        rows are -1 with a score of -inf.
+        Args:
+            embedding: Query embeddings, `(batch, dim) float32`.
+            k: Number of items per query, from 1 to `items`.
+            exclude: Rows that are not returned, `(1 or batch, any) int64`, padded with -1.
+            allowed: Rows that can be returned, `(items,)` or `(batch, items) bool`. Default: all.
+
+        Returns:
+            Rows, `(batch, k) int64`, and scores, `(batch, k) float32`, best first. If fewer than k rows are left, the
+            last rows are -1 with the score -inf.
         """
         assert 1 <= k <= self.items, f"k={k} of an index of {self.items} items"
         assert embedding.ndim == 2 and embedding.shape[1] == self.dim, embedding.shape
-        given = {"embedding": embedding, "k": np.array([k], dtype=np.int64)}
+        inputs = {"embedding": embedding, "k": np.array([k], dtype=np.int64)}
         if exclude is not None:
-            given["exclude"] = exclude
+            inputs["exclude"] = exclude
         if allowed is None:
-            return self._run(given)
+            return self._run(inputs)
         assert allowed.dtype == bool and allowed.shape in {(self.items,), (len(embedding), self.items)}, allowed.shape
         if allowed.ndim == 2 and len(allowed) > 1:
-            return self._filtered_each(given, allowed)
+            return self._filtered_each(inputs, allowed)
         mask = allowed.reshape(-1)
         if np.count_nonzero(mask) > LIST_BELOW * self.items:
-            return self._run(given | {"allowed": mask[None]})
+            return self._run(inputs | {"allowed": mask[None]})
         rows = np.flatnonzero(mask)
-        return self._run(given | {"listed": rows if len(rows) else np.array([-1])})  # -1: a row that is no item
+        return self._run(inputs | {"listed": rows if len(rows) else np.array([-1])})  # -1: not an item
 
-    def _filtered_each(self, given: dict[str, Array], allowed: Array) -> tuple[Array, Array]:
-        """One query at a time where a filter leaves few items, else all at once."""
+    def _filtered_each(self, inputs: dict[str, Array], allowed: Array) -> tuple[Array, Array]:
+        """Search query by query if a filter allows few items, else all queries together."""
         if np.count_nonzero(allowed, axis=1).min() > LIST_BELOW * self.items:
-            return self._run(given | {"allowed": allowed})
-        own = given.get("exclude", np.empty((len(allowed), 0), dtype=np.int64))
-        found = [
-            self.search(given["embedding"][i : i + 1], int(given["k"][0]), own[i : i + 1], mask)
+            return self._run(inputs | {"allowed": allowed})
+        excluded = inputs.get("exclude", np.empty((len(allowed), 0), dtype=np.int64))
+        results = [
+            self.search(inputs["embedding"][i : i + 1], int(inputs["k"][0]), excluded[i : i + 1], mask)
             for i, mask in enumerate(allowed)
         ]
-        return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+        return np.concatenate([rows for rows, _ in results]), np.concatenate([scores for _, scores in results])
 
-    def _run(self, given: dict[str, Array]) -> tuple[Array, Array]:
-        batch = len(given["embedding"])
-        blocks = [given]
-        if batch > self._most:
-            each = {name for name, array in given.items() if name not in {"k", "listed"} and len(array) == batch}
-            starts = range(0, batch, self._most)
-            blocks = [given | {name: given[name][start : start + self._most] for name in each} for start in starts]
-        found = [self._session.run(["rows", "scores"], block) for block in blocks]
-        rows, scores = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+    def _run(self, inputs: dict[str, Array]) -> tuple[Array, Array]:
+        batch = len(inputs["embedding"])
+        blocks = [inputs]
+        if batch > self._batch:
+            per_query = {name for name, array in inputs.items() if name not in {"k", "listed"} and len(array) == batch}
+            starts = range(0, batch, self._batch)
+            blocks = [
+                inputs | {name: inputs[name][start : start + self._batch] for name in per_query} for start in starts
+            ]
+        outputs = [self._session.run(["rows", "scores"], block) for block in blocks]
+        rows, scores = outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs, strict=True))
         return rows, np.where(rows < 0, np.float32(-np.inf), scores) if self._half else scores

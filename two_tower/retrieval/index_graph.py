@@ -1,4 +1,4 @@
-"""The text of the retrieval graphs that `two_tower.retrieval.index` writes (see there for what they compute)."""
+"""Text of the retrieval graphs that `two_tower.retrieval.index` writes and describes."""
 
 from typing import Literal
 
@@ -24,7 +24,7 @@ index (float[batch, {dim}] embedding, int64[1] k, int64[excluders, excluded] exc
   padding_shape = Concat <axis = 0> (batch, padding)
   padding_hidden = Expand(padding_rows, padding_shape)
   hidden_rows = Concat <axis = 1> (excluded_rows, padding_hidden)
-  {asked}
+  {k}
   four_k = Mul(k_asked, four)
   wanted = Add(four_k, sixty_four)
   flags_given = Size(allowed)
@@ -58,12 +58,12 @@ index (float[batch, {dim}] embedding, int64[1] k, int64[excluders, excluded] exc
 }}
 """
 
-_ASKED = "k_asked = Identity(k)"
-# What follows from a shape is computed on the host, where TopK on CUDA wants it; what follows from an input is not.
-_ASKED_ON_CUDA = """k_zeros = ConstantOfShape(k)
+_K = "k_asked = Identity(k)"
+# TopK on CUDA needs k on the host. A value that is derived from a shape is there; one derived from an input is not.
+_K_ON_CUDA = """k_zeros = ConstantOfShape(k)
   k_asked = Shape(k_zeros)"""
 
-# The rows listed, in float32.
+# Exact scores of the listed rows alone.
 _LIST = """list_vectors = Gather(items, listed)
       {linear}
       list_all_barred = Expand(false, table_shape)
@@ -95,7 +95,7 @@ _PLAIN_SCAN = """all_queries = Identity(query)
       scan_rows = Identity(floats_rows)
       scan_scores = Identity(floats_scores)"""
 
-# Scan in float32; `floats_queries` of the batch, with the rows that each excludes.
+# Scan in float32 of `all_queries`; `all_hidden` are the rows that each query excludes.
 _FLOATS = """{linear}
       fine_allowed = Where({flags}, fine, minus_infinity)
       fine_lowest_shape = Shape(all_hidden)
@@ -111,7 +111,7 @@ _BEST_BY_DISTANCE = """fine_fetched = Min(wanted, table_rows)
       fine_hidden = Equal(fine_top, minus_infinity)
       {exact}"""
 
-_QUERY: dict[Similarity, str] = {  # linear_query: what the codes multiply with
+_QUERY: dict[Similarity, str] = {  # linear_query: the left factor of the linear score
     "cosine": """norm = ReduceL2(embedding, last)
   positive_norm = Max(norm, tiny)
   query = Div(embedding, positive_norm)
@@ -152,11 +152,21 @@ _BEST_EXACT = """{exact}
 
 
 def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | Literal["half"] | None) -> str:
-    """The graph for items [rows, dim]. coded: what is scanned first; None for float32 at once."""
+    """Build the text of a retrieval graph.
 
-    def exact(prefix: str, found: str, queries: str = "query") -> str:
+    Args:
+        similarity: Similarity of the index.
+        dim: Width of the embeddings.
+        rows: Rows of the tables, padding included.
+        coded: Shape of the codes to scan, `half` for float16 items, or None for a scan in float32.
+
+    Returns:
+        A model in ONNX's textual format, without its tables.
+    """
+
+    def exact(prefix: str, candidates: str, queries: str = "query") -> str:
         template = _DISTANCE if similarity == "euclidean" else _PRODUCT
-        return _EXACT.format(p=prefix, rows=found, similarity=template.format(p=prefix, queries=queries))
+        return _EXACT.format(p=prefix, rows=candidates, similarity=template.format(p=prefix, queries=queries))
 
     def best(prefix: str, top: str, queries: str, k: str = "k") -> str:
         return _BEST_EXACT.format(p=prefix, top=top, k=k, exact=exact(prefix, f"{top}_rows", queries))
@@ -176,14 +186,14 @@ def graph_text(similarity: Similarity, *, dim: int, rows: int, coded: Codes | Li
     )
     scoring = Scoring(exact, _KTH_LINEAR[similarity], floats)
     scan = scan_text(rows, coded, scoring) if coded else _PLAIN_SCAN.format(floats=floats)
-    asked = _ASKED_ON_CUDA if coded == "half" else _ASKED
-    return _GRAPH.format(dim=dim, asked=asked, query=_QUERY[similarity], list=listed, scan=scan)
+    k = _K_ON_CUDA if coded == "half" else _K
+    return _GRAPH.format(dim=dim, k=k, query=_QUERY[similarity], list=listed, scan=scan)
 
 
 def _fine(similarity: Similarity, packed: bool) -> str:
     """The linear scores of all items in float32.
 
-    packed: with float32 tables as the right factor, of which ONNX Runtime makes a packed copy on a CPU.
+    packed: the float32 table is the right factor. ONNX Runtime then keeps a packed copy of it on a CPU.
     """
     if packed:
         return f"fine = Gemm <transB = 1> (all_queries, items{', offset' if similarity == 'euclidean' else ''})"

@@ -1,14 +1,14 @@
-"""The part of a retrieval graph's text that scans codes (see `two_tower.retrieval.index` for what it computes)."""
+"""Graph text of the scan of quantized items (`two_tower.retrieval.index` describes the computation)."""
 
 from typing import Literal
 
 from two_tower.retrieval.batched_queries import bytes_text, half_text
 from two_tower.retrieval.selection_graph import Scoring
-from two_tower.retrieval.single_query import Codes, narrow_text
+from two_tower.retrieval.single_query import Codes, single_query_text
 
-FEW_EXCLUDED = 128  # up to so many excluded rows are fetched and dropped; more are hidden before the selection
+FEW_EXCLUDED = 128  # up to this many excluded rows are fetched and dropped; more are hidden before the selection
 
-# How far rounding in float32 can move a score.
+# The largest error of a score that rounding in float32 causes.
 _SLACK = """linear_norm = ReduceL2(linear_query, last)
       mean_score = MatMul(linear_query, mean)
       norms = Add(linear_norm, item_norm)
@@ -36,8 +36,8 @@ _SCAN = """single = Equal(batch, one)
       >
       {mend}"""
 
-# The queries without a proof, answered by a scan in float32.
-_MEND = """unproven_flat = Squeeze(scan_unproven, last)
+# A scan in float32 for the queries without a proof.
+_RESCAN = """unproven_flat = Squeeze(scan_unproven, last)
       unproven_int = Cast <to = 6> (unproven_flat)
       any_unproven = ReduceMax <keepdims = 0> (unproven_int)
       scan_floats = Cast <to = 9> (any_unproven)
@@ -70,11 +70,18 @@ _HALF_SCAN = """{slack}
 
 
 def scan_text(rows: int, codes: Codes | Literal["half"], scoring: Scoring) -> str:
-    """The scan of `rows` items, coded or of float16: takes `query`, `linear_query`, `hidden_rows` and `flags`, gives
-    `scan_rows`, `scan_scores` and `scan_unproven`.
+    """Build the text of the scan, whose inputs are `query`, `linear_query`, `hidden_rows` and `flags`.
+
+    Args:
+        rows: Rows of the tables, padding included.
+        codes: Shape of the codes for single queries, or `half` for float16 items.
+        scoring: Texts that depend on the similarity.
+
+    Returns:
+        Nodes whose outputs are `scan_rows`, `scan_scores` and `scan_unproven`.
     """
-    mend = _MEND.format(floats=scoring.floats)
+    rescan = _RESCAN.format(floats=scoring.floats)
     if codes == "half":
-        return _HALF_SCAN.format(slack=_SLACK, half=half_text(scoring), mend=mend)
-    narrow = narrow_text(rows, codes, scoring)
-    return _SCAN.format(slack=_SLACK, narrow=narrow, bytes=bytes_text(scoring), mend=mend)
+        return _HALF_SCAN.format(slack=_SLACK, half=half_text(scoring), mend=rescan)
+    narrow = single_query_text(rows, codes, scoring)
+    return _SCAN.format(slack=_SLACK, narrow=narrow, bytes=bytes_text(scoring), mend=rescan)

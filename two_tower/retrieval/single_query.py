@@ -1,20 +1,26 @@
-"""The text of a scan for one query: the bound of the k-th score, and all rows that reach it, scored exactly."""
+"""Graph text of the scan for one query: a lower bound of the k-th score, exact scores of all rows that reach it."""
 
 from typing import Literal, NamedTuple
 
-from two_tower.retrieval.selection_graph import Scoring, choice, excluded, members
+from two_tower.retrieval.selection_graph import Scoring, excluded, members, top_rows
 
 
 class Codes(NamedTuple):
-    """Of the codes for single queries: bits a code, padded columns an item, columns that share a scale."""
+    """Shape of the codes for single queries.
+
+    Attributes:
+        bits: Bits per code.
+        width: Columns per item, padding included.
+        group: Columns that share a scale.
+    """
 
     bits: Literal[4, 8]
     width: int
     group: int
 
 
-# One query against codes with a scale a group of columns, of 4 bits where memory is what takes the time.
-_NARROW = """padded_query = Pad(linear_query, query_pads)
+# One query against codes with a scale per group of columns; 4 bits per code where reading memory takes the time.
+_SINGLE_QUERY = """padded_query = Pad(linear_query, query_pads)
           grouped = Reshape(padded_query, group_shape)
           magnitude = Abs(grouped)
           largest = ReduceMax(magnitude, last)
@@ -50,11 +56,11 @@ _NARROW = """padded_query = Pad(linear_query, query_pads)
             }}
           >"""
 
-# The best few by their coarse scores, scored exactly, give a lower bound of the k-th score. A row whose coarse score is
-# further below it than rounding can have moved it is not among the best k; all others are scored exactly. Where these
-# are too many, the query is left unproven.
-_ONE = """{p}_fetched = Min({p}_wanted, table_rows)
-              {choice}
+# The exact scores of a few rows with the best coarse scores give a lower bound of the k-th score. A row whose coarse
+# score is below this bound by more than the largest rounding error is not in the top k. All other rows are scored
+# exactly. If these are too many, the query stays unproven.
+_BOUND_AND_RESCORE = """{p}_fetched = Min({p}_wanted, table_rows)
+              {top_rows}
               {first}
               {p}_first_ranked = Where({p}_hidden, minus_infinity, {p}_first_similarity)
               {p}_kth_scores, {p}_kth_places = TopK({p}_first_ranked, k)
@@ -105,24 +111,34 @@ _BEST_NOT_EXCLUDED = """{p}_near_most = Add(k, spare)
                   {p}_best_rows = GatherElements <axis = 1> (near_rows, {p}_best_places)"""
 
 
-def narrow_text(rows: int, codes: Codes, scoring: Scoring) -> str:
-    """The scan of `rows` items by narrow codes: gives `narrow_rows`, `narrow_scores` and `narrow_unproven`."""
-    hide, show = _one("hide", "hide_coarse", scoring), _one("show", "coarse", scoring)
-    return _NARROW.format(**codes._asdict(), rows=rows, hide=hide, show=show)
+def single_query_text(rows: int, codes: Codes, scoring: Scoring) -> str:
+    """Build the text of the scan for one query.
+
+    Args:
+        rows: Rows of the tables, padding included.
+        codes: Shape of the codes.
+        scoring: Texts that depend on the similarity.
+
+    Returns:
+        Nodes whose outputs are `narrow_rows`, `narrow_scores` and `narrow_unproven`.
+    """
+    hide = _bound_and_rescore("hide", "hide_coarse", scoring)
+    show = _bound_and_rescore("show", "coarse", scoring)
+    return _SINGLE_QUERY.format(**codes._asdict(), rows=rows, hide=hide, show=show)
 
 
-def _one(prefix: str, source: str, scoring: Scoring) -> str:
-    """Of one query: with rows hidden in `source` already, or to be dropped from those that are found."""
+def _bound_and_rescore(prefix: str, source: str, scoring: Scoring) -> str:
+    """The branch for which excluded rows are hidden in `source` (`hide`), or dropped at the end (`show`)."""
     hide = prefix == "hide"
-    found = f"{prefix}first_rows"
+    first_rows = f"{prefix}first_rows"
     hidden = f"{prefix}_hidden = Equal({prefix}_top, minus_infinity)"
     if not hide:
         hidden = excluded(f"{prefix}first") + f"\n{prefix}_hidden = Identity({prefix}first_hidden)"
     best = _BEST if hide else _BEST_NOT_EXCLUDED
-    return _ONE.format(
+    return _BOUND_AND_RESCORE.format(
         p=prefix,
-        choice=choice(prefix, source, found),
-        first=scoring.exact(f"{prefix}_first", found) + "\n" + hidden,
+        top_rows=top_rows(prefix, source, first_rows),
+        first=scoring.exact(f"{prefix}_first", first_rows) + "\n" + hidden,
         kth_linear=scoring.kth_linear,
         members=members(f"{prefix}_high", f"{prefix}_high", scores=f"{prefix}_blocks", error="item_error"),
         near=scoring.exact(f"{prefix}_near", f"{prefix}_near_rows"),

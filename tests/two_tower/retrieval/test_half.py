@@ -10,7 +10,7 @@ from two_tower.retrieval.index import Index, build
 
 
 def half_scores(items, queries):
-    """Scores in float16 [queries, items] as the worst GPU that the bound allows for computes them."""
+    """Scores (queries, items) in float16, with the largest rounding error that the bound covers."""
     total = np.zeros((len(queries), len(items)), dtype=np.float16)
     for start in range(0, items.shape[1], PARTIAL):
         part = slice(start, start + PARTIAL)
@@ -22,7 +22,7 @@ def half_scores(items, queries):
 @pytest.mark.parametrize("spread", [0, 4], ids=["even", "subnormal"])
 @pytest.mark.parametrize("dim", [3, 64, 200])
 def test_no_score_is_further_off_than_the_bound_says(scale, spread, dim):
-    """ONNX Runtime computes float16 in float32 on a CPU, so that numpy has to do the rounding here."""
+    """ONNX Runtime computes float16 in float32 on a CPU, so numpy does the rounding here."""
     rng = np.random.default_rng(0)
     items, queries = (
         (scale * rng.normal(size=(n, dim)) * 10 ** rng.uniform(-spread, 0, size=(n, dim))).astype(np.float32)
@@ -33,8 +33,8 @@ def test_no_score_is_further_off_than_the_bound_says(scale, spread, dim):
     coarse = half_scores(tables["half_items"][:-1], (queries / steps).astype(np.float16))
     assert np.isfinite(coarse).all() and not tables["half_items"][-1].any()
     linear_steps = steps * tables["item_step"]
-    found = coarse * linear_steps.astype(np.float64) + queries.astype(np.float64) @ tables["mean"]
-    error = np.abs(found - queries.astype(np.float64) @ items.astype(np.float64).T)
+    scores = coarse * linear_steps.astype(np.float64) + queries.astype(np.float64) @ tables["mean"]
+    error = np.abs(scores - queries.astype(np.float64) @ items.astype(np.float64).T)
     bound = linear_steps * tables["half_slack"]
     assert (error <= bound).all()
     assert bound.max() < 0.03 * np.linalg.norm(queries, axis=1).max() * np.linalg.norm(items, axis=1).max()

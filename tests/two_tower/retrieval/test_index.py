@@ -15,10 +15,7 @@ SIMILARITIES = ("cosine", "dot", "euclidean")
 
 @pytest.fixture(autouse=True, params=["plain", "cached", "large", "half", *(["cuda"] if CUDA else [])])
 def opened(request, monkeypatch: pytest.MonkeyPatch):
-    """Every test holds for each kind of graph: of a few items, of more, of very many, and that for CUDA, on a CPU too.
-
-    Opens an index of that kind.
-    """
+    """Function that opens an index. Every test runs on each kind of graph, and on the CUDA graph on a CPU too."""
     monkeypatch.setattr(index, "HALF_ON", {"half": ("cpu",), "cuda": ("cuda",)}.get(request.param, ()))
     monkeypatch.setattr(codes, "CODED_FROM", 10**9 if request.param == "plain" else 1)
     monkeypatch.setattr(codes, "CACHED_BYTES", 0 if request.param == "large" else 10**9)
@@ -29,9 +26,9 @@ def clustered(items: int, queries: int, dim: int, noise: float, groups: int = 30
     """Items in tight groups off the origin, and queries near the groups: float32, norms around 2."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(groups, dim)) / np.sqrt(dim) + 1.0 / np.sqrt(dim)
-    near = centres[rng.integers(0, len(centres), items)] + noise * rng.normal(size=(items, dim))
-    asked = centres[rng.integers(0, len(centres), queries)] + 0.1 * rng.normal(size=(queries, dim))
-    return near.astype(np.float32), asked.astype(np.float32)
+    item_vectors = centres[rng.integers(0, len(centres), items)] + noise * rng.normal(size=(items, dim))
+    query_vectors = centres[rng.integers(0, len(centres), queries)] + 0.1 * rng.normal(size=(queries, dim))
+    return item_vectors.astype(np.float32), query_vectors.astype(np.float32)
 
 
 def brute_force(items, queries, similarity):
@@ -45,9 +42,9 @@ def brute_force(items, queries, similarity):
     return queries @ items.T
 
 
-def assert_exact(items, queries, similarity, k, found):
-    """The k best scores, and for each row its own score; rows that tie within rounding may trade places."""
-    rows, scores = found
+def assert_exact(items, queries, similarity, k, results):
+    """The scores are the k best and belong to their rows; rows that tie within rounding can swap places."""
+    rows, scores = results
     truth = brute_force(items, queries, similarity)
     best = -np.sort(-truth, axis=1)[:, :k]
     np.testing.assert_allclose(scores, best, atol=2e-5)
@@ -57,11 +54,11 @@ def assert_exact(items, queries, similarity, k, found):
 
 def test_known_answer(tmp_path: Path, opened):
     build(np.eye(4, dtype=np.float32), "dot", "space-1", tmp_path / "index.onnx")
-    found = opened(tmp_path / "index.onnx")
-    rows, scores = found.search(np.array([[0.1, 0.4, 0.3, 0.2]], dtype=np.float32), k=4)
+    loaded = opened(tmp_path / "index.onnx")
+    rows, scores = loaded.search(np.array([[0.1, 0.4, 0.3, 0.2]], dtype=np.float32), k=4)
     assert rows.tolist() == [[1, 2, 3, 0]]
     np.testing.assert_allclose(scores, [[0.4, 0.3, 0.2, 0.1]], atol=1e-6)
-    assert (found.items, found.dim, found.similarity, found.embedding_space) == (4, 4, "dot", "space-1")
+    assert (loaded.items, loaded.dim, loaded.similarity, loaded.embedding_space) == (4, 4, "dot", "space-1")
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -69,17 +66,17 @@ def test_known_answer(tmp_path: Path, opened):
 def test_exact_on_clustered_items(tmp_path: Path, opened, similarity, noise):
     items, queries = clustered(5_000, 8, dim=16, noise=noise, groups=4)
     build(items, similarity, "s", tmp_path / "index.onnx")
-    found = opened(tmp_path / "index.onnx").search(queries, k=60)
+    results = opened(tmp_path / "index.onnx").search(queries, k=60)
     if noise:
-        assert_exact(items, queries, similarity, 60, found)
-    else:  # rows of equal items tie, scores do not
+        assert_exact(items, queries, similarity, 60, results)
+    else:  # equal items tie, so only the scores are determined
         best = -np.sort(-brute_force(items, queries, similarity), axis=1)[:, :60]
-        np.testing.assert_allclose(found[1], best, atol=2e-5)
+        np.testing.assert_allclose(results[1], best, atol=2e-5)
 
 
 @pytest.mark.parametrize("similarity", ["dot", "euclidean"])
 def test_an_outlying_item_does_not_spoil_the_codes_of_the_others(tmp_path: Path, opened, similarity):
-    """All codes but one are then alike, so that the answer is that of the scan in float32."""
+    """All other items then have the same codes, so the scan in float32 answers."""
     items, queries = clustered(3_000, 4, dim=8, noise=0.1)
     items[17] = -1e4
     build(items, similarity, "s", tmp_path / "index.onnx")
@@ -112,8 +109,8 @@ def test_near_duplicates_that_float16_cannot_tell_apart(tmp_path: Path, opened):
     for queries in (np.eye(4, dtype=np.float32), np.ones((1, 4), dtype=np.float32)):
         rows, _ = opened(tmp_path / "index.onnx").search(queries, k=10)
         truth = brute_force(items, queries, "dot")
-        found = np.take_along_axis(truth, rows, axis=1)
-        np.testing.assert_allclose(found, -np.sort(-truth, axis=1)[:, :10], atol=5e-7)
+        scores = np.take_along_axis(truth, rows, axis=1)
+        np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :10], atol=5e-7)
 
 
 def test_items_that_differ_by_less_than_a_code_are_told_apart(tmp_path: Path, opened):
@@ -127,7 +124,7 @@ def test_items_that_differ_by_less_than_a_code_are_told_apart(tmp_path: Path, op
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_excluded_rows_never_come_back_and_k_answers_remain(tmp_path: Path, opened, similarity):
+def test_excluded_rows_are_not_returned_and_k_rows_remain(tmp_path: Path, opened, similarity):
     items, queries = clustered(1_000, 3, dim=8, noise=0.1)
     build(items, similarity, "s", tmp_path / "index.onnx")
     truth = brute_force(items, queries, similarity)
@@ -144,16 +141,16 @@ def test_excluded_rows_never_come_back_and_k_answers_remain(tmp_path: Path, open
 def test_k_up_to_the_whole_catalogue(tmp_path: Path, opened):
     items, queries = clustered(150, 2, dim=8, noise=0.1)
     build(items, "cosine", "s", tmp_path / "index.onnx")
-    found = opened(tmp_path / "index.onnx")
-    assert_exact(items, queries, "cosine", 150, found.search(queries, k=150))
-    rows, scores = found.search(queries, k=150, exclude=np.array([[3, 149], [0, -1]]))
+    loaded = opened(tmp_path / "index.onnx")
+    assert_exact(items, queries, "cosine", 150, loaded.search(queries, k=150))
+    rows, scores = loaded.search(queries, k=150, exclude=np.array([[3, 149], [0, -1]]))
     assert rows[0, 148:].tolist() == [-1, -1] and np.isneginf(scores[0, 148:]).all()
     assert rows[1, 149] == -1 and set(rows[1, :149]) == set(range(1, 150))
     with pytest.raises(AssertionError, match="k=151"):
-        found.search(queries, k=151)
+        loaded.search(queries, k=151)
 
 
-def test_large_tables_lie_next_to_the_file(tmp_path: Path, opened, monkeypatch: pytest.MonkeyPatch):
+def test_large_tables_are_in_a_file_of_their_own(tmp_path: Path, opened, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(index, "EXTERNAL_BYTES", 1_000)
     items, queries = clustered(500, 2, dim=8, noise=0.1)
     for _ in range(2):  # a second build replaces the first
@@ -169,17 +166,17 @@ def test_large_tables_lie_next_to_the_file(tmp_path: Path, opened, monkeypatch: 
         opened(tmp_path / "index.onnx")
 
 
-def test_many_queries_of_many_items_are_answered_in_turns(tmp_path: Path, opened, monkeypatch: pytest.MonkeyPatch):
+def test_a_large_batch_is_split(tmp_path: Path, opened, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(index, "SCORES_BYTES", 4 * 500 * 3)  # three queries at a time
     items, queries = clustered(500, 8, dim=20, noise=0.1)
     build(items, "dot", "s", tmp_path / "index.onnx")
-    found = opened(tmp_path / "index.onnx")
-    assert_exact(items, queries, "dot", 50, found.search(queries, k=50))
+    loaded = opened(tmp_path / "index.onnx")
+    assert_exact(items, queries, "dot", 50, loaded.search(queries, k=50))
     allowed = np.arange(500) % 2 == np.arange(8)[:, None] % 2
     own = np.arange(8)[:, None] + [0, 100]
     for exclude in (own, own[:1]):
         for flags in (allowed, allowed[0]):
-            rows, scores = found.search(queries, k=50, exclude=exclude, allowed=flags)
+            rows, scores = loaded.search(queries, k=50, exclude=exclude, allowed=flags)
             truth = np.where(flags, brute_force(items, queries, "dot"), -np.inf)
             np.put_along_axis(truth, np.broadcast_to(exclude, (8, 2)), -np.inf, axis=1)
             np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :50], atol=2e-5)
@@ -187,14 +184,9 @@ def test_many_queries_of_many_items_are_answered_in_turns(tmp_path: Path, opened
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_items_are_coded_a_chunk_at_a_time(tmp_path: Path, opened, monkeypatch: pytest.MonkeyPatch, similarity):
-    items, queries = clustered(501, 5, dim=20, noise=0.1)
-    whole, _ = codes.item_tables(items, similarity)
+def test_an_index_that_was_built_in_chunks(tmp_path: Path, opened, monkeypatch: pytest.MonkeyPatch, similarity):
     monkeypatch.setattr(codes, "CHUNK", 7)
-    chunked, _ = codes.item_tables(items, similarity)
-    assert whole.keys() == chunked.keys()
-    for name, table in whole.items():
-        np.testing.assert_allclose(chunked[name], table, rtol=1e-6, atol=1e-6, err_msg=name)
+    items, queries = clustered(501, 5, dim=20, noise=0.1)
     build(items, similarity, "s", tmp_path / "index.onnx")
     assert_exact(items, queries, similarity, 50, opened(tmp_path / "index.onnx").search(queries, k=50))
 
@@ -211,7 +203,7 @@ def test_a_filter_leaves_the_exact_top_k_of_what_it_allows(tmp_path: Path, opene
     count = 3_000
     items, queries = clustered(count, 3, dim=16, noise=0.1)
     build(items, similarity, "s", tmp_path / "index.onnx")
-    found = opened(tmp_path / "index.onnx")
+    loaded = opened(tmp_path / "index.onnx")
     masks = np.random.default_rng(1).random((3, count)) < share
     masks[1, :5] = True
     truth = brute_force(items, queries, similarity)
@@ -221,7 +213,7 @@ def test_a_filter_leaves_the_exact_top_k_of_what_it_allows(tmp_path: Path, opene
         open_to = np.broadcast_to(allowed, truth.shape).copy()
         np.put_along_axis(open_to, np.where(exclude < 0, exclude[2, 2], exclude), False, axis=1)
         visible = np.where(open_to, truth, -np.inf)
-        rows, scores = found.search(queries, k=20, exclude=exclude, allowed=allowed)
+        rows, scores = loaded.search(queries, k=20, exclude=exclude, allowed=allowed)
         np.testing.assert_allclose(scores, -np.sort(-visible, axis=1)[:, :20], atol=2e-5)
         assert ((rows >= 0).sum(axis=1) == np.minimum(open_to.sum(axis=1), 20)).all()
         np.testing.assert_allclose(np.take_along_axis(visible, rows, axis=1)[rows >= 0], scores[rows >= 0], atol=2e-5)
@@ -238,7 +230,7 @@ def test_codes_with_excluded_rows(tmp_path: Path, opened, excluded, batch):
     assert [set(row) for row in rows] == [set(row) for row in order[:, excluded : excluded + 10]]
 
 
-def test_inputs_that_may_be_left_out(tmp_path: Path):
+def test_optional_inputs(tmp_path: Path):
     build(np.eye(4, dtype=np.float32), "dot", "s", tmp_path / "index.onnx")
     session = open_session(tmp_path / "index.onnx")
     query = np.array([[0.1, 0.4, 0.3, 0.2], [-0.1, -0.4, -0.3, -0.2]], dtype=np.float32)
@@ -261,11 +253,11 @@ def test_most_queries_need_no_scan_in_float32(tmp_path: Path, opened):
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_items_without_any_structure(tmp_path: Path, opened, similarity):
-    """The worst case of coarse codes: many items remain possible, and none is missed."""
+    """The worst case for coarse codes: many items stay possible, and none is missed."""
     rng = np.random.default_rng(3)
     items, queries = (rng.normal(size=(n, 16)).astype(np.float32) for n in (20_000, 8))
     build(items, similarity, "s", tmp_path / "index.onnx")
-    found = opened(tmp_path / "index.onnx")
-    singly = [found.search(query[None], k=50) for query in queries]
+    loaded = opened(tmp_path / "index.onnx")
+    singly = [loaded.search(query[None], k=50) for query in queries]
     assert_exact(items, queries, similarity, 50, [np.concatenate(parts) for parts in zip(*singly, strict=True)])
-    assert_exact(items, queries, similarity, 50, found.search(queries, k=50))
+    assert_exact(items, queries, similarity, 50, loaded.search(queries, k=50))
