@@ -23,7 +23,7 @@ from benchmarks.harness import arguments, finish, machine, progress
 from two_tower.config import TrainConfig
 
 INTERACTIONS = 8_000  # six epochs of 28 steps, and a checkpoint every few steps
-GOING_ON = re.compile(r"going on after step ([\d,]+)")
+RESUMING = re.compile(r"resuming after step ([\d,]+)")
 CONFIG = TrainConfig(
     epochs=6, patience=6, batch_size=256, negatives="queue", sampled_negatives=1024, checkpoint_seconds=0.1
 )
@@ -63,7 +63,7 @@ def measure(kills: int, size: int, moments: random.Random, folder: Path) -> tupl
     while len(rows) < kills or killed:
         moment = moments.uniform(0.0, 1.0) * seconds if len(rows) < kills else None
         said, was_killed, _ = _run(size, kept, folder / "broken", moment)
-        found = GOING_ON.search(said)
+        found = RESUMING.search(said)
         if found or not left or not was_killed:
             resumed += pending * (int(found[1].replace(",", "") if found else 0) == left)
             pending = 0

@@ -33,8 +33,7 @@ from benchmarks.positives import ITEMS, USERS, simulated
 from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
-from two_tower.losses import joint_loss
-from two_tower.training.compiled import lacking
+from two_tower.training.compiled import missing_compiler
 from two_tower.training.network.encoders import fit
 from two_tower.training.network.towers import TwoTower
 from two_tower.training.sampling.batches import Positives
@@ -56,7 +55,9 @@ def main() -> None:
     described = machine()
     size, seconds = (12_000, 0.1) if given.quick else (given.positives, 20.0 if given.device == "cpu" else 4.0)
     device = choose_device(given.device)
-    rows, claims = measure(size, seconds, modes(device, compiled=not given.quick and not lacking(device.type)), device)
+    rows, claims = measure(
+        size, seconds, modes(device, compiled=not given.quick and not missing_compiler(device.type)), device
+    )
     finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
 
 
@@ -214,7 +215,7 @@ def _theirs(positives: Positives, mode: str) -> Callable[[], object]:
 
 def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
     """The least time of each part of a step, and the bound of those that compute or move much."""
-    network, positives, config = trainer.network, trainer.positives, trainer.config
+    network, positives = trainer.network, trainer.positives
     taken: dict[str, list[float]] = {}
     flops: dict[str, float] = {}
     moved: dict[str, float] = {}
@@ -233,14 +234,14 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
         item = network.item.embed(parts)
         clock("towers")
         cut = [user.detach().requires_grad_(), item.detach().requires_grad_()]
-        loss = joint_loss(*cut, found.target, found.log_weight, found.mask, batch.weight, config)
+        loss = trainer.loss(*cut, found.target, found.log_weight, found.mask, batch.weight)
         loss.backward()
         clock("loss")
         torch.autograd.backward([user, item], [cut[0].grad, cut[1].grad])
         clock("towers")
         trainer.step += 1
         trainer.optimiser.step(trainer.step)
-        trainer.average.follow(trainer.step)
+        trainer.average.update(trainer.step)
         clock("optimizer")
         clock.end()
         users, items = len(batch), len(found.rows)

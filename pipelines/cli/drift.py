@@ -13,8 +13,8 @@ from rich.table import Table
 from pipelines.cli.waiting import waiting
 from two_tower.checks.drift import LEAST_ROWS, Drift, compare, read_log
 from two_tower.errors import InputError
-from two_tower.releases.manifest import File
-from two_tower.releases.release import open_release, resolve
+from two_tower.releases.release import current, local_copy, verify
+from two_tower.schema import Contract
 
 _STYLES = {"much": "red", "some": "yellow", "unknown": "dim", "none": None}
 
@@ -43,15 +43,13 @@ def _compared(releases: str, release: str, feature_log: Path, since: str) -> tup
     """The release, how many requests were logged for it, and how far each feature has moved."""
     from pipelines.local.run import check_instant
 
+    wanted = release or current(releases)
+    if not wanted:
+        raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
+    contract = Contract.from_dict(verify(releases, wanted)["contract"])
     if since:
         check_instant(since, "--since")
+    rows = read_log(feature_log, wanted, int(datetime.fromisoformat(since).timestamp()) if since else 0)
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        opened = open_release(releases, resolve(releases, release), Path(cache))
-        profile = opened.profile("user")
-    if profile is None:
-        raise InputError(
-            f"release {opened.id} has no {File.PROFILE}, so there is nothing to compare requests with. Publish a "
-            "release with the training pipeline."
-        )
-    rows = read_log(feature_log, opened.id, int(datetime.fromisoformat(since).timestamp()) if since else 0)
-    return opened.id, rows.num_rows, compare(profile, rows, opened.contract.user)
+        profile = json.loads((local_copy(releases, wanted, Path(cache)) / "profile.json").read_text())["user"]
+    return wanted, rows.num_rows, compare(profile, rows, contract.user)

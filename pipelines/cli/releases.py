@@ -7,6 +7,7 @@ from rich.table import Column, Table
 
 from pipelines.cli.options import AsJson, Releases, err, out
 from pipelines.cli.waiting import waiting
+from two_tower.errors import InputError
 
 releases_app = typer.Typer(help="List, show, activate and roll back releases.", no_args_is_help=True)
 
@@ -19,10 +20,11 @@ def list_(releases: Releases, as_json: AsJson = False) -> None:
 
         listed = release.list_releases(releases)
     if as_json:
+        told = ("dataset", "created", "metrics")
         out.print_json(
             data=[
                 {"id": one.id, "current": one.current, "problem": one.problem}
-                | (one.manifest.model_dump(include={"dataset", "created", "metrics"}) if one.manifest else {})
+                | {name: one.manifest[name] for name in told if name in one.manifest}
                 for one in listed
             ]
         )
@@ -30,11 +32,11 @@ def list_(releases: Releases, as_json: AsJson = False) -> None:
     table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
     for one in listed:
         mark = "→" if one.current else ""
-        if one.manifest is None:
+        if one.problem:
             table.add_row(mark, one.id, f"[red]{one.problem}[/]", "", "")
         else:
-            recall = "–" if one.manifest.recall is None else f"{one.manifest.recall:.4f}"
-            table.add_row(mark, one.id, one.manifest.dataset, recall, one.manifest.created[:16])
+            recall = one.manifest["metrics"]["two_tower"]["recall@20"]
+            table.add_row(mark, one.id, one.manifest["dataset"], f"{recall:.4f}", one.manifest["created"][:16])
     out.print(table)
 
 
@@ -44,8 +46,11 @@ def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()]
     with waiting(err, "verifying the release"):
         from two_tower.releases import release
 
-        manifest = release.verify(releases, release.resolve(releases, release_id))
-    out.print_json(manifest.to_json())
+        wanted = release_id or release.current(releases)
+        if wanted is None:
+            raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
+        manifest = release.verify(releases, wanted)
+    out.print_json(data=manifest)
 
 
 @releases_app.command()

@@ -19,8 +19,7 @@ from two_tower.recommender.errors import RequestError
 from two_tower.recommender.filters import Filter
 from two_tower.recommender.recommender import Answer, Fallback, Query, Recommender
 from two_tower.recommender.side_index import SideIndex, SideItems
-from two_tower.releases.manifest import File
-from two_tower.releases.release import Release
+from two_tower.releases.release import FEATURE_STORE
 from two_tower.runtime import Device
 
 MOST_RANKED = 32  # users of one call of the towers and the index
@@ -59,10 +58,10 @@ class Served:
     log: FeatureLog | None
 
     @classmethod
-    def open(cls, release: Release, opening: Opening) -> "Served":
+    def open(cls, folder: Path, opening: Opening) -> "Served":
         """Open a verified release, with the side items of its embedding space."""
-        recommender = Recommender.open(release, opening.device, opening.team.size)
-        repo = opening.feature_repo or (release.folder if release.has(File.FEATURE_STORE) else None)
+        recommender = Recommender.open(folder, opening.device, opening.team.size)
+        repo = opening.feature_repo or (folder if (folder / FEATURE_STORE).is_file() else None)
         store = OnlineStore(repo, recommender.contract, opening.pool, opening.metrics) if repo else None
         if store:
             store.open()
@@ -77,8 +76,8 @@ class Served:
             return recommender.recommend(queries, time.time())
 
         rank = Batcher(run, most=MOST_RANKED, threaded=recommender.large, observe=opening.metrics.ranked)
-        logged = Logged.of(release)
-        return cls(recommender, store, side, rank, About.of(release), logged, opening.log)
+        logged = Logged.of(folder, recommender.release, recommender.contract)
+        return cls(recommender, store, side, rank, About.read(folder), logged, opening.log)
 
     async def answer(self, ask: Ask) -> Answer:
         """Recommendations for the features given, else for the user as the store knows him, else popular items.

@@ -24,7 +24,7 @@ from serving.workers import supervisor
 from serving.workers.worker_group import Alone, Member
 from two_tower.errors import InputError
 from two_tower.recommender.recommender import Answer
-from two_tower.releases.release import open_release, resolve
+from two_tower.releases.release import ReleaseError, current, local_copy
 from two_tower.runtime import Device
 from two_tower.storage import open_storage
 
@@ -92,10 +92,12 @@ def recommend_once(releases: str, user_id: str, k: int) -> tuple[Answer, list[st
 
     Raises InputError where no release is active, where it cannot be opened and where the user id or k is not allowed.
     """
-    release = resolve(releases)
+    release = current(releases)
+    if release is None:
+        raise ReleaseError(f"no release of {releases} is active. See `two-tower releases list` and `activate`.")
     opening = Opening(releases=releases, feature_repo=None, pool=Pool(threads=1), metrics=Metrics())
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        served = Served.open(open_release(releases, release, Path(cache)), opening)
+        served = Served.open(local_copy(releases, release, Path(cache)), opening)
         asked = requests.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.size)
         answer = asyncio.run(served.answer(asked))
         return answer, titles(served.recommender, [item.item_id for item in answer.items])

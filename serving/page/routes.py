@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from serving.engine.loaded_release import Served
 from serving.engine.online_store import StoreError
+from serving.http.about import recall
 from serving.http.admin import ADMIN_TOKEN
 from serving.http.responses import Json
 from serving.page.document import document
@@ -122,12 +123,12 @@ class Page:
             {
                 "release": one.id,
                 "serves": one.id == serving,
-                "dataset": one.manifest.dataset,
-                "created": one.manifest.created,
-                "recall": one.manifest.recall,
+                "dataset": one.manifest["dataset"],
+                "created": one.manifest["created"],
+                "recall": recall(one.manifest),
             }
             for one in listed[:RELEASES]
-            if one.manifest
+            if not one.problem
         ]
         return Json({"releases": said}, headers=_PRIVATE)
 

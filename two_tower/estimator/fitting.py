@@ -119,8 +119,7 @@ def fit(
         bar.step("joining features at the time of each interaction")
         tables = features.pull(repo, configs[PullConfig], None, pulled)
         bar.step("training")
-        history = train(tables, configs[TrainConfig], model, bar.epoch)["history"]
-        bar.trained()
+        history = train(tables, configs[TrainConfig], model, [bar])["history"]
         bar.step("exporting the towers to ONNX")
         export(load(model), towers)
         build_index(towers, tables, index)

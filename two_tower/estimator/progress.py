@@ -3,21 +3,22 @@
 import contextlib
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from two_tower.training.callbacks import Callback, Metrics, TrainStart
+
 STEPS = 6  # beside the epochs
 
 
-class Bar:
-    """A bar with one unit per step and one per epoch, on standard error or in a notebook."""
+class Bar(Callback):
+    """A bar with one unit per step and one per epoch, on standard error or in a notebook. Training calls it back."""
 
     def __init__(self, progress: Progress, epochs: int) -> None:
         self._progress = progress
-        self._epochs = epochs
         self._task = progress.add_task("starting", total=STEPS + epochs)
         self._done = 0
 
@@ -26,14 +27,14 @@ class Bar:
         self._progress.update(self._task, description=description, completed=self._done)
         self._done += 1
 
-    def epoch(self, measured: Mapping[str, float]) -> None:
-        """Show an epoch that has ended."""
-        text = f"training: epoch {measured['epoch']:.0f}, validation recall@20 {measured['recall@20']:.4f}"
-        self._progress.update(self._task, description=text, advance=1)
+    def on_train_begin(self, start: TrainStart) -> None:
+        """Count all epochs as done for the next step: training can end before the last one."""
+        self._done += start.config.epochs
 
-    def trained(self) -> None:
-        """End the training, which may take fewer epochs than the setting allows."""
-        self._done += self._epochs
+    def on_epoch_end(self, metrics: Metrics) -> None:
+        """Show an epoch that has ended."""
+        text = f"training: epoch {metrics['epoch']:.0f}, validation recall@20 {metrics['recall@20']:.4f}"
+        self._progress.update(self._task, description=text, advance=1)
 
 
 @contextmanager

@@ -1,21 +1,25 @@
-"""Positive pairs close, unrelated pairs at least a margin apart."""
+"""Contrastive loss: positive pairs close together, unrelated pairs at least a margin apart."""
 
 from torch import Tensor
 
+from two_tower.config import TrainConfig
 from two_tower.losses.negatives import mean_of_negatives
-from two_tower.losses.similarity import weighted_mean
+from two_tower.losses.protocol import LOSSES, LossInputs
+from two_tower.losses.similarity import distance, weighted_mean
 
 
-def contrastive(
-    distances: Tensor, positive: Tensor, log_weight: Tensor, mask: Tensor, weight: Tensor, margin: float
-) -> Tensor:
-    """d² of each positive pair plus the mean of max(0, margin - d)² over its unrelated pairs.
+@LOSSES.register("contrastive")
+class Contrastive:
+    """d² of each positive pair plus the mean of max(0, margin - d)² over its negatives; d is `distance` of the score.
 
-    distances: [batch, negatives] of at least 0. positive: [batch], of each user's own item.
-    log_weight: [negatives], the logarithms of the negatives' relative weights.
-    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
-
-    Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006.
+    Source: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006.
     """
-    negatives = (margin - distances).clamp(min=0).square()
-    return weighted_mean(positive.square() + mean_of_negatives(negatives, mask, log_weight), weight)
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.margin, self.similarity = config.margin, config.similarity
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        positive = distance(inputs.positive, self.similarity)
+        negatives = (self.margin - distance(inputs.scores, self.similarity)).clamp(min=0).square()
+        values = positive.square() + mean_of_negatives(negatives, inputs.mask, inputs.log_weight)
+        return weighted_mean(values, inputs.weight)

@@ -1,27 +1,24 @@
-"""Positives drawn to one, and only those negatives pushed that are nearer than a margin."""
+"""The cosine contrastive loss of SimpleX: only negatives closer than a margin are pushed away."""
 
 from torch import Tensor
 
+from two_tower.config import TrainConfig
 from two_tower.losses.negatives import mean_of_negatives
+from two_tower.losses.protocol import LOSSES, LossInputs
 from two_tower.losses.similarity import weighted_mean
 
 
-def cosine_contrastive(
-    scores: Tensor,
-    positive: Tensor,
-    log_weight: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    margin: float,
-    negative_weight: float,
-) -> Tensor:
-    """1 - s(positive) plus `negative_weight` times the mean of max(0, s(negative) - margin).
+@LOSSES.register("cosine_contrastive")
+class CosineContrastive:
+    """1 - s(positive) plus `negative_weight` times the mean of max(0, s(negative) - margin); s is the cosine.
 
-    scores: [batch, negatives] of at most 1, such as cosines. positive: [batch], of each user's own item.
-    log_weight: [negatives], the logarithms of the negatives' relative weights.
-    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
-
-    Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM 2021.
+    Source: Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM 2021.
     """
-    near = mean_of_negatives((scores - margin).clamp(min=0), mask, log_weight)
-    return weighted_mean(1 - positive + negative_weight * near, weight)
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.margin, self.negative_weight = config.margin, config.negative_weight
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        violations = (inputs.scores - self.margin).clamp(min=0)
+        negative = mean_of_negatives(violations, inputs.mask, inputs.log_weight)
+        return weighted_mean(1 - inputs.positive + self.negative_weight * negative, inputs.weight)

@@ -1,23 +1,26 @@
-"""Each pair judged for itself: a positive, or not."""
+"""Binary cross-entropy of each pair: it is a positive, or it is not."""
 
 from torch import Tensor
 from torch.nn import functional
 
+from two_tower.config import TrainConfig
 from two_tower.losses.negatives import mean_of_negatives
+from two_tower.losses.protocol import LOSSES, LossInputs
 from two_tower.losses.similarity import weighted_mean
 
 
-def pointwise(
-    scores: Tensor, positive: Tensor, log_weight: Tensor, mask: Tensor, weight: Tensor, temperature: float
-) -> Tensor:
-    """Binary cross-entropy: -log σ(s) of the positive plus the mean of -log(1 - σ(s)) over the user's negatives.
+@LOSSES.register("pointwise")
+class Pointwise:
+    """-log σ(s) of the positive plus the mean of -log(1 - σ(s)) over the user's negatives; s is score / temperature.
 
-    scores: [batch, negatives]; s is a score over the temperature. positive: [batch], of each user's own item.
-    log_weight: [negatives], the logarithms of the negatives' relative weights.
-    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
-
-    He et al., "Neural Collaborative Filtering", WWW 2017.
+    Source: He et al., "Neural Collaborative Filtering", WWW 2017.
     """
-    logits = scores / temperature
-    own = functional.softplus(-positive / temperature)
-    return weighted_mean(own + mean_of_negatives(functional.softplus(logits), mask, log_weight), weight)
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.temperature = config.temperature
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        logits = inputs.scores / self.temperature
+        positive = functional.softplus(-inputs.positive / self.temperature)
+        negative = mean_of_negatives(functional.softplus(logits), inputs.mask, inputs.log_weight)
+        return weighted_mean(positive + negative, inputs.weight)

@@ -1,4 +1,4 @@
-"""How alike a user's and an item's embedding are: the score that ranks, and the distance that margin losses measure."""
+"""Similarity of user and item embeddings: the score that ranks items, and the distance that margin losses use."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,18 @@ SIMILARITIES = ("cosine", "dot", "euclidean")
 
 
 def similarity(user: Tensor, item: Tensor, name: str) -> Tensor:
-    """Scores of every user with every item; larger is nearer.
+    """Score every user with every item; a higher score means more similar.
 
-    user: [batch, dim]; item: [items, dim]. Returns [batch, items] float32: the cosine of the angle, the dot product, or
-    the negative Euclidean distance.
+    Args:
+        user: (batch, dim) float32.
+        item: (items, dim) float32.
+        name: `cosine` of the angle, `dot` product, or `euclidean` for the negative Euclidean distance.
+
+    Returns:
+        (batch, items) float32.
+
+    Raises:
+        InputError: The name is unknown.
     """
     match name:
         case "cosine":
@@ -28,7 +36,19 @@ def similarity(user: Tensor, item: Tensor, name: str) -> Tensor:
 
 
 def paired(user: Tensor, item: Tensor, name: str) -> Tensor:
-    """The scores of each user with the item of the same row, [batch]; user and item: [batch, dim]."""
+    """Score each user with the item of the same row.
+
+    Args:
+        user: (batch, dim) float32.
+        item: (batch, dim) float32.
+        name: One of `SIMILARITIES`.
+
+    Returns:
+        (batch,) float32.
+
+    Raises:
+        InputError: The name is unknown.
+    """
     match name:
         case "cosine":
             return (functional.normalize(user, dim=1) * functional.normalize(item, dim=1)).sum(dim=1)
@@ -41,9 +61,19 @@ def paired(user: Tensor, item: Tensor, name: str) -> Tensor:
 
 
 def distance(scores: Tensor, name: str) -> Tensor:
-    """Distances of at least 0 that fall as the score rises, of the same shape.
+    """Turn scores into distances of at least 0 that decrease as the score increases.
 
-    The dot product has no bound, and so no distance of its own: softplus(-score) takes its place.
+    The dot product is unbounded and has no distance of its own, so softplus(-score) is used.
+
+    Args:
+        scores: float32 of any shape.
+        name: One of `SIMILARITIES`.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        InputError: The name is unknown.
     """
     match name:
         case "cosine":
@@ -57,5 +87,10 @@ def distance(scores: Tensor, name: str) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """The mean of [batch] values under [batch] weights of at least 0; 0 where all weights are 0."""
+    """Return the weighted mean, a scalar; 0 where all weights are 0.
+
+    Args:
+        values: (batch,) float32.
+        weight: (batch,) float32 of at least 0.
+    """
     return (values * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)

@@ -1,52 +1,48 @@
-"""The positive nearer than a negative, by a margin."""
-
-from typing import Literal
+"""Triplet loss: the positive is closer than a negative, by a margin."""
 
 import torch
 from torch import Tensor
 
+from two_tower.config import TrainConfig
 from two_tower.losses.negatives import mean_of_negatives
-from two_tower.losses.similarity import weighted_mean
+from two_tower.losses.protocol import LOSSES, LossInputs
+from two_tower.losses.similarity import distance, weighted_mean
 
-Mining = Literal["random", "semi_hard", "hard"]
 
+@LOSSES.register("triplet")
+class Triplet:
+    """The mean of max(0, d(positive) - d(negative) + margin) over triplets; d is `distance` of the score.
 
-def triplet(
-    distances: Tensor,
-    positive: Tensor,
-    log_weight: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    margin: float,
-    mining: Mining = "random",
-) -> Tensor:
-    """The mean of max(0, d(positive) - d(negative) + margin) over triplets.
+    The setting `mining` selects the negatives. `random` takes the mean over all negatives, which is the expected value
+    for a random one. `hard` takes the closest negative. `semi_hard` takes the closest of the negatives that are farther
+    away than the positive; if there are none, the farthest negative.
 
-    distances: [batch, negatives]. positive: [batch], of each user's own item.
-    log_weight: [negatives], the logarithms of the negatives' relative weights.
-    mask: [batch, negatives], True where one is no negative of the user. weight: [batch], of each positive.
-    mining: `random` takes the mean over all negatives, which is what a random one costs on the average; `hard` the
-        nearest negative; `semi_hard` the nearest of those farther than the positive, or, without any, the farthest.
-
-    Weinberger and Saul, "Distance Metric Learning for Large Margin Nearest Neighbor Classification", JMLR 2009; mining:
-    Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
+    Source: Weinberger and Saul, "Distance Metric Learning for Large Margin Nearest Neighbor Classification", JMLR 2009;
+    mining: Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015.
     """
-    positive = positive.unsqueeze(1)  # [batch, 1]
-    if mining == "random":
-        violations = (positive - distances + margin).clamp(min=0)
-        return weighted_mean(mean_of_negatives(violations, mask, log_weight), weight)
-    excluded = mask | (log_weight == float("-inf"))
-    chosen = _nearest(distances, excluded, positive if mining == "semi_hard" else None)  # [batch, 1]
-    violation = (positive - distances.gather(1, chosen) + margin).clamp(min=0).squeeze(1)
-    return weighted_mean(violation.masked_fill(excluded.all(dim=1), 0.0), weight)
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.margin, self.mining, self.similarity = config.margin, config.mining, config.similarity
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        _, _, log_weight, mask, weight, *_ = inputs
+        positive = distance(inputs.positive, self.similarity).unsqueeze(1)  # [batch, 1]
+        distances = distance(inputs.scores, self.similarity)
+        if self.mining == "random":
+            violations = (positive - distances + self.margin).clamp(min=0)
+            return weighted_mean(mean_of_negatives(violations, mask, log_weight), weight)
+        excluded = mask | (log_weight == float("-inf"))
+        column = _closest(distances, excluded, positive if self.mining == "semi_hard" else None)
+        violation = (positive - distances.gather(1, column) + self.margin).clamp(min=0).squeeze(1)
+        return weighted_mean(violation.masked_fill(excluded.all(dim=1), 0.0), weight)
 
 
 @torch.no_grad()
-def _nearest(distances: Tensor, excluded: Tensor, beyond: Tensor | None) -> Tensor:
-    """The column of each user's nearest negative, [batch, 1]; farther than `beyond`, where one is."""
-    if beyond is None:
+def _closest(distances: Tensor, excluded: Tensor, farther_than: Tensor | None) -> Tensor:
+    """Return the column of each user's closest negative, [batch, 1]; with `farther_than`, of the semi-hard one."""
+    if farther_than is None:
         return distances.masked_fill(excluded, float("inf")).argmin(dim=1, keepdim=True)
-    nearer = excluded | (distances <= beyond)
+    too_close = excluded | (distances <= farther_than)
     farthest = distances.masked_fill(excluded, float("-inf")).argmax(dim=1, keepdim=True)
-    nearest = distances.masked_fill(nearer, float("inf")).argmin(dim=1, keepdim=True)
-    return torch.where(nearer.all(dim=1, keepdim=True), farthest, nearest)
+    closest = distances.masked_fill(too_close, float("inf")).argmin(dim=1, keepdim=True)
+    return torch.where(too_close.all(dim=1, keepdim=True), farthest, closest)

@@ -1,8 +1,11 @@
 """Recommendations of one release: raw features in, the best items out. No network, no clock."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,8 +17,7 @@ from two_tower.recommender.errors import RequestError, invalid, not_found
 from two_tower.recommender.filters import Filter
 from two_tower.recommender.side_index import NO_ITEMS, SideItems
 from two_tower.recommender.tower import Tower
-from two_tower.releases.manifest import File, ReleaseError
-from two_tower.releases.release import Release
+from two_tower.releases.release import ITEMS, MANIFEST, ReleaseError
 from two_tower.retrieval.index import Index
 from two_tower.runtime import Device
 from two_tower.schema import Contract, Encoding
@@ -70,34 +72,33 @@ class Recommender:
     side: items embedded since the release was made; they are searched with it. Replaced as a whole.
     """
 
-    def __init__(self, release: Release, device: Device, workers: int) -> None:
-        folder = release.folder
-        self.release = release.id
-        self.contract = release.contract
-        self.embedding_space = release.manifest.embedding_space
-        self.as_of = int(release.manifest.as_of.timestamp())
+    def __init__(self, manifest: Mapping[str, Any], folder: Path, device: Device, workers: int) -> None:
+        self.release: str = manifest["id"]
+        self.contract = Contract.from_dict(manifest["contract"])
+        self.embedding_space: str = manifest["embedding_space"]
+        self.as_of = int(datetime.fromisoformat(manifest["bounds"]["as_of"]).timestamp())
         self.catalogue = Catalogue(folder, self.contract)
         self.user = Tower(folder, "user", self.contract, device, threads=1)
         self.item = Tower(folder, "item", self.contract, device, threads=1)
         self.large = len(self.catalogue.ids) > LARGE
-        self._index = Index(release.path(File.INDEX), device, threads=cores(workers=workers) if self.large else 1)
+        self._index = Index(folder / "index.onnx", device, threads=cores(workers=workers) if self.large else 1)
         self._seen = _seen_features(self.contract)
         self._history = [f for f in self.contract.user if f.encoding == Encoding.HISTORY]
         self.side: SideItems = NO_ITEMS
         if self._index.items != len(self.catalogue.ids):
             raise ReleaseError(
-                f"release {self.release}: index.onnx holds {self._index.items} items, {File.ITEMS} "
+                f"release {self.release}: index.onnx holds {self._index.items} items, {ITEMS} "
                 f"{len(self.catalogue.ids)}. Index again."
             )
 
     @classmethod
-    def open(cls, release: Release, device: Device = "cpu", workers: int = 1) -> "Recommender":
+    def open(cls, folder: Path, device: Device = "cpu", workers: int = 1) -> "Recommender":
         """Open a verified release and answer once, so that the first request finds all of it in memory.
 
         workers: how many processes share the cores. Raises InputError where its files do not fit together, and where it
         cannot run on the device.
         """
-        opened = cls(release, device, workers)
+        opened = cls(json.loads((folder / MANIFEST).read_text()), folder, device, workers)
         for answer in opened.recommend([Query({}, k=1), Query({}, k=1)], now=opened.as_of):
             if isinstance(answer, Exception):
                 raise answer

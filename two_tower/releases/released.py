@@ -1,5 +1,6 @@
 """A release in Python, without a server: features in, items out. Needs neither torch nor Feast."""
 
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from two_tower.errors import InputError, unknown
 from two_tower.inputs import table_from_rows
 from two_tower.releases import release
 from two_tower.releases.item_index import tower_inputs
-from two_tower.releases.manifest import File, Manifest
 from two_tower.retrieval.index import Index
 from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, Contract
@@ -26,7 +26,7 @@ CACHE = Path("~/.cache/two-tower/releases")
 class Released:
     """An opened release. items: ids of the catalogue, row by row of the index."""
 
-    manifest: Manifest
+    manifest: Mapping[str, Any]
     contract: Contract
     items: tuple[str | int, ...]
     user_tower: ort.InferenceSession
@@ -34,7 +34,7 @@ class Released:
 
     @property
     def id(self) -> str:
-        return self.manifest.id
+        return str(self.manifest["id"])
 
     def recommend(
         self, features: Mapping[str, Any], k: int = 10, exclude: Iterable[str | int] = (), now: float | None = None
@@ -74,9 +74,12 @@ def load_release(
     releases: a folder, or an address in object storage, whose files are copied into `cache`. Raises ReleaseError, an
     InputError, where there is none or where its files are not what was published.
     """
-    opened = release.open_release(releases, release.resolve(releases, release_id), cache.expanduser())
-    key = opened.contract.item_key
-    items = pq.read_table(opened.path(File.ITEMS), columns=[key])[key].to_pylist()
-    tower = open_session(opened.path(File.USER_TOWER), device)
-    index = Index(opened.path(File.INDEX), device)
-    return Released(opened.manifest, opened.contract, tuple(items), tower, index)
+    wanted = release_id or release.current(releases)
+    if wanted is None:
+        raise release.ReleaseError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
+    folder = release.local_copy(releases, wanted, cache.expanduser())
+    manifest = json.loads((folder / release.MANIFEST).read_text())
+    contract = Contract.from_dict(manifest["contract"])
+    items = pq.read_table(folder / release.ITEMS, columns=[contract.item_key])[contract.item_key].to_pylist()
+    tower = open_session(folder / "user_tower.onnx", device)
+    return Released(manifest, contract, tuple(items), tower, Index(folder / "index.onnx", device))

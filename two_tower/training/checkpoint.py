@@ -1,7 +1,7 @@
-"""What a run that was broken off goes on from: safetensors and JSON in a folder, written in full or not at all.
+"""Checkpoints from which an interrupted run resumes: safetensors and JSON in a folder that is written in full or not.
 
-A run's checkpoints lie in a folder of their own, named by a hash of the pulled data and the settings. So a run finds
-those of its own past and no other's, wherever its artifacts go. A local folder, or an address in an object store.
+The checkpoints of a run are in a folder of their own, named by a hash of the pulled data and the settings. So a run
+finds its own checkpoints and no other's, wherever its artifacts go. The root is a local folder or an object store.
 """
 
 import hashlib
@@ -29,7 +29,13 @@ class Checkpoints:
         self.storage = open_storage(f"{root.rstrip('/')}/{run}")
 
     def save(self, step: int, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        """Keep the state after `step` steps, and let go of the ones before."""
+        """Write the state after `step` steps, then remove older checkpoints.
+
+        Args:
+            step: Number of steps done.
+            tensors: State by name.
+            progress: Further state, serialisable as JSON.
+        """
         older, name = self.storage.folders(), f"{step:012d}"
         if name in older:
             return
@@ -41,7 +47,7 @@ class Checkpoints:
             self.storage.remove_folder(folder)
 
     def newest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The tensors and the progress of the last checkpoint, None where there is none."""
+        """Return the tensors and the progress of the last checkpoint, or None."""
         for name in reversed(self.storage.folders()):
             with tempfile.TemporaryDirectory() as cache:
                 try:
@@ -52,13 +58,13 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove all of them: the run is at its end."""
+        """Remove all checkpoints of the run, at its end."""
         for name in self.storage.folders():
             self.storage.remove_folder(name)
 
 
 def run_key(pulled: Pulled, config: TrainConfig) -> str:
-    """A name for the training of these settings on these data by this version."""
+    """Return a name for the training of these settings on these data by this version, 16 hexadecimal digits."""
     digest = hashlib.sha256(f"{__version__} {config.to_json()} {pulled.contract.to_json()}".encode())
     sink = _Sink(digest)
     for name in TABLES:
@@ -69,7 +75,7 @@ def run_key(pulled: Pulled, config: TrainConfig) -> str:
 
 
 class _Sink:
-    """A file that hashes what is written to it."""
+    """A file that only hashes what is written to it."""
 
     closed = False
 

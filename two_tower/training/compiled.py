@@ -1,4 +1,4 @@
-"""Towers and losses compiled by torch.compile, or a word on why they cannot be."""
+"""Towers and losses compiled by torch.compile."""
 
 import importlib.util
 import os
@@ -10,55 +10,55 @@ from torch import Tensor, nn
 
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
-from two_tower.losses import joint_loss
+from two_tower.losses import JointLoss
 from two_tower.training.network.towers import Tower
 
 Embed = Callable[[list[Tensor]], Tensor]
-Loss = Callable[..., Tensor]
 
 
 def embedder(tower: Tower, config: TrainConfig, device: torch.device) -> Embed:
-    """`tower.embed`, compiled where `config.compile` asks for it: in one graph, for batches of any size.
+    """Return `tower.embed`, compiled if `config.compile` is true: in one graph, for batches of any size.
 
-    Raises InputError where the device's code cannot be built, and for sparse tables, whose gradients torch 2.13 cannot
-    compile. Nothing falls back: what cannot be compiled, or would be compiled over and over, raises as torch says it.
+    Nothing falls back to eager mode: code that cannot be compiled, or is recompiled too often, raises torch's error.
+
+    Raises:
+        InputError: The device has no compiler, or the tower has sparse tables, whose gradients torch 2.13 cannot
+            compile.
     """
     if not config.compile:
         return tower.embed
     sparse = [m.num_embeddings for m in tower.modules() if isinstance(m, nn.Embedding) and m.sparse]
     if sparse:
         raise InputError(
-            "compile=true builds no tower with sparse tables, which are those of "
-            f"sparse_rows={config.sparse_rows} rows and more; here one has {max(sparse)}. "
-            f"Give compile=false, or sparse_rows={max(sparse) + 1}, with which each step moves all rows."
+            f"compile=true does not support sparse tables. Tables of sparse_rows={config.sparse_rows} rows and more "
+            f"are sparse; the largest here has {max(sparse)}. "
+            f"Set compile=false, or sparse_rows={max(sparse) + 1}, with which each step updates all rows."
         )
-    missing = lacking(device.type)
+    missing = missing_compiler(device.type)
     if missing:
-        raise InputError(
-            f"compile=true builds code for {device.type}, which needs {missing}. Install it, or give compile=false."
-        )
+        raise InputError(f"compile=true on {device.type} needs {missing}. Install it, or set compile=false.")
     return _compiled(tower.embed)
 
 
-def loss_function(config: TrainConfig) -> Loss:
-    """`joint_loss`, compiled where `config.compile` asks for it, as the towers are."""
-    return _compiled(joint_loss) if config.compile else joint_loss
+def loss_function(loss: JointLoss, config: TrainConfig) -> Callable[..., Tensor]:
+    """Return the loss, compiled like the towers if `config.compile` is true."""
+    return _compiled(loss.__call__) if config.compile else loss
 
 
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """In one graph. A search trains many times in one process: what one training compiles counts for it alone."""
+    """Compile in one graph. A search trains many times in one process: each training counts its own recompilations."""
     compiled: Callable[..., Tensor] = torch.compile(  # type: ignore[call-overload]  # whose stubs lack the last one
         function, dynamic=True, fullgraph=True, isolate_recompiles=True
     )
     return compiled
 
 
-def lacking(device: str) -> str:
-    """What a compiler for the device needs and is not there; empty where all is."""
+def missing_compiler(device: str) -> str:
+    """Return what torch.compile needs for a device type and does not find; empty if nothing is missing."""
     if device == "cuda":
         if importlib.util.find_spec("triton") is None:
             return "the package triton"
         language, name = "C", os.environ.get("CC", "gcc")
     else:
         language, name = "C++", os.environ.get("CXX", "g++")
-    return "" if shutil.which(name) else f"a {language} compiler, of which {name!r} is not there"
+    return "" if shutil.which(name) else f"a {language} compiler; {name!r} was not found"

@@ -1,4 +1,4 @@
-"""How the weights move: AdamW, a lazy Adam for large tables, the schedule, and the moving average."""
+"""AdamW, a lazy Adam for large embedding tables, the learning rate schedule, and the moving average."""
 
 import copy
 import math
@@ -12,13 +12,19 @@ from two_tower.training.network.towers import TwoTower
 
 
 class Optimiser:
-    """One step of all parameters: dense ones by AdamW, sparse tables only in the rows that a batch touched.
+    """AdamW for dense parameters; SparseAdam for sparse tables, which updates only the rows that a batch touched.
 
-    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; Kingma and Ba, "Adam", ICLR 2015.
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; Kingma and Ba, "Adam", ICLR 2015.
     """
 
     def __init__(self, network: TwoTower, config: TrainConfig, steps: int) -> None:
-        """steps: of the whole run; the schedule ends there."""
+        """Create the optimiser.
+
+        Args:
+            network: The towers.
+            config: Settings.
+            steps: Number of steps of the whole run, at which the schedule ends.
+        """
         self.config, self.steps = config, steps
         sparse, dense = split(network)
         self.parts: list[torch.optim.Optimizer] = [
@@ -28,7 +34,7 @@ class Optimiser:
             self.parts.append(torch.optim.SparseAdam(sparse, lr=config.learning_rate))
 
     def step(self, number: int) -> float:
-        """Step `number` of the run, from 1 on; returns the learning rate."""
+        """Update the weights in step `number` of the run, from 1 on; return the learning rate."""
         rate = self.config.learning_rate * factor(number, self.steps, self.config)
         for part in self.parts:
             for group in part.param_groups:
@@ -38,7 +44,7 @@ class Optimiser:
         return rate
 
     def state(self) -> dict[str, Tensor]:
-        """The state as tensors by name; SparseAdam's count of steps, a whole number, as an int64."""
+        """Return the state as tensors by name; SparseAdam's step count, a Python integer, becomes an int64."""
         return {
             f"{number}.{parameter}.{name}": torch.as_tensor(value)
             for number, part in enumerate(self.parts)
@@ -47,18 +53,19 @@ class Optimiser:
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state()` returned."""
         for number, part in enumerate(self.parts):
-            found: dict[int, dict[str, Tensor | int]] = {}
+            values: dict[int, dict[str, Tensor | int]] = {}
             for key, value in state.items():
-                of, parameter, name = key.split(".")
-                if int(of) == number:
-                    whole = value.dtype == torch.int64
-                    found.setdefault(int(parameter), {})[name] = int(value) if whole else value
-            part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
+                owner, parameter, name = key.split(".")
+                if int(owner) == number:
+                    is_count = value.dtype == torch.int64
+                    values.setdefault(int(parameter), {})[name] = int(value) if is_count else value
+            part.load_state_dict({"state": values, "param_groups": part.state_dict()["param_groups"]})
 
 
 def factor(step: int, steps: int, config: TrainConfig) -> float:
-    """The share of the learning rate at a step from 1 on: rising over `warmup` steps, then by the schedule."""
+    """Return the factor of the learning rate at a step, from 1 on: rising over `warmup` steps, then by the schedule."""
     if step <= config.warmup:
         return step / (config.warmup + 1)
     left = 1 - (step - config.warmup - 1) / max(steps - config.warmup, 1)
@@ -72,30 +79,30 @@ def factor(step: int, steps: int, config: TrainConfig) -> float:
 
 
 def split(network: TwoTower) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The weights of the sparse tables, and all others."""
+    """Return the weights of the sparse tables, and all other parameters."""
     tables = {m.weight for m in network.modules() if isinstance(m, nn.Embedding) and m.sparse}
     return [p for p in network.parameters() if p in tables], [p for p in network.parameters() if p not in tables]
 
 
 class Average:
-    """An exponential moving average of the weights, which carries less of the last batches' noise.
+    """An exponential moving average of the weights, with less noise of the last batches.
 
-    Sparse tables are not averaged, for that would touch all their rows at each step: `network` shares them.
+    Sparse tables are not averaged, because that would touch all their rows in each step: `network` shares them.
 
-    Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control 1992.
+    Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control 1992.
     """
 
     def __init__(self, network: TwoTower, keep: float) -> None:
         self.keep = keep
-        sparse, self.of = split(network)
+        sparse, self.source = split(network)
         memo = {id(p): p for p in sparse}
         self.network = copy.deepcopy(network, memo)
         self.dense = split(self.network)[1]
 
     @torch.no_grad()
-    def follow(self, step: int) -> None:
-        """Move towards the weights after `step` steps; less is kept at first, when there is little to average."""
+    def update(self, step: int) -> None:
+        """Move towards the weights after `step` steps; the first steps keep less, as there is little to average."""
         keep = min(self.keep, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(keep)(  # type: ignore[no-untyped-call]
-            self.dense, self.of, torch.tensor(step)
+            self.dense, self.source, torch.tensor(step)
         )

@@ -1,4 +1,4 @@
-"""Where a run's figures go while it trains: TensorBoard's event files, and an MLflow server where one is named."""
+"""Metrics of a training run: TensorBoard event files and, if configured, an MLflow server."""
 
 import time
 from dataclasses import asdict
@@ -16,10 +16,18 @@ EXPERIMENT = "two-tower"
 
 
 class Tracking:
-    """Scalars by name and step. MLflow is spoken to over its REST interface, without a package of its own."""
+    """Writes scalars by name and step. MLflow is called over its REST API, without its Python package."""
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
-        """folder: takes the event files. Raises InputError where `config.mlflow` does not answer."""
+        """Open the event files, and start an MLflow run.
+
+        Args:
+            folder: Folder for the event files.
+            config: Settings; `mlflow` is the address of the server, or empty.
+
+        Raises:
+            InputError: The server does not respond, or refuses a request.
+        """
         self.writer = SummaryWriter(str(folder))
         self.mlflow = _MLflow(config) if config.mlflow else None
 
@@ -34,6 +42,7 @@ class Tracking:
             self.mlflow.end("FINISHED" if kind is None else "FAILED")
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write values by name."""
         for name, value in values.items():
             self.writer.add_scalar(name.replace("@", "_"), value, step)
         self.writer.flush()
@@ -42,42 +51,47 @@ class Tracking:
 
 
 class _MLflow:
-    """One run at the tracking server, https://mlflow.org/docs/latest/rest-api.html."""
+    """One run on the tracking server.
+
+    Source: https://mlflow.org/docs/latest/rest-api.html
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         self.root = config.mlflow.rstrip("/") + "/api/2.0/mlflow/"
-        found = self._ask("GET", f"experiments/get-by-name?experiment_name={EXPERIMENT}", missing=True)
+        response = self._request("GET", f"experiments/get-by-name?experiment_name={EXPERIMENT}", missing=True)
         experiment = (
-            found["experiment"]["experiment_id"]
-            if found
-            else self._ask("POST", "experiments/create", {"name": EXPERIMENT})["experiment_id"]
+            response["experiment"]["experiment_id"]
+            if response
+            else self._request("POST", "experiments/create", {"name": EXPERIMENT})["experiment_id"]
         )
-        run = self._ask("POST", "runs/create", {"experiment_id": experiment, "start_time": _now()})
+        run = self._request("POST", "runs/create", {"experiment_id": experiment, "start_time": _now()})
         self.run = run["run"]["info"]["run_id"]
         params = [{"key": key, "value": str(value)} for key, value in asdict(config).items()]
-        self._ask("POST", "runs/log-batch", {"run_id": self.run, "params": params})
+        self._request("POST", "runs/log-batch", {"run_id": self.run, "params": params})
 
     def log(self, step: int, values: dict[str, float]) -> None:
         metrics = [
             {"key": key.replace("@", "_"), "value": value, "timestamp": _now(), "step": step}
             for key, value in values.items()
         ]
-        self._ask("POST", "runs/log-batch", {"run_id": self.run, "metrics": metrics})
+        self._request("POST", "runs/log-batch", {"run_id": self.run, "metrics": metrics})
 
     def end(self, status: str) -> None:
-        self._ask("POST", "runs/update", {"run_id": self.run, "status": status, "end_time": _now()})
+        self._request("POST", "runs/update", {"run_id": self.run, "status": status, "end_time": _now()})
 
-    def _ask(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> dict[str, Any]:
-        """The server's answer; {} for what is not there, where it may be `missing`."""
+    def _request(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> dict[str, Any]:
+        """Return the body of the response; {} for a 404 if the resource may be `missing`."""
         try:
-            reply = call(method, self.root + path, body)
+            response = call(method, self.root + path, body)
         except OSError as error:
-            raise InputError(f"mlflow: no answer from {self.root}: {error}. Correct mlflow=URL or leave it.") from error
-        if reply.status == 404 and missing:
+            raise InputError(
+                f"mlflow: no response from {self.root}: {error}. Correct mlflow=URL, or leave it empty."
+            ) from error
+        if response.status == 404 and missing:
             return {}
-        if reply.status >= 300:
-            raise InputError(f"mlflow: {method} {path} was refused with {reply.status}: {str(reply.body)[:200]}")
-        return dict(reply.body)
+        if response.status >= 300:
+            raise InputError(f"mlflow: {method} {path} was refused with {response.status}: {str(response.body)[:200]}")
+        return dict(response.body)
 
 
 def _now() -> int:

@@ -1,4 +1,4 @@
-"""One step of training, and all that changes in the course of a run."""
+"""One step of training, and all state that changes during a run."""
 
 from collections.abc import Iterator
 
@@ -6,74 +6,90 @@ import torch
 from torch import Tensor
 
 from two_tower.config import TrainConfig
+from two_tower.losses import JointLoss
 from two_tower.training.compiled import embedder, loss_function
-from two_tower.training.distributed import Ranks
+from two_tower.training.distributed import ProcessGroup
 from two_tower.training.network.columns import Columns
 from two_tower.training.network.towers import Tower, TwoTower
 from two_tower.training.optimiser import Average, Optimiser, split
+from two_tower.training.sampling import NEGATIVES
 from two_tower.training.sampling.batches import Positives, Source
-from two_tower.training.sampling.negatives import Negatives
 
 
 class Trainer:
-    """The weights, their average, and the states of the optimiser, the negatives and the random numbers."""
+    """The weights, their average, and the states of the optimiser, the sampler of negatives and the random numbers.
 
-    positives: Positives  # those that the present batch is of
+    Attributes:
+        positives: The rows that the current batch is from.
+        step: Number of steps done.
+    """
+
+    positives: Positives
 
     def __init__(
         self,
         network: TwoTower,
         source: Source,
         config: TrainConfig,
-        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+        group: ProcessGroup = ProcessGroup(),  # noqa: B008 - frozen
     ) -> None:
-        self.network, self.source, self.config, self.ranks = network, source, config, ranks
+        self.network, self.source, self.config, self.group = network, source, config, group
         self.average = Average(network, config.averaging)
         self.sparse, self.dense = split(network)
         self.optimiser = Optimiser(network, config, source.steps(config.batch_size) * config.epochs)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.negatives = Negatives(source, config, self.random, ranks)
-        self.chance = _chance(source.device)
+        self.negatives = NEGATIVES[config.negatives](source, config, self.random, group)
+        self.dropout_random = _dropout_generator(source.device)
         self.embed = {tower: embedder(tower, config, source.device) for tower in (network.user, network.item)}
-        self.loss = loss_function(config)
-        self.step = 0  # made so far
+        loss = JointLoss(config)
+        self.loss, self.needs_user_scores = loss_function(loss, config), loss.needs_user_scores
+        self.step = 0
 
     def batches(self, epoch: int, done: int = 0) -> Iterator[Tensor]:
-        """The positives of each batch of an epoch, but for the first `done`: the same, whatever was trained before."""
+        """Yield the row numbers of each batch of an epoch, except the first `done`.
+
+        They depend on the seed and the epoch alone, not on what was trained before.
+        """
         for positives, rows in self.source.batches(self.config.batch_size, self.config.seed * 1_000_003 + epoch, done):
             self.positives = self.negatives.positives = positives
             yield rows
 
     def advance(self, rows: Tensor) -> Tensor:
-        """One step on the positives of `rows`; returns the loss, which may be no finite number.
+        """Train one step.
 
-        Of several ranks each embeds its share of the users and of the items, and scores its users with all items. What
-        its dropout draws is told by the seed, the step and the rank.
+        With several processes, each embeds its share of the users and of the items, and scores its users with all
+        items. The random numbers of dropout depend on the seed, the step and the rank.
+
+        Args:
+            rows: (batch,) int64, rows of `positives`.
+
+        Returns:
+            The loss, a scalar, which can be NaN or infinite.
         """
-        network, positives, ranks = self.network, self.positives, self.ranks
-        self.chance.manual_seed((self.config.seed * 1_000_003 + self.step) * ranks.size + ranks.rank)
+        network, positives, group = self.network, self.positives, self.group
+        self.dropout_random.manual_seed((self.config.seed * 1_000_003 + self.step) * group.size + group.rank)
         self.negatives.refresh(self.average.network, self.step)
         network.train()
         batch = positives.batch(rows)
-        own = ranks.share(len(batch))
+        own = group.share(len(batch))
         user = self._embedded(network.user, positives.user_columns, batch.rows[own])
-        found = self.negatives.candidates(batch, user, own)
-        part = self._embedded(network.item, positives.item_columns, ranks.padded(found.rows))
-        item = ranks.gathered(part, len(found.rows))
-        every = item if found.stored is None else torch.cat([item, found.stored])
+        candidates = self.negatives.candidates(batch, user, own)
+        part = self._embedded(network.item, positives.item_columns, group.padded_share(candidates.rows))
+        item = group.gather_padded(part, len(candidates.rows))
+        all_items = item if candidates.stored is None else torch.cat([item, candidates.stored])
         weight = batch.weight[own]
-        users = (ranks.joined(user, len(batch)), batch.takers(own)) if self.config.loss == "info_nce" else None
-        given = (found.target, found.log_weight, found.mask, weight)
-        loss = self.loss(user, every, *given, self.config, found.own, users)
-        if ranks.size > 1:
+        users = (group.gather_shares(user, len(batch)), batch.seen_by(own)) if self.needs_user_scores else None
+        pairs = (candidates.target, candidates.log_weight, candidates.mask, weight)
+        loss = self.loss(user, all_items, *pairs, candidates.own, users)
+        if group.size > 1:
             loss = loss * (weight.sum() / batch.weight.sum())
         loss.backward()  # type: ignore[no-untyped-call]
-        ranks.sum_gradients(self.dense, self.sparse)
+        group.sum_gradients(self.dense, self.sparse)
         self.step += 1
         self.optimiser.step(self.step)
-        self.average.follow(self.step)
-        self.negatives.remember(batch, found, item)
-        return ranks.total(loss)
+        self.average.update(self.step)
+        self.negatives.remember(batch, candidates, item)
+        return group.sum(loss)
 
     def _embedded(self, tower: Tower, columns: Columns, rows: Tensor) -> Tensor:
         low = self.config.precision == "bfloat16"
@@ -81,11 +97,11 @@ class Trainer:
             return self.embed[tower](columns.take(rows)).float()
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the averaged weights by name, each shared table once."""
+        """Return a copy of the averaged weights by name, each shared table once."""
         return {name: p.detach().clone() for name, p in self.average.network.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next step depends on, by name: the same on all ranks."""
+        """Return every tensor that the next step depends on, by name; the same in all processes."""
         groups: dict[str, dict[str, Tensor]] = {
             "network": dict(self.network.named_parameters()),
             "average": dict(self.average.network.named_parameters()),
@@ -97,7 +113,7 @@ class Trainer:
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor], step: int) -> None:
-        """Go on from `state()` after `step` steps."""
+        """Restore what `state()` returned after `step` steps."""
         device = self.source.device
         groups: dict[str, dict[str, Tensor]] = {}
         for key, value in state.items():
@@ -112,8 +128,8 @@ class Trainer:
         self.step = step
 
 
-def _chance(device: torch.device) -> torch.Generator:
-    """The random numbers that dropout draws on a device, which is in use already."""
+def _dropout_generator(device: torch.device) -> torch.Generator:
+    """Return the generator of a device that is initialised already, from which dropout draws."""
     if device.type != "cuda":
         return torch.default_generator
     return torch.cuda.default_generators[torch.cuda.current_device()]

@@ -1,4 +1,4 @@
-"""Recall@20 on the validation window, as it is measured on the test window: what early stopping looks at."""
+"""Recall@20 on the validation window, measured like on the test window; early stopping uses it."""
 
 from dataclasses import dataclass
 
@@ -18,17 +18,22 @@ from two_tower.training.network.encoders import Encoders, prepare_table
 from two_tower.training.network.towers import TwoTower
 
 K = 20
-MOST_EVENTS = 20_000  # a sample of the window's events tells epochs apart as well as all of them
-BLOCK = 8_000_000  # scores held at a time
+MAX_EVENTS = 20_000  # a sample of the window's events separates epochs as well as all of them
+BLOCK = 8_000_000  # scores in memory at a time
 
 
 @dataclass(frozen=True)
 class Events:
-    """Validation events on items new to their users.
+    """Validation events with items that are new to their users.
 
-    features: of the user tower as of each event. seconds, item, person: its time, and the codes of its item and user,
-    int64 [events]. event, seen: pairs of an event and the code of an item that its user had taken before, ascending by
-    event. items: the keys that codes stand for.
+    Attributes:
+        features: User features at each event.
+        seconds: (events,) int64, time of the event.
+        item: (events,) int64, code of its item.
+        person: (events,) int64, code of its user.
+        event: (pairs,) int64, ascending, number of an event.
+        seen: (pairs,) int64, code of an item that the event's user had seen before.
+        items: The item keys of the codes.
     """
 
     features: pa.Table
@@ -43,21 +48,25 @@ class Events:
     def of(cls, pulled: Pulled) -> "Events":
         interactions = Interactions.of(pulled)
         rows = pulled.rows(Split.VALIDATION)
-        rows = chosen(rows[~interactions.repeated[rows]])
+        rows = sampled(rows[~interactions.repeated[rows]])
         event, seen = interactions.seen(rows)
         item, user = interactions.item[rows], interactions.user[rows]
         return cls(pulled.user.take(rows), pulled.seconds[rows], item, user, event, seen, interactions.items)
 
 
-def chosen(rows: Array) -> Array:
-    """MOST_EVENTS of the rows, or all where they are fewer; InputError where there is none."""
+def sampled(rows: Array) -> Array:
+    """Return a random sample of MAX_EVENTS rows, or all if there are fewer.
+
+    Raises:
+        InputError: There are no rows.
+    """
     if not len(rows):
         raise InputError(
-            "no validation event is left to rank: all are on items that their users had seen before. "
+            "there is no validation event to rank: all are on items that their users had seen before. "
             "Pull a longer window, or raise validation_fraction."
         )
-    if len(rows) > MOST_EVENTS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_EVENTS, replace=False))
+    if len(rows) > MAX_EVENTS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_EVENTS, replace=False))
     return rows
 
 
@@ -65,9 +74,13 @@ def chosen(rows: Array) -> Array:
 class Validation:
     """Validation events and the catalogue at the end of training.
 
-    user: inputs of each event; item: inputs of each catalogue row. target: the catalogue row of each event's item, -1
-    where it was not yet there. person: user code of each event. event, seen: pairs of an event and a catalogue row that
-    its user had taken before, ascending by event.
+    Attributes:
+        user: Inputs of the user tower at each event.
+        item: Inputs of the item tower for each catalogue row.
+        target: (events,) int64, catalogue row of each event's item, -1 if the catalogue did not have it yet.
+        person: (events,) int64, code of each event's user.
+        event: (pairs,) int64, ascending, number of an event.
+        seen: (pairs,) int64, catalogue row of an item that the event's user had seen before.
     """
 
     user: dict[str, Tensor]
@@ -79,13 +92,20 @@ class Validation:
 
     @classmethod
     def of(cls, events: Events, pulled: Pulled, encoders: Encoders, device: torch.device) -> "Validation":
-        """pulled: of which the contract, the bounds and the catalogue are read."""
+        """Prepare the inputs of both towers.
+
+        Args:
+            events: Validation events.
+            pulled: The pull; only its contract, bounds and catalogue are read.
+            encoders: Fitted encoders.
+            device: Device of the inputs.
+        """
         end = pulled.bounds.train_end
         catalogue = pulled.catalogue_at(end)
-        place = np.full(len(events.items) + 1, -1)  # of each code; one more for keys that no code stands for
+        place = np.full(len(events.items) + 1, -1)  # of each code; the last element is for keys without a code
         keys = pc.index_in(catalogue[pulled.contract.item_key].cast(events.items.type), value_set=events.items)
         place[keys.fill_null(len(events.items)).to_numpy()] = np.arange(catalogue.num_rows)
-        there = place[events.seen] >= 0
+        known = place[events.seen] >= 0
         instant = np.full(catalogue.num_rows, int(end.timestamp()))
         user = prepare_table(encoders, "user", events.features, events.seconds)
         item = prepare_table(encoders, "item", catalogue, instant)
@@ -94,13 +114,18 @@ class Validation:
             {k: v.to(device) for k, v in item.items()},
             place[events.item],
             events.person,
-            events.event[there],
-            place[events.seen[there]],
+            events.event[known],
+            place[events.seen[known]],
         )
 
     @torch.no_grad()
     def recall(self, network: TwoTower, name: str) -> float:
-        """Recall@20, averaged over each user's events, then over users; leaves the network in evaluation mode."""
+        """Return recall@20, averaged over each user's events, then over users.
+
+        Args:
+            network: The towers; they are left in evaluation mode.
+            name: The similarity.
+        """
         network.eval()
         items = network.item(self.item)
         rank = np.concatenate(
@@ -121,16 +146,21 @@ class Validation:
 
 
 def ranks(scores: Tensor, target: Tensor) -> Array:
-    """What `metrics.ranks` gives, counted on the device where the scores are; they are overwritten.
+    """Return what `metrics.ranks` does, computed on the device of the scores.
 
-    scores: [events, items] float32, or minus infinity. target: int64 [events]. Returns float64 [events].
+    Args:
+        scores: (events, items) float32 or minus infinity; they are overwritten.
+        target: (events,) int64, column of each event's item, or -1.
+
+    Returns:
+        (events,) float64.
     """
-    own = scores.gather(1, target.clamp(min=0).unsqueeze(1))
-    assert not own.isnan().any(), "a score is a number"
-    # Those above less those below: with the ties they add up to all others, and so tell the place in one sum.
-    lead = scores.sub_(own).sign_().sum(dim=1).double()
-    there = (target >= 0) & (own.squeeze(1) > -torch.inf)
-    return torch.where(there, (lead + scores.shape[1] - 1) / 2, torch.inf).cpu().numpy()
+    target_score = scores.gather(1, target.clamp(min=0).unsqueeze(1))
+    assert not target_score.isnan().any(), "a score is NaN"
+    # Scores above minus scores below. With the ties these add up to all others, so one sum gives the rank.
+    lead = scores.sub_(target_score).sign_().sum(dim=1).double()
+    is_ranked = (target >= 0) & (target_score.squeeze(1) > -torch.inf)
+    return torch.where(is_ranked, (lead + scores.shape[1] - 1) / 2, torch.inf).cpu().numpy()
 
 
 def _blocks(events: int, items: int) -> list[slice]:

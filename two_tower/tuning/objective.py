@@ -9,7 +9,8 @@ from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
-from two_tower.training.streaming.source import decided
+from two_tower.training.callbacks import Callback, Metrics, ProgressLog, TrainStart
+from two_tower.training.streaming.source import stream_decision
 from two_tower.training.train import TENSORBOARD, DivergedError, choose_device, train
 from two_tower.tuning.space import TUNABLE, Space, Value, shown, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError
@@ -37,7 +38,7 @@ class Training:
         except InputError as error:  # each value is allowed by itself, but not with the others
             raise UnfitError(str(error)) from error
         try:
-            best = train(self.pulled, config, working, lambda epoch: report(epoch[METRIC]))["best"]
+            best = train(self.pulled, config, working, [ProgressLog(), Pruning(report)])["best"]
         except DivergedError as error:
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise UnfitError(str(error)) from error
@@ -58,9 +59,23 @@ class Training:
         shutil.rmtree(working, ignore_errors=True)
 
 
+class Pruning(Callback):
+    """Reports the metric of each epoch to the study, which raises PrunedError to end a trial."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def on_train_begin(self, start: TrainStart) -> None:
+        for metrics in start.history:
+            self.report(metrics[METRIC])
+
+    def on_epoch_end(self, metrics: Metrics) -> None:
+        self.report(metrics[METRIC])
+
+
 def source(parts: Parts, base: TrainConfig) -> Pulled | Path:
     """What trials train on: the tables, or their folder where `base.stream` has the rows stay on disk."""
-    streams, _ = decided(parts, base, choose_device(base.device))
+    streams, _ = stream_decision(parts, base, choose_device(base.device))
     return parts.folder if streams else Pulled.read(parts.folder)
 
 

@@ -86,7 +86,7 @@ def test_where_nothing_can_be_trained_the_status_says_so(pulled: Path, tmp_path:
 def test_rows_may_stay_on_disk(pulled: Path, tmp_path: Path) -> None:
     status, said = search(pulled, tmp_path, 2, settings=[*SMALL, "stream=on"])
     assert status == 0 and "trial   2/2" in said
-    assert "training rows stream from disk" in (tmp_path / "tune.log").read_text()
+    assert "training rows are streamed from disk" in (tmp_path / "tune.log").read_text()
 
 
 def test_a_settings_file_holds_what_is_not_usual() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from two_tower.config import TrainConfig
 from two_tower.errors import InputError
-from two_tower.losses import LOSSES, distance, joint_loss, sampled_softmax, similarity
+from two_tower.losses import LOSSES, JointLoss, LossInputs, SampledSoftmax, distance, similarity
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
 PAIRS = [
@@ -53,7 +53,7 @@ def computed(loss: str, name: str = "dot", **settings) -> tuple[float, torch.Ten
     """The loss of random embeddings, and their scores."""
     user, item = random(4, 3), random(5, 3, seed=1)
     config = TrainConfig(loss=loss, similarity=name, **settings)
-    return joint_loss(user, item, *GIVEN, config).item(), similarity(user, item, name)
+    return JointLoss(config)(user, item, *GIVEN).item(), similarity(user, item, name)
 
 
 def sigmoid(x: float) -> float:
@@ -114,7 +114,7 @@ def test_info_nce_of_a_square_is_the_symmetric_cross_entropy():
     user, item, diagonal = random(6, 3), random(6, 3, seed=1), torch.arange(6)
     config = TrainConfig(loss="info_nce", similarity="cosine", temperature=0.5)
     even = torch.zeros(6, dtype=torch.float64)
-    loss = joint_loss(user, item, diagonal, even, torch.eye(6).bool(), even + 1, config)
+    loss = JointLoss(config)(user, item, diagonal, even, torch.eye(6).bool(), even + 1)
     logits = similarity(user, item, "cosine") / 0.5
     both = torch.nn.functional.cross_entropy(logits, diagonal) + torch.nn.functional.cross_entropy(logits.T, diagonal)
     assert loss.item() == pytest.approx(both.item() / 2)
@@ -169,7 +169,7 @@ def test_triplet_is_the_hinge_over_the_triplets_that_mining_names(mining):
 def test_gradients_equal_finite_differences(loss, name):
     config = TrainConfig(loss=loss, similarity=name, temperature=0.5)
     user, item = random(4, 3).requires_grad_(), random(5, 3, seed=1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda u, i: joint_loss(u, i, *GIVEN, config), (user, item))
+    assert torch.autograd.gradcheck(lambda u, i: JointLoss(config)(u, i, *GIVEN), (user, item))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -185,7 +185,7 @@ def test_an_accidental_hit_moves_nothing(loss, how):
     else:
         mask, log_weight = mask[:, 1:], log_weight[1:]
     only_last = torch.tensor([0.0, 0.0, 1.0])
-    joint_loss(random(3, 2, seed=1).abs(), item, torch.arange(3), log_weight, mask, only_last, config).backward()
+    JointLoss(config)(random(3, 2, seed=1).abs(), item, torch.arange(3), log_weight, mask, only_last).backward()
     assert item.grad[0].abs().sum() == 0 and item.grad[1].abs().sum() > 0
 
 
@@ -195,13 +195,13 @@ def test_a_row_without_negatives_has_a_finite_gradient(loss, mining):
     user = random(2, 3).requires_grad_()
     config = TrainConfig(loss=loss, mining=mining)
     everything = torch.ones(2, 2).bool()
-    joint_loss(user, random(2, 3), torch.arange(2), torch.zeros(2), everything, torch.ones(2), config).backward()
+    JointLoss(config)(user, random(2, 3), torch.arange(2), torch.zeros(2), everything, torch.ones(2)).backward()
     assert user.grad.isfinite().all()
 
 
 def test_the_logq_correction_points_towards_the_full_softmax():
     """Free logits trained on a skewed sampler's batches find the true probabilities with it, and others without."""
-    truth = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    truth, softmax = torch.tensor([0.5, 0.3, 0.15, 0.05]), SampledSoftmax(TrainConfig(temperature=1.0))
 
     def learned(log_q: torch.Tensor) -> torch.Tensor:
         random = torch.Generator().manual_seed(0)
@@ -213,7 +213,7 @@ def test_the_logq_correction_points_towards_the_full_softmax():
             log_weight = count.log() - math.log(255) - log_q[item]
             mask = torch.nn.functional.one_hot(target, len(item)).bool()
             scores = logits[item].expand(256, len(item))
-            loss = sampled_softmax(scores, logits[drawn], log_weight, mask, torch.ones(256), 1.0)
+            loss = softmax(LossInputs(scores, logits[drawn], log_weight, mask, torch.ones(256)))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -232,7 +232,8 @@ def test_the_sampled_loss_is_near_the_full_softmaxs():
     item, count = torch.cat([torch.tensor([0]), drawn.unique()]), torch.bincount(drawn, minlength=1000)
     log_weight = count[item].log() - math.log(20_000) - (q[item] / q[1:].sum()).log()
     mask = (item == 0).unsqueeze(0)
-    loss = sampled_softmax(scores[:, item], scores[:, 0], log_weight, mask, torch.ones(1), 1.0)
+    inputs = LossInputs(scores[:, item], scores[:, 0], log_weight, mask, torch.ones(1))
+    loss = SampledSoftmax(TrainConfig(temperature=1.0))(inputs)
     assert loss.item() == pytest.approx(full.item(), abs=0.02)
 
 
@@ -242,7 +243,7 @@ def test_pointwise_of_own_negatives_is_the_binary_cross_entropy_of_each_pair(nam
     own = torch.tensor([[2, 4], [1, 4], [0, 4], [2, 0]])
     mask = torch.tensor([[0, 0], [0, 1], [1, 1], [0, 0]]).bool()
     config = TrainConfig(loss="pointwise", negatives="own", similarity=name, temperature=0.7)
-    loss = joint_loss(user, item, TARGET, torch.zeros(2, dtype=torch.float64), mask, WEIGHT, config, own)
+    loss = JointLoss(config)(user, item, TARGET, torch.zeros(2, dtype=torch.float64), mask, WEIGHT, own)
     logits = (similarity(user, item, name) / 0.7).tolist()
     expected = []
     for u in range(4):
@@ -259,8 +260,8 @@ def test_under_the_cosine_lengths_do_not_matter(loss):
     users = (user, MASK[:, :4]) if loss == "info_nce" else None
     long = (users[0] * 7, users[1]) if users else None
     length = torch.tensor([[0.2], [3.0], [50.0], [1.0], [9.0]], dtype=torch.float64)
-    expected = joint_loss(user, item, *GIVEN, config, None, users)
-    found = joint_loss(user * length[:4], item * length, *GIVEN, config, None, long)
+    expected = JointLoss(config)(user, item, *GIVEN, None, users)
+    found = JointLoss(config)(user * length[:4], item * length, *GIVEN, None, long)
     assert found.item() == pytest.approx(expected.item()) and expected > 0.01
 
 

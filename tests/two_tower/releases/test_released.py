@@ -5,7 +5,6 @@ import pytest
 from tests.two_tower import parts
 from two_tower.errors import InputError
 from two_tower.releases import release
-from two_tower.releases.manifest import ReleaseError
 from two_tower.releases.released import Released, load_release
 
 ITEMS = 40
@@ -52,6 +51,6 @@ def test_bad_input_is_named(opened: Released, features: dict, k: int, said: str)
 def test_without_a_current_release_one_must_be_named(releases: Path) -> None:
     name = release.current(releases)
     (releases / "current").unlink()
-    with pytest.raises(ReleaseError, match=r"no release of .* is active"):
+    with pytest.raises(release.ReleaseError, match=r"no release of .* is active"):
         load_release(releases)
     assert load_release(releases, name).id == name

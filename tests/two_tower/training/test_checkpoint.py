@@ -58,7 +58,7 @@ def test_a_broken_run_ends_with_the_same_bits(tmp_path, monkeypatch, capsys, way
         with killed_at(step, monkeypatch), pytest.raises(KilledError):
             train(world, kept, tmp_path / "broken")
     resumed = train(world, kept, tmp_path / "broken")
-    assert "going on after step 7, in epoch 2" in capsys.readouterr().out
+    assert "resuming after step 7, in epoch 2" in capsys.readouterr().out
     assert resumed["embedding_space"] == whole["embedding_space"]
     for one, other in zip(resumed["history"], whole["history"], strict=True):
         assert (one["loss"], one["recall@20"]) == (other["loss"], other["recall@20"])
@@ -93,7 +93,9 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
         **{**SMALL, "similarity": "dot", "learning_rate": 1e30, "batch_size": 32, "checkpoint_seconds": 0},
         checkpoints=str(tmp_path / "kept"),
     )
-    with pytest.raises(InputError, match=r"the loss is (nan|inf) at step \d+ of epoch \d+.*last good checkpoint"):
+    with pytest.raises(
+        InputError, match=r"The loss is (nan|inf) at step \d+ of epoch \d+.*last checkpoint before it is kept"
+    ):
         train(checkerboard(), config, tmp_path / "model")
     assert not (tmp_path / "model" / "model.json").exists()
     (kept,) = (tmp_path / "kept").glob("*/*")

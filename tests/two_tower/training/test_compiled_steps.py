@@ -8,7 +8,7 @@ import torch
 from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
-from two_tower.losses import LOSSES, joint_loss
+from two_tower.losses import LOSSES, JointLoss
 from two_tower.losses.similarity import SIMILARITIES
 from two_tower.training.compiled import embedder, loss_function
 from two_tower.training.network.encoders import fit
@@ -57,7 +57,8 @@ def test_compiled_and_eager_losses_agree(loss, similarity):
         torch.rand(12, 7, generator=random) < 0.2,
         torch.rand(12, generator=random),
     )
-    eager, compiled = (one(user, item, *given, config) for one in (joint_loss, loss_function(config)))
+    loss = JointLoss(config)
+    eager, compiled = (one(user, item, *given) for one in (loss, loss_function(loss, config)))
     assert compiled.item() == pytest.approx(eager.item(), rel=1e-4) and abs(eager.item()) > 1e-3
     gradients = [torch.autograd.grad(one, (user, item)) for one in (eager, compiled)]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
@@ -66,7 +67,7 @@ def test_compiled_and_eager_losses_agree(loss, similarity):
 def test_without_a_compiler_it_is_told(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     tower = TwoTower(fit(every_encoding()), TrainConfig()).user
-    with pytest.raises(InputError, match=r"compile=true builds code for cpu.*C\+\+ compiler.*no-such-compiler"):
+    with pytest.raises(InputError, match=r"compile=true on cpu needs a C\+\+ compiler.*no-such-compiler"):
         embedder(tower, TrainConfig(compile=True), CPU)
     assert embedder(tower, TrainConfig(), CPU) == tower.embed
 
@@ -74,7 +75,7 @@ def test_without_a_compiler_it_is_told(monkeypatch):
 def test_sparse_tables_are_refused_and_both_ways_out_are_told():
     config = TrainConfig(compile=True, sparse_rows=60)
     network = TwoTower(fit(checkerboard()), config)  # of 80 items and 40 users, so one table of 81 rows
-    with pytest.raises(InputError, match=r"sparse_rows=60 .*one has 81. Give compile=false, or sparse_rows=82"):
+    with pytest.raises(InputError, match=r"sparse_rows=60 .*largest here has 81. Set compile=false, or sparse_rows=82"):
         embedder(network.item, config, CPU)
     assert embedder(network.item, TrainConfig(sparse_rows=60), CPU) == network.item.embed
 

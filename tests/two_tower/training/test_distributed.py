@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.two_tower.worlds import checkerboard
-from two_tower.training.distributed import Ranks
+from two_tower.training.distributed import ProcessGroup
 
 CHILD = """
 import hashlib, json, os, signal, sys
@@ -19,10 +19,10 @@ import torch
 torch.set_num_threads(1)
 from tests.two_tower.worlds import checkerboard
 from two_tower.config import TrainConfig
-from two_tower.training.sampling import negatives
+from two_tower.training.sampling import samplers
 from two_tower.training.train import train
 from two_tower.training.trainer import Trainer
-negatives.NEAREST = 5
+samplers.NEAREST = 5
 folder, settings, rank = Path(sys.argv[1]), json.loads(sys.argv[2]), os.environ.get("RANK", "0")
 losses, users, trainers, advance, embedded = [], [], [], Trainer.advance, Trainer._embedded
 def embedding(self, tower, columns, rows):
@@ -48,9 +48,9 @@ SETTINGS = {"dim": 8, "hidden": 8, "batch_size": 50, "epochs": 3, "dropout": 0, 
 def test_ranks_share_rows_without_gap_or_overlap():
     rows = torch.arange(11)
     for size in (1, 2, 3, 4):
-        among = [Ranks(rank, size) for rank in range(size)]
-        assert torch.equal(torch.cat([rows[one.share(11)] for one in among]), rows)
-        padded = [one.padded(rows) for one in among]
+        group = [ProcessGroup(rank, size) for rank in range(size)]
+        assert torch.equal(torch.cat([rows[one.share(11)] for one in group]), rows)
+        padded = [one.padded_share(rows) for one in group]
         assert len({len(part) for part in padded}) == 1 and torch.equal(torch.cat(padded)[:11], rows)
 
 
@@ -111,8 +111,8 @@ def test_two_processes_that_were_killed_go_on_with_the_same_bits(tmp_path):
     assert run(tmp_path / "broken", 2, killed="rank 1, step 8", **way, checkpoints=kept).returncode != 0
     (tmp_path / "kept-0").symlink_to(kept)
     apart = run(tmp_path / "broken", 2, **way, checkpoints=f"{kept}-RANK")
-    assert "is not one place for all processes" in apart.stderr
+    assert "is not the same place for all processes" in apart.stderr
     done = run(tmp_path / "broken", 2, **way, checkpoints=kept)
-    assert re.search("going on after step [78], in epoch 2", done.stdout), done.stderr[-2000:]
+    assert re.search("resuming after step [78], in epoch 2", done.stdout), done.stderr[-2000:]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken")]
     assert weights[0] == weights[1]

@@ -39,8 +39,8 @@ def test_addresses_in_an_object_store_do_as_well(pulled):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--pulled", "/no/such"], "no pulled.json there"),
-        (["--pulled", "memory://no/such"], "nothing there"),
+        (["--pulled", "/no/such"], "pulled.json is missing"),
+        (["--pulled", "memory://no/such"], "does not exist"),
         (["--set", "epoch=3"], "Did you mean 'epochs'"),
         (["--set", "min_lift=2"], "unknown setting 'min_lift'"),  # of another step
         (["--set", "loss=softmax"], "Did you mean 'sampled_softmax'"),

@@ -64,7 +64,7 @@ def test_a_broken_run_goes_on_and_its_model_is_read_on_a_cpu(tmp_path, monkeypat
     with killed_at(7, monkeypatch), pytest.raises(KilledError):
         train(world, kept, tmp_path / "broken")
     resumed = train(world, kept, tmp_path / "broken")
-    assert "going on after step 7, in epoch 2" in capsys.readouterr().out
+    assert "resuming after step 7, in epoch 2" in capsys.readouterr().out
     found, expected = ([epoch["loss"] for epoch in run["history"]] for run in (resumed, whole))
     assert found == pytest.approx(expected, rel=1e-3)
     assert all(p.device.type == "cpu" for p in model.load(tmp_path / "broken").network.parameters())

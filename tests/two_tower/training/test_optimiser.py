@@ -47,7 +47,7 @@ def test_the_average_follows_and_shares_sparse_tables():
         for p in towers.parameters():
             p.add_(1.0)
     old = [p.clone() for p in average.dense]
-    average.follow(100)
+    average.update(100)
     for new, was in zip(average.dense, old, strict=True):
         torch.testing.assert_close(new, was + 0.5)
     assert split(average.network)[0][0] is split(towers)[0][0]

@@ -23,11 +23,11 @@ from two_tower.training.network import counting
 from two_tower.training.network.encoders import fit
 from two_tower.training.network.towers import TwoTower
 from two_tower.training.sampling.batches import Positives
-from two_tower.training.sampling.user_history import ROW_COST, Ledger, write_ledger
+from two_tower.training.sampling.user_history import ROW_COST, UserHistory, write_user_history
 from two_tower.training.streaming import source
-from two_tower.training.streaming.shard_writer import Spill
+from two_tower.training.streaming.shard_writer import ShardWriter
 from two_tower.training.streaming.shards import Shards
-from two_tower.training.streaming.source import Streamed, decided
+from two_tower.training.streaming.source import Streamed, stream_decision
 from two_tower.training.train import train
 from two_tower.training.validation import Events, Validation
 
@@ -39,7 +39,7 @@ SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "device":
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull of few rows in several pieces, and these in several shards."""
     monkeypatch.setattr(pulled_module, "ROW_GROUP", 100)
-    monkeypatch.setattr(Spill, "_shards", lambda _, __, total: -(-total // 150))
+    monkeypatch.setattr(ShardWriter, "_shards", lambda _, __, total: -(-total // 150))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_sample_leaves_the_vocabularies_whole(tmp_path, small_pieces, monkeypa
 
 
 @pytest.mark.parametrize("buckets", [1, 7])
-def test_the_ledger_says_what_the_whole_time_line_says(tmp_path, small_pieces, buckets):
+def test_the_user_history_is_that_of_the_whole_time_line(tmp_path, small_pieces, buckets):
     world = every_encoding()  # in which users take items again
     weight = np.ones(world.interactions.num_rows, dtype=np.float32)
     weight[3] = 0
@@ -91,20 +91,20 @@ def test_the_ledger_says_what_the_whole_time_line_says(tmp_path, small_pieces, b
     )
     world.write(tmp_path / "pulled")
     parts = Parts(tmp_path / "pulled")
-    write_ledger(parts, tmp_path / "ledger", 200 * ROW_COST // buckets)
-    ledger, whole = Ledger.read(tmp_path / "ledger"), Interactions.of(world)
+    write_user_history(parts, tmp_path / "user_history", 200 * ROW_COST // buckets)
+    history, whole = UserHistory.read(tmp_path / "user_history"), Interactions.of(world)
     rows = np.arange(parts.spans[Split.VALIDATION][1])
     kept = ~whole.repeated[rows] & (weight[rows] > 0)
-    assert ledger.kept(rows).tolist() == kept.tolist() and not kept.all()
+    assert history.is_positive(rows).tolist() == kept.tolist() and not kept.all()
     train = world.rows(Split.TRAIN)
-    assert ledger.count(len(train)).sum() == kept[train].sum()
-    assert ledger.items.take(ledger.item).to_pylist() == world.interactions["item_id"].take(rows).to_pylist()
+    assert history.count(len(train)).sum() == kept[train].sum()
+    assert history.items.take(history.item).to_pylist() == world.interactions["item_id"].take(rows).to_pylist()
     begin, length = whole.spans(rows)
-    assert ledger.length.tolist() == length.tolist()
+    assert history.length.tolist() == length.tolist()
     for row in rows:
-        here = ledger.taken[ledger.begin[row] : ledger.begin[row] + ledger.length[row]]
+        seen = history.seen[history.begin[row] : history.begin[row] + history.length[row]]
         assert (
-            ledger.items.take(here).to_pylist()
+            history.items.take(seen).to_pylist()
             == whole.items.take(whole.taken[begin[row] : begin[row] + length[row]]).to_pylist()
         )
 
@@ -191,21 +191,19 @@ def test_validation_from_pieces_ranks_the_same_events(folder, tmp_path, monkeypa
     assert all(torch.equal(one.user[name], other.user[name]) for name in one.user)
     pairs = [set(zip(v.event.tolist(), v.seen.tolist(), strict=True)) for v in (one, other)]
     assert pairs[0] == pairs[1]
-    monkeypatch.setattr(source, "MOST_EVENTS", 2)
+    monkeypatch.setattr(source, "MAX_EVENTS", 2)
     assert 10 <= len(data.validation(encoders, CPU).target) <= 20
 
 
 def test_auto_goes_by_the_memory_and_says_why(folder, monkeypatch, capsys, tmp_path):
     config = TrainConfig(**SMALL | {"stream": "auto"}, epochs=1)
     monkeypatch.setattr(source, "available", lambda: 10**12)
-    assert not decided(Parts(folder), config, CPU)[0]
+    assert not stream_decision(Parts(folder), config, CPU)[0]
     monkeypatch.setattr(source, "available", lambda: 10_000)
-    streams, why = decided(Parts(folder), config, CPU)
-    assert streams and "memory has 1e-05 GB left" in why
+    streams, reason = stream_decision(Parts(folder), config, CPU)
+    assert streams and "memory has 1e-05 GB free" in reason
     train(folder, config, tmp_path / "model")
-    assert (
-        "training rows stream from disk, 2000 MB of them at a time (stream=auto: they take" in capsys.readouterr().out
-    )
+    assert "training rows are streamed from disk, 2000 MB at a time (stream=auto: they take" in capsys.readouterr().out
 
 
 def test_tables_in_memory_are_not_streamed(tmp_path):

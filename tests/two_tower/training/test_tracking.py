@@ -68,5 +68,5 @@ def test_mlflow_hears_settings_figures_and_the_end(tmp_path, server):
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"mlflow: no answer from http://127.0.0.1:9"):
+    with pytest.raises(InputError, match=r"mlflow: no response from http://127.0.0.1:9"):
         train(checkerboard(), TrainConfig(**SMALL, mlflow="http://127.0.0.1:9"), tmp_path)

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from two_tower.losses import LOSSES, similarity
 from two_tower.training.network import model
 from two_tower.training.network.encoders import prepare_table
 from two_tower.training.train import DivergedError, choose_device, train
+from two_tower.training.validation import Validation
 
 SMALL = {"dim": 16, "feature_dim": 16, "hidden": 32, "batch_size": 64, "patience": 15}
 
@@ -84,44 +86,42 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, capsys):
-    result = train(every_encoding(), TrainConfig(epochs=40, patience=2, device="cpu"), tmp_path)
-    recalls = [epoch["recall@20"] for epoch in result["history"]]
-    assert recalls == [1.0] * 3  # ten items: each is among the first 20, so that no epoch betters the first
-    assert result["best"]["epoch"] == 1
+def with_recalls(monkeypatch, folder: Path, recalls: list[float], **settings) -> tuple[list[float], bytes]:
+    """Train while validation measures these recalls; the recalls of the epochs that were run, and the weights."""
+    measured = iter(recalls)
+    monkeypatch.setattr(Validation, "recall", lambda *_: next(measured))
+    result = train(every_encoding(), TrainConfig(**SMALL | settings, averaging=0, device="cpu"), folder)
+    return [epoch["recall@20"] for epoch in result["history"]], (folder / "model.safetensors").read_bytes()
+
+
+RECALLS = [0.1, 0.4, 0.3, 0.5, 0.5, 0.2]
+
+
+@pytest.mark.parametrize("best", [1, 2, 4, 6])
+def test_the_weights_are_those_of_the_best_epoch(tmp_path, monkeypatch, best):
+    """The first of equal ones: the weights of a run that ends after it."""
+    recalls = [0.0] * (best - 1) + [0.9, 0.9, *RECALLS][: 7 - best]
+    _, weights = with_recalls(monkeypatch, tmp_path / "all", recalls, epochs=6)
+    _, shorter = with_recalls(monkeypatch, tmp_path / "shorter", recalls, epochs=best)
+    _, longer = with_recalls(monkeypatch, tmp_path / "longer", [0.0] * best + [1.0], epochs=best + 1)
+    assert weights == shorter != longer
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (3, 6)])
+def test_patience_counts_the_epochs_since_the_best(tmp_path, monkeypatch, patience, epochs):
+    recalls, _ = with_recalls(monkeypatch, tmp_path, [*RECALLS, 0.1, 0.1], epochs=8, patience=patience)
+    assert len(recalls) == epochs + (patience == 3)
+
+
+def test_each_epoch_has_a_line_in_the_log(tmp_path, capsys):
+    train(every_encoding(), TrainConfig(epochs=40, patience=2, device="cpu"), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and "recall@20 1.0000" in lines[0] and "left" in lines[0]
 
 
-def test_what_watches_is_given_each_epoch_and_may_end_the_run(tmp_path):
-    seen = []
-
-    def watch(epoch):
-        seen.append(epoch)
-        if len(seen) == 2:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        train(every_encoding(), TrainConfig(epochs=9, device="cpu"), tmp_path, watch)
-    assert [epoch["epoch"] for epoch in seen] == [1, 2] and seen[0]["recall@20"] == 1.0
-    assert not (tmp_path / "model.json").exists()
-
-
-def test_what_watches_is_given_the_epochs_before_a_checkpoint_too(tmp_path):
-    def fall(epoch):
-        if epoch["epoch"] == 3:
-            raise InterruptedError
-
-    config, seen = TrainConfig(epochs=4, patience=9, device="cpu", checkpoints=str(tmp_path / "kept")), []
-    with pytest.raises(InterruptedError):
-        train(every_encoding(), config, tmp_path / "first", fall)
-    train(every_encoding(), config, tmp_path / "second", seen.append)
-    assert [epoch["epoch"] for epoch in seen] == [1, 2, 3, 4]
-
-
 def test_a_loss_that_is_no_number_names_the_step(tmp_path):
     config = TrainConfig(similarity="dot", learning_rate=1e30, epochs=5, batch_size=32, device="cpu")
-    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step \d+ of epoch \d+.*learning_rate"):
+    with pytest.raises(DivergedError, match=r"The loss is (nan|inf) at step \d+ of epoch \d+.*learning_rate"):
         train(checkerboard(), config, tmp_path)
     assert not (tmp_path / "model.json").exists()
 

@@ -48,7 +48,7 @@ def test_ranks_are_those_of_the_metrics_with_ties_and_items_that_are_not_allowed
 
 
 def test_a_score_that_is_no_number_is_no_rank():
-    with pytest.raises(AssertionError, match="a score is a number"):
+    with pytest.raises(AssertionError, match="a score is NaN"):
         ranks(torch.tensor([[torch.nan, 1.0]]), torch.tensor([0]))
 
 

@@ -1,4 +1,4 @@
-"""The training positives as columns on the device, and how batches are drawn from them."""
+"""The training positives as columns on the device, and the batches drawn from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +23,17 @@ from two_tower.training.sampling.rows_by_item import RowsByItem
 
 @dataclass(frozen=True)
 class Batch:
-    """Some positives; each tensor has one element a positive, but for the pairs.
+    """Some positives.
 
-    rows: their rows of `Positives`. item: codes. weight: float32.
-    pair_row, pair_item: [pairs], a place in the batch and the code of an item that is no negative of its user: the
-        positive itself; what the user had taken before, which is never ranked; the user's other positives in the
-        batch, which are in it because of the user, and not because an item was drawn. Pairs may repeat.
-    items: how many codes of items there are.
+    Attributes:
+        rows: (batch,) int64, rows of `Positives`.
+        item: (batch,) int64, codes of their items.
+        weight: (batch,) float32.
+        pair_row: (pairs,) int64, positions in the batch.
+        pair_item: (pairs,) int64, for each of them the code of an item that is not a negative of its user: the positive
+            itself; the items that the user had seen before, which are never ranked; and the user's other positives in
+            the batch, which are in it because of the user, not because an item was drawn. Pairs can repeat.
+        items: Number of item codes.
     """
 
     rows: Tensor
@@ -43,24 +47,29 @@ class Batch:
         return len(self.rows)
 
     def mask(self, item: Tensor, own: slice) -> Tensor:
-        """Where candidates, [candidates] different codes, are no negatives: bool [own rows, candidates]."""
+        """Return where items are not negatives, bool (own, items).
+
+        Args:
+            item: (items,) int64, codes, all different.
+            own: Rows of the batch.
+        """
         rows, columns = own.stop - own.start, len(item)
         column = torch.full((self.items,), columns, device=item.device)
         column[item] = torch.arange(columns, device=item.device)
         row, at = self.pair_row - own.start, column[self.pair_item]
-        elsewhere = (row < 0) | (row >= rows) | (at == columns)
-        # Pairs from elsewhere write to a spare place: to leave them out, the host would wait for a GPU to count them.
-        place = (row * columns + at).masked_fill_(elsewhere, rows * columns)
+        outside = (row < 0) | (row >= rows) | (at == columns)
+        # Other pairs write to a spare element: to leave them out, the host would wait for a GPU to count them.
+        place = (row * columns + at).masked_fill_(outside, rows * columns)
         mask = torch.zeros(rows * columns + 1, dtype=torch.bool, device=item.device).index_fill_(0, place, True)
         return mask[:-1].view(rows, columns)
 
-    def takers(self, own: slice) -> Tensor:
-        """Whether a user of the batch (columns) took the item of each positive of `own` (rows): bool [own, batch]."""
+    def seen_by(self, own: slice) -> Tensor:
+        """Return whether each user of the batch (columns) saw the item of each positive of `own`, bool (own, batch)."""
         item, place = torch.unique(self.item, return_inverse=True)
         return self.mask(item, slice(0, len(self)))[:, place[own]].T
 
-    def taken(self, item: Tensor, own: slice) -> Tensor:
-        """Where items drawn for each user alone, codes [batch, n], are no negatives: bool [own rows, n]."""
+    def seen(self, item: Tensor, own: slice) -> Tensor:
+        """Return where items drawn for each user alone, codes (batch, n), are not negatives, bool (own, n)."""
         pair, place = (item.index_select(0, self.pair_row) == self.pair_item.unsqueeze(1)).nonzero(as_tuple=True)
         mask = torch.zeros(item.shape, dtype=torch.bool, device=item.device)
         mask[self.pair_row[pair], place] = True
@@ -68,9 +77,11 @@ class Batch:
 
 
 class Source(Protocol):
-    """Where batches come from: `Positives` that memory holds, or `Shards` of them on disk.
+    """The source of batches: `Positives` in memory, or `Shards` of them on disk.
 
-    device: of what it gives. count: of the positives of each item, int64 [items].
+    Attributes:
+        device: Device of the tensors.
+        count: (items,) int64, number of positives of each item.
     """
 
     @property
@@ -82,25 +93,34 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def steps(self, size: int) -> int:
-        """How many batches of `size` an epoch has."""
+        """Return the number of batches of `size` in an epoch."""
         ...
 
     def batches(self, size: int, seed: int, done: int = 0) -> Iterator[tuple["Positives", Tensor]]:
-        """Those of an epoch from number `done` on: each as rows of the positives beside it."""
+        """Yield the batches of an epoch from number `done` on: positives, and rows of them."""
         ...
 
 
 @dataclass(frozen=True)
 class Positives:
-    """Training positives, ascending in time; every tensor has one row a positive, but for `taken` and `count`.
+    """Training positives in ascending order of time; tensors have a row for each positive, except `seen` and `count`.
 
-    user_columns, item_columns: what the towers read. user, item: codes; items: how many codes of items there are.
-    taken: the items of all users, by user, then time; of a positive, `begin` and `length` say where those lie that its
-        user had taken before. weight: float32.
-    log_q: the logarithm of each item's share of the positives of its time, which is how likely another positive's item
-        is to be that one. window: how many positives a batch's are near to in time.
-    count: of the positives of each item, int64 [items]; also of those that are elsewhere.
-    before: so many rows more stand first in item_columns, item and log_q: items as they were before these positives.
+    Attributes:
+        user_columns: Inputs of the user tower.
+        item_columns: Inputs of the item tower.
+        user: (positives,) int64, codes.
+        item: (positives,) int64, codes.
+        items: Number of item codes.
+        seen: (interactions,) integer, codes of the items of all users, by user, then time.
+        begin: (positives,) int64, start of the items in `seen` that the user had seen before.
+        length: (positives,) int64, number of these items.
+        log_q: (positives,) float32, logarithm of the item's share of the positives of that time, which is the
+            probability that another positive has the same item.
+        weight: (positives,) float32.
+        window: How far apart in time, counted in positives, those of a batch may lie.
+        count: (items,) int64, number of positives of each item, including those on disk.
+        before: Number of additional rows at the start of `item_columns`, `item` and `log_q`: items as they were before
+            these positives.
     """
 
     user_columns: Columns
@@ -108,7 +128,7 @@ class Positives:
     user: Tensor
     item: Tensor
     items: int
-    taken: Tensor
+    seen: Tensor
     begin: Tensor
     length: Tensor
     log_q: Tensor
@@ -121,13 +141,17 @@ class Positives:
     def of(
         cls, pulled: Pulled, encoders: Encoders, network: TwoTower, window: int, device: torch.device
     ) -> "Positives":
-        """The first interaction of each user with each item in the training rows, for only new items are retrieved."""
+        """Take the first interaction of each user with each item in the training rows: only new items are retrieved.
+
+        Raises:
+            InputError: There are fewer than 2 positives.
+        """
         interactions = Interactions.of(pulled)
         rows = pulled.rows(Split.TRAIN)
         weight = weights(pulled.interactions)[rows]
         kept = ~interactions.repeated[rows] & (weight > 0)
         rows, weight = rows[kept], weight[kept]
-        enough(len(rows))
+        require_positives(len(rows))
         seconds, item = pulled.seconds[rows], interactions.item[rows]
         begin, length = interactions.spans(rows)
 
@@ -172,12 +196,12 @@ class Positives:
             yield self, rows
 
     def epoch(self, size: int, random: torch.Generator) -> list[Tensor]:
-        """Row numbers of the batches of one epoch, in random order, each drawn from one stretch of time.
+        """Return the row numbers of the batches of one epoch, in random order, each from one period of time.
 
         In-batch negatives then are items as they were at about that time, as they are when a catalogue is ranked.
         """
         places = torch.arange(len(self)) + torch.rand(len(self), generator=random) * self.window
-        batches = [b for b in torch.split(places.argsort(), size) if len(b) > 1]  # one alone has no negative
+        batches = [b for b in torch.split(places.argsort(), size) if len(b) > 1]  # a single positive has no negative
         return [batches[number] for number in torch.randperm(len(batches), generator=random).tolist()]
 
     def batch(self, rows: Tensor) -> Batch:
@@ -190,20 +214,20 @@ class Positives:
             item,
             self.weight[rows],
             torch.cat([before, together]),
-            torch.cat([self.taken[place.to(self.taken.device)].to(item), item[other]]),
+            torch.cat([self.seen[place.to(self.seen.device)].to(item), item[other]]),
             self.items,
         )
 
 
 def expand(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Every place of each span and the number of its span: two tensors [places], by span."""
+    """Return the number of the span and the place for each place of each span, two int64 tensors (places,)."""
     span = torch.repeat_interleave(length)
     start = begin - length.cumsum(0) + length
     return span, torch.arange(len(span), device=span.device) + start[span]
 
 
 def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
-    """All pairs of places with the same user, each place with itself too."""
+    """Return all pairs of positions with the same user, including each position with itself."""
     ordered, order = user.sort()
     begin = torch.searchsorted(ordered, user)
     row, place = expand(begin, torch.searchsorted(ordered, user, right=True) - begin)
@@ -211,32 +235,39 @@ def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weights(interactions: pa.Table) -> Array:
-    """The weight of each interaction, float32; 1 where it has none."""
+    """Return the weight of each interaction, (interactions,) float32; 1 where it is missing."""
     return np.asarray(interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy())
 
 
-def enough(positives: int) -> None:
-    """Raise InputError for too few of them to have a negative."""
+def require_positives(positives: int) -> None:
+    """Raise InputError unless there are at least 2 positives, so that each has a negative."""
     if positives < 2:
         raise InputError(f"{positives} training positives: at least 2 are needed. Check the weights of interactions.")
 
 
 def batches_of(length: int, size: int) -> int:
-    """How many batches of `size` so many positives make; one that would be alone in its batch makes none."""
+    """Return the number of batches of `size` for `length` positives; a batch of one is left out."""
     return -(-length // size) - (length % size == 1)
 
 
 def log_q(item: Array, window: int, overall: Array | None = None) -> Array:
-    """The logarithm of each positive's item's share of the positives around it, float32, [positives].
+    """Return the logarithm of the share of each positive's item among the positives around it.
 
-    item: codes in order of time. The timeline is cut into stretches of about `window` positives; within each, the
-    counts are smoothed towards the item's share over all stretches, which counts as one tenth of a stretch.
-    overall: that share of each item, [items], where there are more positives than these.
+    The time line is cut into periods of about `window` positives. Within each, the counts are smoothed towards the
+    item's share of all periods, which counts as one tenth of a period.
+
+    Args:
+        item: (positives,) int64, codes in order of time.
+        window: Number of positives in a period.
+        overall: (items,) float64, share of each item, if there are more positives than these.
+
+    Returns:
+        (positives,) float32.
     """
     n = len(item)
-    stretches = max(1, round(n / window))
-    stretch = np.arange(n) * stretches // n
+    periods = max(1, round(n / window))
+    period = np.arange(n) * periods // n
     share = (np.bincount(item) / n if overall is None else overall)[item]
-    _, number, count = np.unique(stretch * (int(item.max()) + 1) + item, return_inverse=True, return_counts=True)
-    size, prior = n / stretches, n / stretches / 10
+    _, number, count = np.unique(period * (int(item.max()) + 1) + item, return_inverse=True, return_counts=True)
+    size, prior = n / periods, n / periods / 10
     return np.log((count[number] + prior * share) / (size + prior)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Folders that lie in an object store: fetched before training, sent after it."""
+"""Folders in an object store: downloaded before training, uploaded after it."""
 
 from pathlib import Path
 
@@ -7,9 +7,15 @@ from two_tower.storage import open_storage
 
 
 def download(address: str, folder: Path) -> Path:
-    """A local folder as it is; one at an address such as s3://bucket/prefix copied, with all below it, to `folder`.
+    """Return a local folder as it is; copy a folder in an object store to `folder` and return that.
 
-    Raises InputError where nothing is there, and StorageError as `releases.storage` does.
+    Args:
+        address: Local path, or an address such as s3://bucket/prefix.
+        folder: Local folder for the copy.
+
+    Raises:
+        InputError: The address does not exist.
+        StorageError: The object store cannot be read.
     """
     if "://" not in address:
         return Path(address)
@@ -17,11 +23,17 @@ def download(address: str, folder: Path) -> Path:
     try:
         return open_storage(root).local(name, folder)
     except FileNotFoundError as error:
-        raise InputError(f"{address}: nothing there. Correct the address.") from error
+        raise InputError(f"{address} does not exist. Check the path or URL.") from error
 
 
 def upload(folder: Path, address: str, last: str) -> None:
-    """Copy a folder to an address; its file `last`, by which readers know that it is whole, goes last."""
+    """Copy a folder to an address.
+
+    Args:
+        folder: Local folder.
+        address: Address such as s3://bucket/prefix.
+        last: File that is written last; its presence tells readers that the folder is complete.
+    """
     root, _, name = address.rstrip("/").rpartition("/")
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
     open_storage(root).write_folder(name, {**{k: v for k, v in files.items() if k != last}, last: files[last]})

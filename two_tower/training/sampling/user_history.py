@@ -1,4 +1,4 @@
-"""Of each training row what only the whole time line tells, worked out and kept on disk."""
+"""Per-row values that depend on the user's full history, precomputed on disk."""
 
 import json
 from dataclasses import dataclass
@@ -17,21 +17,27 @@ from two_tower.data.seen import Interactions, codes
 from two_tower.inputs import Array
 from two_tower.training.sampling.batches import weights
 
-ROW_COST = 250  # bytes that working out a row's past takes at its peak, measured
-DESCRIPTION, ITEMS = "ledger.json", "items.parquet"
-_BLOCK = 1 << 20  # rows looked at at a time
+ROW_COST = 250  # peak bytes for computing the values of one row, measured
+DESCRIPTION, ITEMS, SEEN = "user_history.json", "items.parquet", "seen"
+_BLOCK = 1 << 20  # rows counted at a time
 _EVENT = np.dtype([("row", np.int64), ("user", np.int64), ("micros", np.int64), ("item", np.int32)])
 _COLUMNS: dict[str, Any] = {"user": np.int64, "item": np.int32, "weight": np.float32}
 _PAST: dict[str, Any] = {"repeated": np.bool_, "begin": np.int64, "length": np.int32}
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """Files that are mapped into memory, each with an element a row of training and validation, but for `taken`.
+class UserHistory:
+    """Memory-mapped files with a value for each row of training and validation.
 
-    user: a number of 64 bits that is the user's (of text keys, a hash). item: codes, int32, rows of `items`.
-    weight: float32. repeated: whether the user took the item before. taken: the items of all users, by user, then
-    time; `begin` and `length` say where those lie that a row's user had taken before. int32, int64 and int32.
+    Attributes:
+        user: (rows,) int64, the user key or, of text keys, its hash.
+        item: (rows,) int32, codes: rows of `items`.
+        weight: (rows,) float32.
+        repeated: (rows,) bool, whether the user had interacted with the item before.
+        begin: (rows,) int64, start of the items in `seen` that the user had seen before.
+        length: (rows,) int32, number of these items.
+        seen: (interactions,) int32, codes of the items of all users, by user, then time.
+        items: The item keys, in order of first appearance.
     """
 
     user: Array
@@ -40,41 +46,46 @@ class Ledger:
     repeated: Array
     begin: Array
     length: Array
-    taken: Array
+    seen: Array
     items: pa.Array
 
-    def kept(self, rows: Array) -> Array:
-        """Whether rows are positives: the first interaction of its user and item, with a weight above 0."""
+    def is_positive(self, rows: Array) -> Array:
+        """Return whether rows are the first interaction of a user with an item, with a weight above 0; bool (rows,)."""
         return np.asarray(~self.repeated[rows] & (self.weight[rows] > 0))
 
     def count(self, end: int) -> Array:
-        """How many positives each item has before the row `end`, int64 [items]."""
+        """Return the number of positives of each item before the row `end`, (items,) int64."""
         total = np.zeros(len(self.items), dtype=np.int64)
         for start in range(0, end, _BLOCK):
             rows = np.arange(start, min(end, start + _BLOCK))
-            total += np.bincount(self.item[rows[self.kept(rows)]], minlength=len(self.items))
+            total += np.bincount(self.item[rows[self.is_positive(rows)]], minlength=len(self.items))
         return total
 
     @classmethod
-    def read(cls, folder: Path) -> "Ledger":
-        said = json.loads((folder / DESCRIPTION).read_text())
-        columns = {name: _mapped(folder / name, kind, said["rows"]) for name, kind in (_COLUMNS | _PAST).items()}
+    def read(cls, folder: Path) -> "UserHistory":
+        described = json.loads((folder / DESCRIPTION).read_text())
+        columns = {name: _mapped(folder / name, kind, described["rows"]) for name, kind in (_COLUMNS | _PAST).items()}
         items = pq.read_table(folder / ITEMS)["item"].combine_chunks()
-        return cls(**columns, taken=_mapped(folder / "taken", np.int32, said["taken"]), items=items)
+        return cls(**columns, seen=_mapped(folder / SEEN, np.int32, described["seen"]), items=items)
 
 
-def write_ledger(parts: Parts, folder: Path, memory: int) -> None:
-    """Split the rows by user into buckets that fit `memory`, bytes, and work out each bucket by itself.
+def write_user_history(parts: Parts, folder: Path, memory: int) -> None:
+    """Write the files of `UserHistory`, the description last.
 
-    What grows with the data in memory is one key for each item; all else is on disk, 61 bytes a row at most. The
-    description comes last, when all is there.
+    Rows are split by user into buckets that fit into memory, and each bucket is computed on its own. One key for each
+    item stays in memory; all else is on disk, at most 61 bytes a row.
+
+    Args:
+        parts: The pull.
+        folder: Output folder.
+        memory: Bytes that a bucket may take.
     """
     buckets = -(-len(parts) * ROW_COST // memory)
     (folder / "buckets").mkdir(parents=True)
     items, rows = _distribute(parts, folder, buckets)
     past = {name: np.memmap(folder / name, kind, "w+", shape=(rows,)) for name, kind in _PAST.items()}
     size = 0
-    with (folder / "taken").open("wb") as taken:
+    with (folder / SEEN).open("wb") as seen:
         for bucket in range(buckets):
             file = folder / "buckets" / str(bucket)
             events = np.fromfile(file, _EVENT)
@@ -83,13 +94,13 @@ def write_ledger(parts: Parts, folder: Path, memory: int) -> None:
                 begin, length = one.spans(np.arange(len(events)))
                 for name, values in (("repeated", one.repeated), ("begin", begin + size), ("length", length)):
                     past[name][events["row"]] = values
-                one.taken.astype(np.int32).tofile(taken)
+                one.taken.astype(np.int32).tofile(seen)
                 size += len(one.taken)
             file.unlink()
     for column in past.values():
         column.flush()
     pq.write_table(pa.table({"item": items}), folder / ITEMS)
-    (folder / DESCRIPTION).write_text(json.dumps({"rows": rows, "taken": size}))
+    (folder / DESCRIPTION).write_text(json.dumps({"rows": rows, "seen": size}))
 
 
 def _interactions(events: Array, items: pa.Array) -> Interactions:
@@ -98,7 +109,7 @@ def _interactions(events: Array, items: pa.Array) -> Interactions:
 
 
 def _distribute(parts: Parts, folder: Path, buckets: int) -> tuple[pa.Array, int]:
-    """Write the columns and the buckets; returns the keys of the items, in order of first appearance, and the rows."""
+    """Write the columns and the buckets; return the item keys in order of first appearance and the number of rows."""
     items: pa.Array | None = None
     rows = 0
     files = [(folder / "buckets" / str(bucket)).open("wb") for bucket in range(buckets)]
@@ -106,12 +117,12 @@ def _distribute(parts: Parts, folder: Path, buckets: int) -> tuple[pa.Array, int
     end = parts.spans[Split.VALIDATION][1]
     for number in parts.numbers(0, end):
         piece, first = parts.piece(number, ("interactions",)), parts.starts[number]
-        here = np.arange(min(piece.interactions.num_rows, end - first))
-        table = piece.interactions.take(here)
+        rows_here = np.arange(min(piece.interactions.num_rows, end - first))
+        table = piece.interactions.take(rows_here)
         keys = table[piece.contract.item_key]
         items = pc.unique(pa.chunked_array([*([items] if items is not None else []), *keys.chunks], keys.type))
-        event = np.empty(len(here), _EVENT)
-        event["row"], event["item"] = first + here, codes(keys, items)
+        event = np.empty(len(rows_here), _EVENT)
+        event["row"], event["item"] = first + rows_here, codes(keys, items)
         event["user"] = _numbers(table[piece.contract.user_key])
         event["micros"] = (
             table[EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()
@@ -123,14 +134,14 @@ def _distribute(parts: Parts, folder: Path, buckets: int) -> tuple[pa.Array, int
         order = np.argsort(bucket, kind="stable")
         for one, some in enumerate(np.split(event[order], np.searchsorted(bucket[order], np.arange(1, buckets)))):
             some.tofile(files[one])
-        rows += len(here)
+        rows += len(rows_here)
     for file in (*files, *columns.values()):
         file.close()
     return items if items is not None else pa.array([]), rows
 
 
 def _numbers(keys: pa.ChunkedArray) -> Array:
-    """From keys to numbers of 64 bits: those of whole numbers are themselves."""
+    """Return integer keys as int64, and 64-bit hashes of others."""
     if pa.types.is_integer(keys.type):
         return np.asarray(keys.cast(pa.int64()).to_numpy())
     coded = keys.combine_chunks().dictionary_encode()

@@ -1,4 +1,4 @@
-"""Work that is done in the background while the results of the work before are used."""
+"""Computes the next result in the background while the current one is used."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +7,8 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def ahead(tasks: Iterable[Callable[[], _T]]) -> Iterator[_T]:
-    """The result of each task in order; the next one is made by a thread meanwhile. At most three results are alive."""
+def prefetch(tasks: Iterable[Callable[[], _T]]) -> Iterator[_T]:
+    """Yield the result of each task in order; a thread computes the next one. At most three results are in memory."""
     with ThreadPoolExecutor(1) as pool:
         pending = None
         for task in tasks:

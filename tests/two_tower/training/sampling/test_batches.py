@@ -46,7 +46,7 @@ def test_takers_are_those_who_took_the_item_of_a_positive():
     world = checkerboard()
     rows = list(range(600, 660))
     user, item = world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist()
-    takers = positives(world).batch(torch.tensor(rows)).takers(slice(20, 50))
+    takers = positives(world).batch(torch.tensor(rows)).seen_by(slice(20, 50))
     for place, row in enumerate(rows[20:50]):
         for column, other in enumerate(rows):
             took = {item[r] for r in range(other) if user[r] == user[other]}

@@ -5,10 +5,11 @@ import torch
 
 from tests.two_tower.worlds import checkerboard
 from two_tower.config import TrainConfig
+from two_tower.training.distributed import ProcessGroup
 from two_tower.training.network.encoders import fit
 from two_tower.training.network.towers import TwoTower
+from two_tower.training.sampling import NEGATIVES, Candidates, Sampler
 from two_tower.training.sampling.batches import Positives
-from two_tower.training.sampling.negatives import Candidates, Negatives
 
 DRAWN = ("uniform", "popularity", "mixed", "hard")
 
@@ -25,9 +26,9 @@ def positives(network: TwoTower) -> Positives:
     return Positives.of(world, fit(world), network, 10_000, torch.device("cpu"))
 
 
-def sampler(positives: Positives, network: TwoTower, kind: str, count: int = 64, **settings) -> Negatives:
+def sampler(positives: Positives, network: TwoTower, kind: str, count: int = 64, **settings) -> Sampler:
     config = TrainConfig(negatives=kind, sampled_negatives=count, **settings)
-    found = Negatives(positives, config, torch.Generator().manual_seed(0))
+    found = NEGATIVES[kind](positives, config, torch.Generator().manual_seed(0), ProcessGroup())
     found.positives = positives
     found.refresh(network, 0)
     return found
@@ -37,7 +38,7 @@ def embedded(network: TwoTower, positives: Positives, rows: torch.Tensor) -> tor
     return network.user.embed(positives.user_columns.take(rows)).detach()
 
 
-def candidates(positives: Positives, network: TwoTower, negatives: Negatives, rows: torch.Tensor) -> Candidates:
+def candidates(positives: Positives, network: TwoTower, negatives: Sampler, rows: torch.Tensor) -> Candidates:
     return negatives.candidates(positives.batch(rows), embedded(network, positives, rows), slice(0, len(rows)))
 
 
@@ -118,7 +119,7 @@ def test_hard_negatives_are_near_and_not_taken(positives, network):
     negatives = sampler(positives, network, "hard", 4 * 64)
     rows = torch.arange(500, 564)
     user, batch = embedded(network, positives, rows), positives.batch(rows)
-    mined = negatives._mined(batch, user, slice(0, 64))
+    mined = negatives.draw(batch, user, slice(0, 64))
     scores = user @ negatives.state["index"].T
     found = candidates(positives, network, negatives, rows)
     assert len(mined) == 4 * 64 and set(mined.tolist()) <= set(positives.item.tolist())

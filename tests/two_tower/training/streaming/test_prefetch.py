@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from two_tower.training.streaming.prefetch import ahead
+from two_tower.training.streaming.prefetch import prefetch
 
 
 def test_results_come_in_order_and_the_next_is_made_meanwhile():
@@ -11,15 +11,15 @@ def test_results_come_in_order_and_the_next_is_made_meanwhile():
     def task(number: int):
         return lambda: begun[number].set() or number
 
-    results = ahead(task(number) for number in range(4))
+    results = prefetch(task(number) for number in range(4))
     for number in range(3):
         assert next(results) == number
         assert begun[number + 1].wait(10)  # while we hold this one
-    assert list(results) == [3] and list(ahead([])) == []
+    assert list(results) == [3] and list(prefetch([])) == []
 
 
 def test_what_a_task_raises_is_raised_where_its_result_is_asked_for():
-    results = ahead([lambda: 1, lambda: 1 // 0])
+    results = prefetch([lambda: 1, lambda: 1 // 0])
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
