@@ -5,7 +5,7 @@ costs nothing:
 
 - `prepare_dataset` makes a Feast feature repository of a public data set; `load_contract` reads what feeds the towers.
 - `pull_features` as of each interaction, `train_towers`, `export_towers` to ONNX, `evaluate_towers` as served.
-- `load_release` opens what the pipeline promoted, and recommends.
+- `load_release` opens what the pipeline promoted, and answers as the service does.
 """
 
 from importlib import import_module
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     )
     from two_tower.errors import InputError
     from two_tower.estimator import NotFittedError, TwoTowerRecommender
-    from two_tower.releases.released import Released, load_release
+    from two_tower.recommender.recommender import Recommender, load_release
 
 __all__ = [
     "InputError",
     "NotFittedError",
-    "Released",
+    "Recommender",
     "TwoTowerRecommender",
     "evaluate_towers",
     "export_towers",
@@ -44,8 +44,8 @@ _HOME = {  # all others: api
     "InputError": "errors",
     "NotFittedError": "estimator",
     "TwoTowerRecommender": "estimator",
-    "Released": "releases.released",
-    "load_release": "releases.released",
+    "Recommender": "recommender.recommender",
+    "load_release": "recommender.recommender",
 }
 
 

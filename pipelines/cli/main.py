@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from pipelines.cli.options import AsJson, Assignments, Names, Releases, err, out
 from pipelines.cli.releases import releases_app
@@ -28,10 +26,6 @@ app.add_typer(releases_app, name="releases")
 app.command()(settings)
 
 EXIT_FAULT, EXIT_INPUT, EXIT_HELD = 1, 2, 3
-FALLBACKS = {
-    "popular": "fallback: the online store does not know user {user}; these items are the most popular",
-    "store": "fallback: the online store gave no answer; these items are the most popular",
-}
 
 
 def _version(asked: bool) -> None:
@@ -318,29 +312,30 @@ def drift(
 @app.command()
 def recommend(
     releases: Releases,
-    user: Annotated[str, typer.Option(help="The user's id.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    user: Annotated[str | None, typer.Option(help="Id of the user, whose features the online store has.")] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Raw user features to use instead, e.g. {"country": "italy"}.')
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", metavar="JSON", help='Conditions by item column: {"price": {"max": 20}}.')
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also recommend items that the user has seen.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recommend items for one user from the current release, without a server."""
-    with waiting(err, "opening the release"):
-        from serving.http.app import recommend_once
+    from pipelines.cli.recommend import parsed
+    from pipelines.cli.recommend import recommend as print_items
 
-        answer, titles = recommend_once(releases, user, k)
-    found = [(one.item_id, title, one.score) for one, title in zip(answer.items, titles, strict=True)]
-    if as_json:
-        items = [{"item_id": item, "title": title, "score": score} for item, title, score in found]
-        out.print_json(data={"items": items, "release": answer.release, "fallback": answer.fallback})
-        return
-    table = Table("rank", "item", title=f"user {user}, release {answer.release}")
-    if called := any(titles):
-        table.add_column("title")
-    table.add_column("score", no_wrap=True)
-    for rank, (item, title, score) in enumerate(found, 1):
-        table.add_row(str(rank), escape(str(item)), *([escape(title or "")] if called else []), f"{score:.4f}")
-    out.print(table)
-    if answer.fallback:
-        out.print(FALLBACKS[answer.fallback].format(user=escape(user)), soft_wrap=True)
+    arguments = {
+        "features": parsed("--features", features),
+        "k": k,
+        "exclude_seen": not include_seen,
+        "filter": parsed("--filter", filter_),
+    }
+    print_items(releases, user, arguments, out, err, as_json=as_json)
 
 
 def main() -> None:

@@ -1,38 +1,41 @@
-"""One release with its feature store: whatever a request needs, so that it runs wholly on one release."""
+"""One release with its online store: everything that a request needs."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from serving.engine.batching import Batcher
-from serving.engine.online_store import OnlineStore, Pool, StoreError
+from serving.engine.user_lookup import Pool, UserLookup
 from serving.http.about import About
-from serving.http.requests import Ask, AskSimilar
 from serving.observability.feature_log import FeatureLog, Logged
 from serving.observability.metrics import Metrics
 from serving.workers.worker_group import Alone
-from two_tower.recommender.errors import RequestError
 from two_tower.recommender.filters import Filter
-from two_tower.recommender.recommender import Answer, Fallback, Query, Recommender
-from two_tower.recommender.side_index import SideIndex, SideItems
-from two_tower.releases.release import FEATURE_STORE
+from two_tower.recommender.online_store import StoreError
+from two_tower.recommender.ranker import Ranker
+from two_tower.recommender.recommender import Recommender
+from two_tower.recommender.requests import RecommendRequest, SimilarRequest
+from two_tower.recommender.response import Fallback, Response
 from two_tower.runtime import Device
 
-MOST_RANKED = 32  # users of one call of the towers and the index
-
-log = logging.getLogger(__name__)
+MAX_RANKED = 32  # users of one call of the towers and the index
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """What the opening of any release needs. feature_repo: a Feast repository to use instead of a release's own.
+    """Settings for opening releases.
 
-    pinned: the release to serve whatever the pointer says; None follows the pointer. log: where a sample of the
-    features goes; None keeps none. team: the workers that this process is one of.
+    Attributes:
+        releases: folder or URL of the releases.
+        feature_repo: Feast repository to use instead of a release's own.
+        pool: threads for look-ups in the online store.
+        metrics: the metrics of the service.
+        device: where the towers and the index run.
+        pinned: id of the release to serve; None serves the release that is active.
+        log: where a sample of the features goes; None keeps none.
+        worker_group: the workers that this process is one of.
     """
 
     releases: str
@@ -42,90 +45,101 @@ class Opening:
     device: Device = "cpu"
     pinned: str | None = None
     log: FeatureLog | None = None
-    team: Alone = field(default_factory=Alone)
+    worker_group: Alone = field(default_factory=Alone)
 
 
 @dataclass(frozen=True)
-class Served:
-    """store: None where neither the release nor the operator names a feature store; then no user is known."""
+class LoadedRelease:
+    """One release and what a request needs of it, so that each request runs on one release.
 
-    recommender: Recommender
-    store: OnlineStore | None
-    side: SideIndex
-    rank: Batcher[Query, Answer]
+    Attributes:
+        ranker: the release.
+        lookup: reads users from the online store; None if neither the release nor the operator names one. Then every
+            user is unknown.
+        rank: ranks requests in batches.
+        about: description of the release for the page.
+        logged: the release as the feature log records it.
+        log: where a sample of the features goes; None keeps none.
+    """
+
+    ranker: Ranker
+    lookup: UserLookup | None
+    rank: Batcher[RecommendRequest, Response]
     about: About
     logged: Logged
     log: FeatureLog | None
 
     @classmethod
-    def open(cls, folder: Path, opening: Opening) -> "Served":
+    def open(cls, folder: Path, opening: Opening) -> "LoadedRelease":
         """Open a verified release, with the side items of its embedding space."""
-        recommender = Recommender.open(folder, opening.device, opening.team.size)
-        repo = opening.feature_repo or (folder if (folder / FEATURE_STORE).is_file() else None)
-        store = OnlineStore(repo, recommender.contract, opening.pool, opening.metrics) if repo else None
-        if store:
-            store.open()
+        recommender = Recommender.open(
+            opening.releases, folder, opening.device, opening.worker_group.size, opening.feature_repo
+        )
+        ranker, store = recommender.ranker, recommender.store
+        lookup = UserLookup(store, opening.pool, opening.metrics) if store else None
+        if lookup:
+            lookup.open()
 
-        def publish(items: SideItems) -> None:
-            recommender.side = items
+        def run(requests: Sequence[RecommendRequest]) -> Sequence[Response | Exception]:
+            return ranker.rank(requests, time.time())
 
-        side = SideIndex(opening.releases, recommender, publish)
-        side.refresh()
+        rank = Batcher(run, most=MAX_RANKED, threaded=ranker.large, observe=opening.metrics.ranked)
+        logged = Logged.of(folder, ranker.release, ranker.contract)
+        return cls(ranker, lookup, rank, About.read(folder), logged, opening.log)
 
-        def run(queries: Sequence[Query]) -> Sequence[Answer | Exception]:
-            return recommender.recommend(queries, time.time())
+    async def recommend(self, request: RecommendRequest, *, explain: bool = False) -> Response:
+        """Recommend items for the given features, else for the user of the online store, else popular items.
 
-        rank = Batcher(run, most=MOST_RANKED, threaded=recommender.large, observe=opening.metrics.ranked)
-        logged = Logged.of(folder, recommender.release, recommender.contract)
-        return cls(recommender, store, side, rank, About.read(folder), logged, opening.log)
-
-    async def answer(self, ask: Ask) -> Answer:
-        """Recommendations for the features given, else for the user as the store knows him, else popular items.
-
-        Raises RequestError 422 where the features given cannot be embedded.
+        Raises:
+            RequestError: 422 if the given features cannot be embedded.
         """
-        await self._prepare(ask.wanted)
-        if ask.features is not None:
-            return await self._recommend(ask.features, ask)
-        if self.store is None:
-            return self._popular(ask)
-        assert ask.user_id is not None, "a request names a user or gives features"
+        await self._prepare(request.filters)
+        if request.features is not None:
+            return await self._rank(request, explain)
+        if self.lookup is None:
+            return self._popular(request, "popular", explain)
+        assert request.user_id is not None, "a request names a user or gives features"
         began = time.perf_counter()
         try:
-            row = await self.store.row(ask.user_id)
+            row = await self.lookup.row(request.user_id)
         except StoreError:
-            return self._popular(ask, store_failed=True)
-        looked_up = time.perf_counter() - began
-        answer = self._popular(ask) if row is None else await self._from_store(row, ask)
-        return replace(answer, seconds={"store": looked_up, **answer.seconds})
+            return self._popular(request, "store", explain)
+        seconds = time.perf_counter() - began
+        if row is None:
+            response = self._popular(request, "popular", explain)
+        else:
+            response = await self._rank(request._replace(features=row, from_store=True), explain)
+        return replace(response, seconds={"store": seconds, **response.seconds})
 
-    async def similar(self, ask: AskSimilar) -> Answer:
-        """The items nearest to one. Raises RequestError 404."""
-        return await asyncio.to_thread(self.recommender.similar, ask.item_id, ask.k, ask.wanted)
+    async def similar(self, request: SimilarRequest) -> Response:
+        """Find the items nearest to an item. Raises RequestError 404 if it is unknown."""
+        return await asyncio.to_thread(self.ranker.nearest, request)
 
-    async def _from_store(self, row: Mapping[str, Any], ask: Ask) -> Answer:
-        try:
-            return await self._recommend(row, ask)
-        except RequestError as error:  # no fault of the client's: the store holds a value that the tower cannot take
-            log.warning("the online store's row of user %r is unusable: %s", ask.user_id, error.message)
-            return self._popular(ask, row, store_failed=True)
-
-    async def _recommend(self, row: Mapping[str, Any], ask: Ask) -> Answer:
+    async def _rank(self, request: RecommendRequest, explain: bool) -> Response:
+        assert request.features is not None, "they are given or were looked up"
         if self.log:
-            self.log.offer(self.logged, row)
-        answer = await self.rank(Query(row, ask.k, ask.exclude_seen, ask.wanted))
-        if not ask.explain:
-            return answer
+            self.log.offer(self.logged, request.features)
+        response = await self.rank(request)
+        if not explain:
+            return response
+        if response.fallback:
+            return _unexplained(response)
         began = time.perf_counter()
-        reasons = await asyncio.to_thread(self.recommender.explain, row, answer.items)
-        return replace(answer, reasons=reasons, seconds={**answer.seconds, "explain": time.perf_counter() - began})
+        reasons = await asyncio.to_thread(self.ranker.explain, request.features, response.items)
+        seconds = {**response.seconds, "explain": time.perf_counter() - began}
+        return replace(response, reasons=reasons, seconds=seconds)
 
-    def _popular(self, ask: Ask, row: Mapping[str, Any] | None = None, *, store_failed: bool = False) -> Answer:
-        fallback: Fallback = "store" if store_failed else "popular"
-        answer = self.recommender.popular(Query(row or {}, ask.k, ask.exclude_seen, ask.wanted), fallback)
-        return replace(answer, reasons=[[] for _ in answer.items]) if ask.explain else answer
+    def _popular(self, request: RecommendRequest, fallback: Fallback, explain: bool) -> Response:
+        response = self.ranker.popular(request, fallback)
+        return _unexplained(response) if explain else response
 
-    async def _prepare(self, wanted: Filter) -> None:
-        """Make the mask of a new filter over many items on a thread."""
-        if wanted and self.recommender.large and not self.recommender.catalogue.has_mask(wanted):
-            await asyncio.to_thread(self.recommender.catalogue.mask, wanted)
+    async def _prepare(self, filters: Filter) -> None:
+        """Compute the mask of a new filter over many items on a thread."""
+        ranker = self.ranker
+        if filters and ranker.large and not ranker.catalogue.has_mask(filters):
+            await asyncio.to_thread(ranker.catalogue.mask, filters)
+
+
+def _unexplained(response: Response) -> Response:
+    """Popular items have no reasons in the user's history."""
+    return replace(response, reasons=[[] for _ in response.items])

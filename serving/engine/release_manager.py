@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.engine.loaded_release import Opening, Served
+from serving.engine.loaded_release import LoadedRelease, Opening
 from serving.workers import copies
 from two_tower.errors import InputError
 from two_tower.recommender.errors import invalid, not_found, unavailable
@@ -28,12 +28,12 @@ class Watcher:
     """
 
     def __init__(self, opening: Opening) -> None:
-        self.served: Served | None = None
-        self._before: Served | None = None
+        self.served: LoadedRelease | None = None
+        self._before: LoadedRelease | None = None
         self._opening = opening
         self._releases = opening.releases
         self._metrics = opening.metrics
-        self._team = opening.team
+        self._team = opening.worker_group
         self._lock = threading.Lock()  # of switching: a poll and an operator may come together
         self._refused: tuple[str, float] = ("", 0.0)  # what was refused, and when
 
@@ -56,7 +56,7 @@ class Watcher:
     @property
     def serving(self) -> str:
         """The id of the release that serves, empty without one."""
-        return self.served.recommender.release if self.served else ""
+        return self.served.ranker.release if self.served else ""
 
     def listed(self) -> list[published.Listed]:
         """All releases, the newest first. Raises OSError where they cannot be read."""
@@ -85,13 +85,13 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 - whatever failed, what serves must go on
             self._refuse(wanted, error)
 
-    def _refresh_side(self, served: Served) -> None:
+    def _refresh_side(self, served: LoadedRelease) -> None:
         try:
-            served.side.refresh()
+            served.ranker.side_index.refresh()
         except Exception as error:  # noqa: BLE001 - the items that are known already are served on
             log.error("the side index of release %s cannot be read: %s", self.serving, error)
-        self._metrics.side_items.set(len(served.recommender.side.ids))
-        self._metrics.side_age.set(age(served.recommender.side))
+        self._metrics.side_items.set(len(served.ranker.side_index.items.ids))
+        self._metrics.side_age.set(age(served.ranker.side_index.items))
 
     def activate(self, release: str) -> str:
         """Point to a release and serve it; its id. Raises RequestError 404 or 422, and then all is as it was."""
@@ -136,15 +136,17 @@ class Watcher:
 
     def _switch(self, wanted: str) -> None:
         before = self.served
-        if self._before and self._before.recommender.release == wanted:
+        if self._before and self._before.ranker.release == wanted:
             opened = self._before
-            opened.side.refresh()
+            opened.ranker.side_index.refresh()
         else:
             with tempfile.TemporaryDirectory(prefix="two-tower-", dir=self._team.folder) as own:
-                opened = Served.open(copies.local(self._releases, wanted, Path(own), self._team.folder), self._opening)
-        self._metrics.switched(self.serving or None, wanted, opened.recommender.user.provider)
+                opened = LoadedRelease.open(
+                    copies.local(self._releases, wanted, Path(own), self._team.folder), self._opening
+                )
+        self._metrics.switched(self.serving or None, wanted, opened.ranker.user_tower.provider)
         self.served, self._before = opened, before
-        log.info("serving release %s: %d items", wanted, opened.recommender.size)
+        log.info("serving release %s: %d items", wanted, opened.ranker.size)
 
     def _refused_lately(self, wanted: str) -> bool:
         release, when = self._refused

@@ -1,6 +1,5 @@
-"""Run the service, or ask a release once, from the command line."""
+"""Run the service from the command line."""
 
-import asyncio
 import logging
 import socket
 import sys
@@ -11,10 +10,6 @@ from pathlib import Path
 
 import uvicorn
 
-from serving.engine.loaded_release import Opening, Served
-from serving.engine.online_store import Pool
-from serving.engine.titles import titles
-from serving.http import requests
 from serving.http.middleware import Edge
 from serving.http.web import create_app
 from serving.observability import logs
@@ -23,8 +18,6 @@ from serving.observability.metrics import Metrics
 from serving.workers import supervisor
 from serving.workers.worker_group import Alone, Member
 from two_tower.errors import InputError
-from two_tower.recommender.recommender import Answer
-from two_tower.releases.release import ReleaseError, current, local_copy
 from two_tower.runtime import Device
 from two_tower.storage import open_storage
 
@@ -85,22 +78,6 @@ def serve(
         except supervisor.WorkersError as error:
             log.critical("%s", error)
             sys.exit(1)
-
-
-def recommend_once(releases: str, user_id: str, k: int) -> tuple[Answer, list[str | None]]:
-    """What the service would answer for one user, and what the items are called, None where nothing says so.
-
-    Raises InputError where no release is active, where it cannot be opened and where the user id or k is not allowed.
-    """
-    release = current(releases)
-    if release is None:
-        raise ReleaseError(f"no release of {releases} is active. See `two-tower releases list` and `activate`.")
-    opening = Opening(releases=releases, feature_repo=None, pool=Pool(threads=1), metrics=Metrics())
-    with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        served = Served.open(local_copy(releases, release, Path(cache)), opening)
-        asked = requests.read({"user_id": user_id, "k": k}, served.recommender.contract, served.recommender.size)
-        answer = asyncio.run(served.answer(asked))
-        return answer, titles(served.recommender, [item.item_id for item in answer.items])
 
 
 def loopback(host: str) -> bool:

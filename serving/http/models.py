@@ -11,14 +11,14 @@ from kserve.errors import InferenceError
 from kserve.model import InferenceModel
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
-from serving.engine.loaded_release import Served
+from serving.engine.loaded_release import LoadedRelease
 from serving.engine.tensors import Tensor, arrays, of_onnx, output, parameter
 from serving.http import requests
 from serving.observability.logs import request_id
 from two_tower.errors import unknown
 from two_tower.inputs import Array
 from two_tower.recommender.errors import RequestError, invalid, malformed
-from two_tower.recommender.recommender import Answer
+from two_tower.recommender.response import Response
 from two_tower.schema import EMBEDDING, MISSING_INT, Dtype, TowerName
 
 TWO_TOWER = "two_tower"
@@ -31,7 +31,7 @@ UNREADABLE = (
     InferenceError,
 )  # fmt: skip
 
-Current = Callable[[], Served]
+Current = Callable[[], LoadedRelease]
 
 
 class Model(InferenceModel):
@@ -42,13 +42,13 @@ class Model(InferenceModel):
         self._served = served
         self.ready = True
 
-    def inputs(self, served: Served) -> Sequence[Tensor]:
+    def inputs(self, served: LoadedRelease) -> Sequence[Tensor]:
         raise NotImplementedError
 
-    def outputs(self, served: Served) -> Sequence[Tensor]:
+    def outputs(self, served: LoadedRelease) -> Sequence[Tensor]:
         raise NotImplementedError
 
-    async def predict(self, served: Served, request: InferRequest) -> dict[str, Array]:
+    async def predict(self, served: LoadedRelease, request: InferRequest) -> dict[str, Array]:
         raise NotImplementedError
 
     async def __call__(self, body: InferRequest, headers: Any = None, verb: Any = None) -> Any:  # noqa: ARG002
@@ -58,7 +58,7 @@ class Model(InferenceModel):
         except UNREADABLE as error:
             raise error if isinstance(error, RequestError) else unreadable(error) from error
 
-    async def _answer(self, served: Served, body: InferRequest) -> InferResponse:
+    async def _answer(self, served: LoadedRelease, body: InferRequest) -> InferResponse:
         names = [one.name for one in self.outputs(served)]
         wanted = [one.name for one in body.request_outputs or ()]
         for name in wanted:
@@ -68,7 +68,7 @@ class Model(InferenceModel):
         return InferResponse(
             response_id=str(body.id or request_id(None)),
             model_name=self.name,
-            model_version=served.recommender.release,
+            model_version=served.ranker.release,
             infer_outputs=[output(name, found[name], raw=bool(body.from_grpc)) for name in names],
             use_binary_outputs=bool(body.use_binary_outputs),
             requested_outputs=body.request_outputs,
@@ -82,16 +82,16 @@ class TowerModel(Model):
         super().__init__(f"{tower}_tower", served)
         self._tower = tower
 
-    def inputs(self, served: Served) -> Sequence[Tensor]:
+    def inputs(self, served: LoadedRelease) -> Sequence[Tensor]:
         return of_onnx(self._session(served).get_inputs())
 
-    def outputs(self, served: Served) -> Sequence[Tensor]:
+    def outputs(self, served: LoadedRelease) -> Sequence[Tensor]:
         return of_onnx(self._session(served).get_outputs())
 
-    async def predict(self, served: Served, request: InferRequest) -> dict[str, Array]:
+    async def predict(self, served: LoadedRelease, request: InferRequest) -> dict[str, Array]:
         return {EMBEDDING: await asyncio.to_thread(self._embed, served, request)}
 
-    def _embed(self, served: Served, request: InferRequest) -> Array:
+    def _embed(self, served: LoadedRelease, request: InferRequest) -> Array:
         session = self._session(served)
         inputs = arrays(request.inputs, self.inputs(served))
         try:
@@ -104,8 +104,8 @@ class TowerModel(Model):
             raise invalid("An embedding is not finite.", "Check for numbers far out of their usual range.")
         return np.asarray(embedding)
 
-    def _session(self, served: Served) -> Any:
-        return (served.recommender.user if self._tower == "user" else served.recommender.item).session
+    def _session(self, served: LoadedRelease) -> Any:
+        return (served.ranker.user_tower if self._tower == "user" else served.ranker.item_tower).session
 
 
 class TwoTowerModel(Model):
@@ -117,26 +117,26 @@ class TwoTowerModel(Model):
     def __init__(self, served: Current) -> None:
         super().__init__(TWO_TOWER, served)
 
-    def inputs(self, served: Served) -> Sequence[Tensor]:
-        return [Tensor("user_id", _key_datatype(served.recommender.contract.user_key_dtype), (-1,))]
+    def inputs(self, served: LoadedRelease) -> Sequence[Tensor]:
+        return [Tensor("user_id", _key_datatype(served.ranker.contract.user_key_dtype), (-1,))]
 
-    def outputs(self, served: Served) -> Sequence[Tensor]:
-        item_id = Tensor("item_id", _key_datatype(served.recommender.contract.item_key_dtype), (-1, -1))
+    def outputs(self, served: LoadedRelease) -> Sequence[Tensor]:
+        item_id = Tensor("item_id", _key_datatype(served.ranker.contract.item_key_dtype), (-1, -1))
         return [item_id, Tensor("score", "FP32", (-1, -1)), Tensor("fallback", "BYTES", (-1,))]
 
-    async def predict(self, served: Served, request: InferRequest) -> dict[str, Array]:
+    async def predict(self, served: LoadedRelease, request: InferRequest) -> dict[str, Array]:
         users = arrays(request.inputs, self.inputs(served))["user_id"].tolist()
         if len(users) > MAX_USERS:
             raise invalid(f"{len(users)} users are asked for.", f"Ask for at most {MAX_USERS} at a time.")
         given = {name: parameter(request.parameters, name) for name in ("k", "exclude_seen")}
         said = {name: value for name, value in given.items() if value is not None}
-        recommender = served.recommender
-        asks = [requests.read({"user_id": user, **said}, recommender.contract, recommender.size) for user in users]
-        answers = await asyncio.gather(*(served.answer(one) for one in asks))
-        return _columns(answers, asks[0].k, text=recommender.contract.item_key_dtype == Dtype.STRING)
+        ranker = served.ranker
+        bodies = [requests.read({"user_id": user, **said}, ranker.contract, ranker.size) for user in users]
+        answers = await asyncio.gather(*(served.recommend(body.request) for body in bodies))
+        return _columns(answers, bodies[0].request.k, text=ranker.contract.item_key_dtype == Dtype.STRING)
 
 
-def _columns(answers: Sequence[Answer], k: int, *, text: bool) -> dict[str, Array]:
+def _columns(answers: Sequence[Response], k: int, *, text: bool) -> dict[str, Array]:
     ids = np.full((len(answers), k), "" if text else MISSING_INT, dtype=object if text else np.int64)
     scores = np.full((len(answers), k), LEAST_SCORE, dtype=np.float32)
     for row, answer in enumerate(answers):

@@ -65,7 +65,7 @@ class Plane(DataPlane):
         served = self._served()
         return {
             "name": model_name,
-            "versions": [served.recommender.release],
+            "versions": [served.ranker.release],
             "platform": "onnxruntime_onnx",
             "inputs": [tensor.to_dict() for tensor in model.inputs(served)],
             "outputs": [tensor.to_dict() for tensor in model.outputs(served)],
@@ -74,7 +74,7 @@ class Plane(DataPlane):
     def named(self, model: str, version: str = "") -> str:
         """The model's name. Raises RequestError 404 for an unknown one, or a version other than what serves."""
         self.get_model_from_registry(model)
-        release = self._served().recommender.release
+        release = self._served().ranker.release
         if version and version != release:
             raise not_found(f"Model {model!r} has no version {version[:60]!r}.", f"It serves {release}.")
         return model

@@ -3,8 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
-from serving.http.requests import MAX_ITEMS, MAX_K
+from serving.http.requests import MAX_ITEMS
 from serving.page.routes import LONGEST, MOST_IDS
+from two_tower.recommender.requests import MAX_K
 
 Schema = dict[str, Any]
 

@@ -1,48 +1,38 @@
-"""A request's body, checked against the release that answers it."""
+"""JSON bodies of requests, checked against the release that answers them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from two_tower.errors import unknown
-from two_tower.recommender import filters
 from two_tower.recommender.errors import invalid, malformed
-from two_tower.recommender.filters import Filter
-from two_tower.recommender.values import feature_value, key_value
-from two_tower.schema import Contract, Feature
+from two_tower.recommender.requests import (
+    DEFAULT_K,
+    RecommendRequest,
+    SimilarRequest,
+    feature_values,
+    flag,
+    recommend_request,
+    refuse_unknown,
+    similar_request,
+)
+from two_tower.recommender.values import key_value
+from two_tower.schema import Contract
 
-MAX_K = 1000
-MAX_ITEMS = 1000  # of one upsert
-FIELDS = ("user_id", "k", "exclude_seen", "filter", "features", "explain", "timings")
+MAX_ITEMS = 1000  # items of one upsert
+RECOMMEND_FIELDS = ("user_id", "k", "exclude_seen", "filter", "features", "explain", "timings")
 SIMILAR_FIELDS = ("item_id", "k", "filter")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What to recommend. features: raw values by feature name, which stand in for the store's row."""
+class RecommendBody(NamedTuple):
+    """The body of POST /v1/recommend. explain, timings: whether the response has reasons and seconds."""
 
-    user_id: str | int | None
-    k: int
-    exclude_seen: bool = True
-    features: dict[str, Any] | None = None
-    wanted: Filter = ()
-    explain: bool = False
-    timings: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AskSimilar:
-    """Which item's neighbours to find."""
-
-    item_id: str | int
-    k: int
-    wanted: Filter = ()
+    request: RecommendRequest
+    explain: bool
+    timings: bool
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body holds. Raises RequestError 400 for no JSON, 422 for JSON that is no object."""
+    """Parse a body that holds a JSON object. Raises RequestError 400 if it is not JSON, 422 if it is not an object."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -53,78 +43,56 @@ def parse(body: bytes) -> dict[str, Any]:
     return value
 
 
-def read(body: dict[str, Any], contract: Contract, size: int) -> Ask:
-    """A checked question for a user. size: how many items there are. Raises RequestError 422, naming the field."""
-    _known("field", body, FIELDS)
-    user_id, features = body.get("user_id"), body.get("features")
-    if user_id is None and features is None:
-        raise invalid("Neither user_id nor features is given.", "Give the id of a user, or a user's raw features.")
-    if user_id is not None:
-        user_id = key_value("user_id", user_id, contract.user_key_dtype)
-    if features is not None:
-        features = _features(features, (*contract.user, *([contract.seen] if contract.seen else [])))
-    return Ask(
-        user_id,
-        _k(body.get("k", 10), size),
-        _flag("exclude_seen", body.get("exclude_seen", True)),
-        features,
-        _filter(body, contract),
-        _flag("explain", body.get("explain", False)),
-        _flag("timings", body.get("timings", False)),
+def read(body: dict[str, Any], contract: Contract, size: int) -> RecommendBody:
+    """Check a request for a user's items.
+
+    Args:
+        body: the JSON object.
+        contract: feature contract of the release.
+        size: number of items that can be recommended.
+
+    Raises:
+        RequestError: 422; the message names the field.
+    """
+    refuse_unknown("field", body, RECOMMEND_FIELDS)
+    request = recommend_request(
+        contract,
+        size,
+        user_id=body.get("user_id"),
+        features=body.get("features"),
+        k=body.get("k", DEFAULT_K),
+        exclude_seen=body.get("exclude_seen", True),
+        filters=body.get("filter"),
+    )
+    return RecommendBody(
+        request, flag("explain", body.get("explain", False)), flag("timings", body.get("timings", False))
     )
 
 
-def read_similar(body: dict[str, Any], contract: Contract, size: int) -> AskSimilar:
-    """A checked question for the items nearest to one."""
-    _known("field", body, SIMILAR_FIELDS)
-    item_id = key_value("item_id", body.get("item_id"), contract.item_key_dtype)
-    return AskSimilar(item_id, _k(body.get("k", 10), size), _filter(body, contract))
+def read_similar(body: dict[str, Any], contract: Contract, size: int) -> SimilarRequest:
+    """Check a request for the items nearest to one item. Raises RequestError 422; the message names the field."""
+    refuse_unknown("field", body, SIMILAR_FIELDS)
+    return similar_request(
+        contract, size, item_id=body.get("item_id"), k=body.get("k", DEFAULT_K), filters=body.get("filter")
+    )
 
 
 def read_items(body: dict[str, Any], contract: Contract) -> dict[str | int, dict[str, Any]]:
-    """The raw features of the items to upsert, by id; of an item given twice, the last."""
-    _known("field", body, ("items",))
+    """Read the items to upsert as raw features by item id; the last one of an item that is listed twice counts.
+
+    Raises:
+        RequestError: 422; the message names the field.
+    """
+    refuse_unknown("field", body, ("items",))
     items = body.get("items")
     if not isinstance(items, list) or not 1 <= len(items) <= MAX_ITEMS:
-        raise invalid(f"items is {items!r:.60}.", f"It is a list of 1 to {MAX_ITEMS} items.")
+        raise invalid(f"items is {items!r:.60}.", f"It must be a list of 1 to {MAX_ITEMS} items.")
     return dict(_item(item, contract) for item in items)
 
 
 def _item(item: Any, contract: Contract) -> tuple[str | int, dict[str, Any]]:
     if not isinstance(item, dict):
-        raise invalid(f"An item is {item!r:.60}.", 'It is an object, e.g. {"item_id": "i1", "features": {…}}.')
-    _known("field of an item", item, ("item_id", "features"))
+        raise invalid(f"An item is {item!r:.60}.", 'It must be an object, e.g. {"item_id": "i1", "features": {…}}.')
+    refuse_unknown("field of an item", item, ("item_id", "features"))
     item_id = key_value("item_id", item.get("item_id"), contract.item_key_dtype)
-    return item_id, _features(item.get("features"), contract.item)
-
-
-def _k(k: Any, size: int) -> int:
-    most = min(MAX_K, size)
-    if type(k) is not int or not 1 <= k <= most:
-        raise invalid(f"k is {k!r:.60}.", f"It is a whole number of 1 to {most}; the catalogue has {size} items.")
-    return k
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise invalid(f"{name} is {value!r:.60}.", "It is true or false.")
-    return value
-
-
-def _filter(body: dict[str, Any], contract: Contract) -> Filter:
-    value = body.get("filter")
-    return () if value is None else filters.parse(value, contract)
-
-
-def _features(features: Any, declared: Iterable[Feature]) -> dict[str, Any]:
-    if not isinstance(features, dict):
-        raise invalid(f"features is {features!r:.60}.", "It is an object of raw feature values by feature name.")
-    known = {f.name: f for f in declared}
-    _known("feature", features, known)
-    return {name: feature_value(known[name], value) for name, value in features.items()}
-
-
-def _known(what: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    for name in given:
-        if name not in allowed:
-            raise invalid(str(unknown(what, name[:100], allowed)), f"Leave {name[:100]!r} out, or mend its name.")
+    return item_id, feature_values(item.get("features"), contract.item)

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from serving.engine.loaded_release import Opening, Served
-from serving.engine.online_store import Pool
+from serving.engine.loaded_release import LoadedRelease, Opening
 from serving.engine.release_manager import Watcher
+from serving.engine.user_lookup import Pool
 from serving.http import requests
 from serving.http.admin import check_admin, check_items
 from serving.http.middleware import LEAN, Edge, Headers
@@ -65,7 +65,7 @@ def create_app(
             device=device,
             pinned=release,
             log=log,
-            team=team,
+            worker_group=team,
         )
     )
     service = Service(watcher, metrics)
@@ -130,15 +130,15 @@ class Service:
         began = time.perf_counter()
         value = requests.parse(body)
         served = self.served()  # taken once: all of this request runs on this release
-        asked = requests.read(value, served.recommender.contract, served.recommender.size)
-        answer = await served.answer(asked)
-        seconds = {**answer.seconds, "total": time.perf_counter() - began}
-        self._metrics.answered(seconds, answer.fallback)
+        body_read = requests.read(value, served.ranker.contract, served.ranker.size)
+        response = await served.recommend(body_read.request, explain=body_read.explain)
+        seconds = {**response.seconds, "total": time.perf_counter() - began}
+        self._metrics.answered(seconds, response.fallback)
         if self.tracer:
-            attributes = {"two_tower.release": answer.release, "two_tower.fallback": answer.fallback}
+            attributes = {"two_tower.release": response.release, "two_tower.fallback": response.fallback}
             self.tracer.record("recommend", _texts(headers), seconds, attributes)
-        said = answer.to_dict()
-        return orjson.dumps(said | {"seconds": seconds} if asked.timings else said)
+        content = response.to_dict()
+        return orjson.dumps(content | {"seconds": seconds} if body_read.timings else content)
 
     async def recommend_slowly(self, request: Request) -> Response:
         """The same as a route like any other, for a path that is not written as the lean one is."""
@@ -147,21 +147,19 @@ class Service:
     async def similar(self, request: Request) -> Response:
         value = requests.parse(await request.body())
         served = self.served()
-        answer = await served.similar(
-            requests.read_similar(value, served.recommender.contract, served.recommender.size)
-        )
+        answer = await served.similar(requests.read_similar(value, served.ranker.contract, served.ranker.size))
         return Json(answer.to_dict())
 
     async def items(self, request: Request) -> Response:
         check_items(request.headers.get("authorization"))
         value = requests.parse(await request.body())
         served = self.served()
-        items = requests.read_items(value, served.recommender.contract)
+        items = requests.read_items(value, served.ranker.contract)
         held = await asyncio.to_thread(self._upsert, served, items)
-        return Json({"upserted": len(items), "side_items": held, "release": served.recommender.release})
+        return Json({"upserted": len(items), "side_items": held, "release": served.ranker.release})
 
-    def _upsert(self, served: Served, items: Mapping[str | int, Mapping[str, Any]]) -> int:
-        held = served.side.upsert(items, time.time())
+    def _upsert(self, served: LoadedRelease, items: Mapping[str | int, Mapping[str, Any]]) -> int:
+        held = served.ranker.side_index.upsert(items, time.time())
         self._watcher.tell(ITEMS_WITHIN)
         return held
 
@@ -180,8 +178,8 @@ class Service:
         return Json({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        recommender = self.served().recommender
-        return Json({"ready": True, "release": recommender.release, "provider": recommender.user.provider})
+        ranker = self.served().ranker
+        return Json({"ready": True, "release": ranker.release, "provider": ranker.user_tower.provider})
 
     async def metrics(self, _: Request) -> Response:
         return Response(await asyncio.to_thread(self._metrics.text), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -189,7 +187,7 @@ class Service:
     async def openapi(self, _: Request) -> Response:
         return Json(document())
 
-    def served(self) -> Served:
+    def served(self) -> LoadedRelease:
         """What serves now. Raises RequestError 503 without a release."""
         if self._watcher.served is None:
             raise unavailable("not_ready", "No release serves yet.")

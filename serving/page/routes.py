@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.engine.loaded_release import Served
-from serving.engine.online_store import StoreError
+from serving.engine.loaded_release import LoadedRelease
 from serving.http.about import recall
 from serving.http.admin import ADMIN_TOKEN
 from serving.http.responses import Json
@@ -21,6 +20,7 @@ from serving.page.document import document
 from serving.page.facets import MOST_ROWS
 from serving.page.shelf import Shelf
 from two_tower.recommender.errors import invalid, unavailable
+from two_tower.recommender.online_store import StoreError
 from two_tower.recommender.values import key_value
 from two_tower.releases.release import Listed
 from two_tower.schema import Contract, Encoding
@@ -34,10 +34,10 @@ _PRIVATE = {"Cache-Control": "no-store"}
 class Page:
     """serves: what serves now. listed: all releases, which may take a while to read."""
 
-    def __init__(self, serves: Callable[[], Served], listed: Callable[[], Sequence[Listed]]) -> None:
+    def __init__(self, serves: Callable[[], LoadedRelease], listed: Callable[[], Sequence[Listed]]) -> None:
         self._serves = serves
         self._listed = listed
-        self._shelf: tuple[Served, Shelf] | None = None
+        self._shelf: tuple[LoadedRelease, Shelf] | None = None
         self._one = asyncio.Lock()  # what reads a lot is done one at a time
 
     def routes(self) -> list[Route]:
@@ -57,15 +57,15 @@ class Page:
         """The release, its contract as a form and a filter need it, and users to begin with."""
         served = self._serves()
         shelf = await self._shelf_of(served)
-        recommender, about, contract = served.recommender, served.about, served.recommender.contract
+        ranker, about, contract = served.ranker, served.about, served.ranker.contract
         said = {
-            "release": recommender.release,
+            "release": ranker.release,
             "dataset": about.dataset,
             "as_of": about.as_of,
             "recall": about.recall,
-            "items": recommender.size,
-            "counted": min(recommender.catalogue.table.num_rows, MOST_ROWS),
-            "store": served.store is not None,
+            "items": ranker.size,
+            "counted": min(ranker.catalogue.table.num_rows, MOST_ROWS),
+            "store": served.lookup is not None,
             "admin": bool(os.environ.get(ADMIN_TOKEN)),
             "users": about.users,
             "title": shelf.title,
@@ -81,10 +81,10 @@ class Page:
     async def user(self, request: Request) -> Response:
         """A user's features and history as the store knows them. Raises RequestError 503 where the store fails."""
         served = self._serves()
-        contract = served.recommender.contract
+        contract = served.ranker.contract
         user = key_value("id", request.query_params.get("id"), contract.user_key_dtype)
         try:
-            row = await served.store.row(user) if served.store else None
+            row = await served.lookup.row(user) if served.lookup else None
         except StoreError as error:
             raise unavailable("store", "The feature store gave no answer.") from error
         features = {name: value for name, value in (row or {}).items() if value is not None}
@@ -104,7 +104,7 @@ class Page:
             raise invalid(f"{len(ids)} ids are given.", f"Give 1 to {MOST_IDS} of them as id=, or a text as search=.")
         if text is not None and len(text) > LONGEST:
             raise invalid("The text is too long.", f"Search for at most {LONGEST} characters.")
-        dtype = served.recommender.contract.item_key_dtype
+        dtype = served.ranker.contract.item_key_dtype
         keys = [key_value("id", one, dtype) for one in ids]
         shelf = await self._shelf_of(served)
         async with self._one:
@@ -113,7 +113,7 @@ class Page:
 
     async def releases(self, _: Request) -> Response:
         """The newest releases; `serves` marks the one that answers."""
-        serving = self._serves().recommender.release
+        serving = self._serves().ranker.release
         async with self._one:
             try:
                 listed = await asyncio.to_thread(self._listed)
@@ -132,10 +132,10 @@ class Page:
         ]
         return Json({"releases": said}, headers=_PRIVATE)
 
-    async def _shelf_of(self, served: Served) -> Shelf:
+    async def _shelf_of(self, served: LoadedRelease) -> Shelf:
         async with self._one:
             if self._shelf is None or self._shelf[0] is not served:
-                self._shelf = (served, await asyncio.to_thread(Shelf, served.recommender))
+                self._shelf = (served, await asyncio.to_thread(Shelf, served.ranker))
             return self._shelf[1]
 
 

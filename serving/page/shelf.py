@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serving.engine.titles import title, title_column
 from serving.page.facets import facets
 from two_tower.recommender.filters import filterable
-from two_tower.recommender.recommender import Recommender
+from two_tower.recommender.ranker import Ranker
+from two_tower.recommender.titles import title, title_column
 from two_tower.schema import Dtype
 
 FOUND = 20  # items of one search
@@ -19,10 +19,10 @@ FOUND = 20  # items of one search
 class Shelf:
     """Made once for a release, on a thread, for it reads the whole catalogue. Attributes: facets, title (a column)."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
-        self._catalogue = recommender.catalogue
-        contract = recommender.contract
+    def __init__(self, ranker: Ranker) -> None:
+        self._ranker = ranker
+        self._catalogue = ranker.catalogue
+        contract = ranker.contract
         self._columns = [name for name in filterable(contract) if name != contract.item_key]
         self.title = title_column(contract)
         self.facets = facets(self._catalogue.table, contract)
@@ -30,7 +30,7 @@ class Shelf:
 
     def items(self, ids: Sequence[str | int]) -> list[dict[str, Any]]:
         """What is known of those of the items that are known, in their order."""
-        side, row_of = self._recommender.side, self._catalogue.row_of
+        side, row_of = self._ranker.side_index.items, self._catalogue.row_of
         known = [item for item in ids if item in side.row_of or item in row_of]
         beside = [item for item in known if item in side.row_of]
         rows = dict(zip(beside, side.columns.rows([side.row_of[item] for item in beside]), strict=True))
@@ -48,7 +48,7 @@ class Shelf:
         order = self._catalogue.by_popularity
         ids = [self._catalogue.ids[row] for row in order[mask[order]][:FOUND].tolist()]
         exact: list[Any] = [text]
-        if self._recommender.contract.item_key_dtype == Dtype.INT64:
+        if self._ranker.contract.item_key_dtype == Dtype.INT64:
             exact = [int(text)] if text.isdecimal() and len(text) < 19 else []
         return self.items(list(dict.fromkeys([*exact, *ids]))[:FOUND])
 
@@ -59,7 +59,7 @@ class Shelf:
     def _searched(self) -> pa.Array:
         """Ids and titles in small letters, one text an item."""
         table = self._catalogue.table
-        texts = table[self._recommender.contract.item_key].combine_chunks().cast(pa.string())
+        texts = table[self._ranker.contract.item_key].combine_chunks().cast(pa.string())
         if self.title:
             said = table[self.title].combine_chunks()
             words = pc.binary_join(said, " ") if pa.types.is_list(said.type) else said

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
-from serving.engine.titles import title, title_column
 from serving.http.app import loopback
 from serving.http.web import create_app
 from serving.page.document import SCRIPTS, document
@@ -119,15 +118,6 @@ def contract(*fields):
     key = Dtype.STRING
     names = {"user_key": "user_id", "user_key_dtype": key, "item_key": "item_id", "item_key_dtype": key}
     return Contract(**names, user=(feature("age", "Int64", {}),), item=tuple(feature(*one, {}) for one in fields))
-
-
-def test_titles_are_a_text_or_the_words_of_one():
-    assert title_column(contract(("name", "String"), ("title_words", "Array(String)"))) == "title_words"
-    assert title_column(contract(("price", "Float32"), ("name", "String"))) == "name"
-    assert title_column(contract(("price", "Float32"), ("title", "Int64"))) is None
-    assert title_column(contract(("Description_words", "Array(String)"))) == "Description_words"
-    assert title({"title_words": ["wedding", None, "singer", "the"]}, "title_words") == "The Wedding Singer"
-    assert title({"name": "Lamp"}, "name") == "Lamp" and title({"name": None}, "name") is None
 
 
 def test_a_column_that_tells_no_items_apart_is_no_facet():

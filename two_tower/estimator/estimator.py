@@ -18,6 +18,7 @@ from two_tower.estimator.fitted import Fitted, item_frame
 from two_tower.estimator.frames import is_frame, require, to_arrow
 from two_tower.estimator.params import COLUMNS, Params, sections
 from two_tower.estimator.progress import progress_bar, quiet
+from two_tower.recommender.requests import SimilarRequest
 
 Frame = Any  # a pandas, polars or Arrow table
 
@@ -174,7 +175,7 @@ class TwoTowerRecommender(Params):
         fitted = self._fitted()
         fitted.check_k(k)
         ids = fitted.item_ids("items", items)
-        lists = [fitted.recommender.similar(item, k).items for item in ids]
+        lists = [fitted.recommender.ranker.nearest(SimilarRequest(item, k)).items for item in ids]
         return item_frame(fitted.item_column, ids, "similar_item", lists)
 
     def score(self, pairs: Frame, now: datetime | None = None) -> pd.DataFrame:
@@ -232,7 +233,7 @@ class TwoTowerRecommender(Params):
             InputError: An item is unknown, or an id has the wrong type.
         """
         fitted = self._fitted()
-        ids = list(fitted.recommender.catalogue.ids) if items is None else fitted.item_ids("items", items)
+        ids = list(fitted.recommender.items) if items is None else fitted.item_ids("items", items)
         return pd.DataFrame(fitted.embed_items(ids), index=pd.Index(ids, name=fitted.item_column))
 
     def evaluate(self, interactions: Frame | str | Path) -> dict[str, dict[str, float]]:

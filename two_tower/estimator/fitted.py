@@ -19,7 +19,9 @@ from two_tower.estimator.fitting import FORMAT, REPOSITORY, STATE, USERS
 from two_tower.estimator.frames import require, to_ids
 from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.recommender.filters import parse
-from two_tower.recommender.recommender import Answer, Item, Query, Recommender
+from two_tower.recommender.recommender import Recommender
+from two_tower.recommender.requests import RecommendRequest
+from two_tower.recommender.response import Item, Response
 from two_tower.releases import release
 from two_tower.releases.item_index import embed_items, embed_users
 from two_tower.schema import Contract, Feature
@@ -63,7 +65,7 @@ class Fitted:
         if current is None:
             raise InputError(f"{folder} has no active release: {release.CURRENT} is missing. Save the estimator again.")
         manifest = release.verify(folder, current)
-        opened = Recommender.open(folder / current)
+        opened = Recommender.open(folder, folder / current)
         return cls(folder, folder / current, manifest, opened, pq.read_table(folder / USERS), state)
 
     @property
@@ -132,7 +134,7 @@ class Fitted:
         """Ids of items, as the catalogue has them. Raises InputError for an unknown one."""
         ids = self.item_ids_of_type(name, values)
         for item in ids:
-            if item not in self.recommender.catalogue.row_of:
+            if item not in self.recommender.ranker.catalogue.row_of:
                 raise InputError(f"{name}: unknown item {item!r:.60}. Pass items that fit() was given.")
         return ids
 
@@ -176,22 +178,24 @@ class Fitted:
 
     def recommend(
         self, rows: Sequence[dict[str, Any] | None], k: int, wanted: Any, exclude_seen: bool, now: datetime | None
-    ) -> list[Answer]:
+    ) -> list[Response]:
         """The k best items for each row of features, popular items where a row is None."""
         self.check_k(k)
         condition = parse(wanted, self.contract) if wanted is not None else ()
-        answers: list[Answer] = []
+        ranker = self.recommender.ranker
+        responses: list[Response] = []
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
-            queries = [Query(row or {}, k, exclude_seen, condition) for row in part]
-            known = [query for query, row in zip(queries, part, strict=True) if row is not None]
-            ranked = iter(self.recommender.recommend(known, seconds(now)) if known else ())
-            for query, row in zip(queries, part, strict=True):
-                answer = self.recommender.popular(query, "popular") if row is None else next(ranked)
-                if isinstance(answer, Exception):
-                    raise answer
-                answers.append(answer)
-        return answers
+            requests = [
+                RecommendRequest(features=row, k=k, exclude_seen=exclude_seen, filters=condition) for row in part
+            ]
+            ranked = iter(ranker.rank([one for one in requests if one.features is not None], seconds(now)))
+            for request in requests:
+                response = ranker.popular(request, "popular") if request.features is None else next(ranked)
+                if isinstance(response, Exception):
+                    raise response
+                responses.append(response)
+        return responses
 
     def check_k(self, k: int) -> None:
         size = self.recommender.size
@@ -206,16 +210,16 @@ class Fitted:
 
     def embed_items(self, items: Sequence[Any]) -> Array:
         """Embeddings of known items as in the index, [items, dim] float32."""
-        catalogue = self.recommender.catalogue
+        catalogue = self.recommender.ranker.catalogue
         places = pa.array([catalogue.row_of[item] for item in items], pa.int64())
-        at = np.full(len(items), self.recommender.as_of)
+        at = np.full(len(items), self.recommender.ranker.as_of)
         return embed_items(self.release, catalogue.table.take(places), self.contract, at)
 
     def score(self, users: Sequence[Any], items: Sequence[Any], now: datetime | None) -> Array:
         """The similarity of each pair, [pairs] float32; NaN where the user or the item is unknown."""
         scores = np.full(len(users), np.nan, dtype=np.float32)
         known = [i for i in range(len(users)) if users[i] in self._row_of]
-        known = [i for i in known if items[i] in self.recommender.catalogue.row_of]
+        known = [i for i in known if items[i] in self.recommender.ranker.catalogue.row_of]
         if not known:
             return scores
         frame = pd.DataFrame({"user": [users[i] for i in known], "item": [items[i] for i in known]}, index=known)
@@ -225,7 +229,7 @@ class Fitted:
         for place, user in enumerate(distinct_users):
             pairs = frame[frame["user"] == user]
             columns = [item_place[item] for item in pairs["item"]]
-            similarity = self.recommender.similarity(embedded_users[place : place + 1], embedded_items[columns])
+            similarity = self.recommender.ranker.similarity(embedded_users[place : place + 1], embedded_items[columns])
             scores[pairs.index] = similarity[0]
         return scores
 

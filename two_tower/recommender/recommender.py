@@ -1,244 +1,285 @@
-"""Recommendations of one release: raw features in, the best items out. No network, no clock."""
+"""The recommender: one loaded release that answers the service, the command line and Python alike."""
 
 import json
+import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from two_tower.inputs import Array
-from two_tower.recommender.catalogue import Catalogue
-from two_tower.recommender.cores import cores
-from two_tower.recommender.errors import RequestError, invalid, not_found
-from two_tower.recommender.filters import Filter
-from two_tower.recommender.side_index import NO_ITEMS, SideItems
-from two_tower.recommender.tower import Tower
-from two_tower.releases.release import ITEMS, MANIFEST, ReleaseError
-from two_tower.retrieval.index import Index
+from two_tower.recommender.errors import RequestError, invalid, not_found, unavailable
+from two_tower.recommender.online_store import OnlineStore, StoreError
+from two_tower.recommender.ranker import BATCH, Ranker
+from two_tower.recommender.requests import (
+    DEFAULT_K,
+    RecommendRequest,
+    plain,
+    recommend_request,
+    similar_request,
+)
+from two_tower.recommender.response import Fallback, Response
+from two_tower.releases import release
 from two_tower.runtime import Device
-from two_tower.schema import Contract, Encoding
+from two_tower.schema import Contract
 
-LARGE = 100_000  # items from which a search is worth more than one core, and a thread of its own
-NEAREST = 3  # history items that explain a recommendation
+CACHE = Path("~/.cache/two-tower/releases")
 
-Fallback = Literal["popular", "store"]
-
-
-class Item(NamedTuple):
-    """One recommended item. score: the similarity, or the popularity where the answer is a fallback."""
-
-    item_id: str | int
-    score: float
-
-
-class Query(NamedTuple):
-    """One user's question. row: raw feature values by name; absent ones are missing. k: 1 to `size`."""
-
-    row: Mapping[str, Any]
-    k: int
-    exclude_seen: bool = True
-    wanted: Filter = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """items: best first. seconds: how long each stage took. reasons: the nearest history items of each item.
-
-    fallback: None, where the towers answered; `popular`, where the user is unknown; `store`, where the online store
-    failed. Both give the most popular items.
-    """
-
-    items: list[Item]
-    release: str
-    fallback: Fallback | None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    reasons: list[list[Item]] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        items: list[dict[str, Any]] = [{"item_id": item, "score": score} for item, score in self.items]
-        if self.reasons is not None:
-            for item, nearest in zip(items, self.reasons, strict=True):
-                item["nearest_history"] = [one._asdict() for one in nearest]
-        return {"items": items, "release": self.release, "fallback": self.fallback}
+log = logging.getLogger(__name__)
 
 
 class Recommender:
-    """An opened release. Attributes: release (its id), contract, catalogue, embedding_space, user and item (towers).
+    """A loaded release that recommends items. `load_release` opens one.
 
-    side: items embedded since the release was made; they are searched with it. Replaced as a whole.
+    Attributes:
+        ranker: towers, index and side items of the release.
+        store: online store with the users' features; None if neither the release nor the caller names one.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], folder: Path, device: Device, workers: int) -> None:
-        self.release: str = manifest["id"]
-        self.contract = Contract.from_dict(manifest["contract"])
-        self.embedding_space: str = manifest["embedding_space"]
-        self.as_of = int(datetime.fromisoformat(manifest["bounds"]["as_of"]).timestamp())
-        self.catalogue = Catalogue(folder, self.contract)
-        self.user = Tower(folder, "user", self.contract, device, threads=1)
-        self.item = Tower(folder, "item", self.contract, device, threads=1)
-        self.large = len(self.catalogue.ids) > LARGE
-        self._index = Index(folder / "index.onnx", device, threads=cores(workers=workers) if self.large else 1)
-        self._seen = _seen_features(self.contract)
-        self._history = [f for f in self.contract.user if f.encoding == Encoding.HISTORY]
-        self.side: SideItems = NO_ITEMS
-        if self._index.items != len(self.catalogue.ids):
-            raise ReleaseError(
-                f"release {self.release}: index.onnx holds {self._index.items} items, {ITEMS} "
-                f"{len(self.catalogue.ids)}. Index again."
-            )
+    def __init__(self, ranker: Ranker, store: OnlineStore | None) -> None:
+        self.ranker = ranker
+        self.store = store
 
     @classmethod
-    def open(cls, folder: Path, device: Device = "cpu", workers: int = 1) -> "Recommender":
-        """Open a verified release and answer once, so that the first request finds all of it in memory.
+    def open(
+        cls,
+        releases: str | Path,
+        folder: Path,
+        device: Device = "cpu",
+        workers: int = 1,
+        feature_repo: Path | None = None,
+    ) -> "Recommender":
+        """Open a verified release, and rank once, so that the first user finds everything in memory.
 
-        workers: how many processes share the cores. Raises InputError where its files do not fit together, and where it
-        cannot run on the device.
+        Args:
+            releases: folder or URL of the releases, which also holds the side items.
+            folder: the release's files on this machine.
+            device: where the towers and the index run.
+            workers: number of processes that share the cores.
+            feature_repo: Feast repository to look users up in. Default: the release's own.
+
+        Raises:
+            InputError: if the files do not belong together, if the device is not available, or if feature_repo has no
+                feature_store.yaml.
         """
-        opened = cls(json.loads((folder / MANIFEST).read_text()), folder, device, workers)
-        for answer in opened.recommend([Query({}, k=1), Query({}, k=1)], now=opened.as_of):
-            if isinstance(answer, Exception):
-                raise answer
-        return opened
+        manifest = json.loads((folder / release.MANIFEST).read_text())
+        ranker = Ranker(manifest, releases, folder, device, workers)
+        ranker.side_index.refresh()
+        for response in ranker.rank([RecommendRequest(features={}, k=1)] * 2, ranker.as_of):
+            if isinstance(response, RequestError):
+                raise response
+        repo = feature_repo or (folder if (folder / release.FEATURE_STORE).is_file() else None)
+        return cls(ranker, OnlineStore(repo, ranker.contract) if repo else None)
+
+    @property
+    def release(self) -> str:
+        """Id of the release."""
+        return self.ranker.release
+
+    @property
+    def contract(self) -> Contract:
+        """Which features feed which tower."""
+        return self.ranker.contract
+
+    @property
+    def items(self) -> tuple[str | int, ...]:
+        """Ids of the catalogue's items, in the order of the index."""
+        return tuple(self.ranker.catalogue.ids)
 
     @property
     def size(self) -> int:
-        """How many items can be recommended."""
-        return len(self.catalogue.ids) + self.side.new
+        """Number of items that can be recommended."""
+        return self.ranker.size
 
-    def recommend(self, queries: Sequence[Query], now: float) -> list[Answer | RequestError]:
-        """The k items nearest to each user's embedding, without those seen; fewer only where fewer are left.
+    def recommend(
+        self,
+        user_id: Any = None,
+        *,
+        features: Mapping[str, Any] | None = None,
+        k: int = DEFAULT_K,
+        exclude_seen: bool = True,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the service's field
+        exclude: Iterable[Any] = (),
+        now: float | None = None,
+    ) -> Response:
+        """Recommend items for one user, as the service does.
 
-        now: seconds since 1970. RequestError 422 for a query whose values give no embedding of finite numbers.
+        Args:
+            user_id: user key. The user's features are read from the online store. If the store does not know the user,
+                the response has popular items and `fallback="popular"`; if the store fails, `fallback="store"`.
+            features: raw feature values by name, used in place of the online store; missing ones may be absent.
+            k: number of items, 1 to 1000 and at most `size`.
+            exclude_seen: leave out the items that the user's features list as seen.
+            filter: conditions by item column: a value, a list of values, or a range `{"min": a, "max": b}`.
+            exclude: ids of items to leave out.
+            now: time of the request, seconds since 1970. Default: the current time.
+
+        Returns:
+            At most k items, best first; fewer only if fewer are left.
+
+        Raises:
+            RequestError: an InputError that names the argument, if one has the wrong type or is out of range.
         """
-        began = time.perf_counter()
+        request = recommend_request(
+            self.contract,
+            self.size,
+            user_id=plain(user_id),
+            features=plain(features),
+            k=plain(k),
+            exclude_seen=plain(exclude_seen),
+            filters=plain(filter),
+            exclude=[plain(item) for item in exclude],
+        )
+        return self._answer([request], time.time() if now is None else now)[0]
+
+    def recommend_many(
+        self,
+        user_ids: Sequence[Any] | None = None,
+        *,
+        features: Sequence[Mapping[str, Any]] | None = None,
+        k: int = DEFAULT_K,
+        exclude_seen: bool = True,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the service's field
+        exclude: Iterable[Any] = (),
+        now: float | None = None,
+    ) -> list[Response]:
+        """Recommend items for many users.
+
+        Args:
+            user_ids: user keys.
+            features: raw feature values by name, one mapping per user. If both are given, the features are used.
+            k: number of items per user.
+            exclude_seen: leave out the items that a user's features list as seen.
+            filter: conditions by item column, for all users.
+            exclude: ids of items to leave out, for all users.
+            now: time of the requests, seconds since 1970. Default: the current time.
+
+        Returns:
+            A response per user, in their order.
+
+        Raises:
+            RequestError: an InputError that names the argument, if one has the wrong type or is out of range.
+        """
+        left_out = [plain(item) for item in exclude]
+        shared = {"k": plain(k), "exclude_seen": plain(exclude_seen), "filters": plain(filter), "exclude": left_out}
+        requests = [recommend_request(self.contract, self.size, **u, **shared) for u in _users(user_ids, features)]
+        seconds = time.time() if now is None else now
+        blocks = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+        return [response for block in blocks for response in self._answer(block, seconds)]
+
+    def similar(
+        self,
+        item_id: Any,
+        k: int = DEFAULT_K,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name of the service's field
+    ) -> Response:
+        """Find the k items nearest to an item, without the item itself.
+
+        Raises:
+            RequestError: an InputError, if the item is unknown or an argument is out of range.
+        """
+        request = similar_request(self.contract, self.size, item_id=plain(item_id), k=plain(k), filters=plain(filter))
+        return self.ranker.nearest(request)
+
+    def embed_users(
+        self,
+        user_ids: Sequence[Any] | None = None,
+        *,
+        features: Sequence[Mapping[str, Any]] | None = None,
+        now: float | None = None,
+    ) -> Array:
+        """Embed users by id or by their features, (users, dim) float32.
+
+        Args:
+            user_ids: user keys; the features are read from the online store.
+            features: raw feature values by name, one mapping per user.
+            now: time of the request, seconds since 1970. Default: the current time.
+
+        Raises:
+            RequestError: an InputError, if the online store does not know a user or fails, or if a value has the wrong
+                type.
+        """
+        requests = [recommend_request(self.contract, self.size, **u, k=1) for u in _users(user_ids, features)]
         try:
-            embeddings = self.user.embed([query.row for query in queries], int(now))
-        except RequestError as error:
-            if len(queries) == 1:
-                return [error]
-            return [answer for query in queries for answer in self.recommend([query], now)]  # one of them is to blame
-        embedded = time.perf_counter()
-        finite: Array = np.asarray(np.isfinite(embeddings).all(axis=1))
-        embeddings[~finite] = 0
-        excluded = [self._excluded(query.row) if query.exclude_seen else set() for query in queries]
-        found = self._search(embeddings, queries, excluded)
-        seconds = {"embed": embedded - began, "search": time.perf_counter() - embedded}
+            ready = self._with_features(requests)
+        except StoreError as error:
+            raise unavailable("store", f"The online store failed: {error}.", "Try again, or pass features.") from error
+        for request in ready:
+            if request.features is None:
+                raise not_found(f"The online store does not know user {request.user_id!r:.60}.", "Pass features.")
+        return self.ranker.embed_users([r.features or {} for r in ready], time.time() if now is None else now)
+
+    def embed_items(self, item_ids: Sequence[Any] | None = None) -> Array:
+        """Embed items as of the release, (items, dim) float32; by default the catalogue, in the order of `items`.
+
+        Raises:
+            RequestError: an InputError, if an item is unknown.
+        """
+        return self.ranker.embed_items(self.items if item_ids is None else [plain(item) for item in item_ids])
+
+    def _answer(self, requests: Sequence[RecommendRequest], now: float) -> list[Response]:
+        """A response per request. Raises RequestError for given features that have no finite embedding."""
+        fallback: Fallback = "popular"
+        try:
+            requests = self._with_features(requests)
+        except StoreError as error:
+            log.warning("the online store of %s fails, users get popular items: %s", self.release, error)
+            fallback = "store"
+        ranked = iter(self.ranker.rank([one for one in requests if one.features is not None], now))
+        responses: list[Response] = []
+        for request in requests:
+            response = self.ranker.popular(request, fallback) if request.features is None else next(ranked)
+            if isinstance(response, RequestError):
+                raise response
+            responses.append(response)
+        return responses
+
+    def _with_features(self, requests: Sequence[RecommendRequest]) -> Sequence[RecommendRequest]:
+        """Read the rows of users whose features are not given; features stay None if nobody knows the user."""
+        users = [one.user_id for one in requests if one.features is None and one.user_id is not None]
+        if self.store is None or not users:
+            return requests
+        rows = iter(self.store.rows(users))
         return [
-            Answer(items=items, release=self.release, fallback=None, seconds=seconds) if good else _not_finite()
-            for items, good in zip(found, finite, strict=True)
+            one if one.features is not None else one._replace(features=next(rows), from_store=True) for one in requests
         ]
 
-    def similar(self, item_id: str | int, k: int, wanted: Filter = ()) -> Answer:
-        """The k items nearest to an item, without itself. Raises RequestError 404 for an item that nobody knows."""
-        began = time.perf_counter()
-        embedding = self.embed_known([item_id])
-        embedded = time.perf_counter()
-        (items,) = self._search(embedding, [Query({}, k, wanted=wanted)], [{item_id}])
-        seconds = {"embed": embedded - began, "search": time.perf_counter() - embedded}
-        return Answer(items=items, release=self.release, fallback=None, seconds=seconds)
 
-    def popular(self, query: Query, fallback: Fallback) -> Answer:
-        """The k most popular items, without those that the row says were seen."""
-        began = time.perf_counter()
-        seen = self._excluded(query.row) if query.exclude_seen else set()
-        hidden = {row for item in seen if (row := self.catalogue.row_of.get(item)) is not None}
-        allowed = self._allowed(query.wanted)
-        items = [Item(item, score) for item, score in self.catalogue.popular(query.k, hidden, allowed)]
-        seconds = {"popular": time.perf_counter() - began}
-        return Answer(items=items, release=self.release, fallback=fallback, seconds=seconds)
+def load_release(
+    releases: str | Path,
+    release_id: str | None = None,
+    device: Device = "cpu",
+    feature_repo: str | Path | None = None,
+    cache: Path = CACHE,
+) -> Recommender:
+    """Verify and open a release.
 
-    def explain(self, row: Mapping[str, Any], items: Sequence[Item]) -> list[list[Item]]:
-        """For each item, the items of the user's history that are nearest to it, and how near."""
-        listed = [item for f in self._history for item in (row.get(f.name) or ())[-f.max_length :]]
-        history = [item for item in dict.fromkeys(listed) if item in self.side.row_of or item in self.catalogue.row_of]
-        if not history or not items:
-            return [[] for _ in items]
-        scores = self.similarity(self.embed_known([item.item_id for item in items]), self.embed_known(history))
-        nearest = np.argsort(-scores, axis=1, kind="stable")[:, :NEAREST]
-        return [[Item(history[j], float(scores[i, j])) for j in columns] for i, columns in enumerate(nearest.tolist())]
+    Args:
+        releases: folder or URL of the releases.
+        release_id: the release to open. Default: the current one.
+        device: where the towers and the index run.
+        feature_repo: Feast repository to look users up in. Default: the release's own.
+        cache: folder for the files of a release in object storage.
 
-    def embed_known(self, items: Sequence[str | int]) -> Array:
-        """Embeddings of items of the catalogue or of the side index, float32 [items, dim]. Raises RequestError 404."""
-        rows = []
-        for item in items:
-            if item not in self.side.row_of and item not in self.catalogue.row_of:
-                raise not_found(f"There is no item {item!r:.60}.", "Give the id of an item of the catalogue.")
-            rows.append(self.catalogue.row_of.get(item, 0))
-        embeddings = self.item.embed(self.catalogue.features(rows), self.as_of)
-        for place, item in enumerate(items):
-            if (side_row := self.side.row_of.get(item)) is not None:
-                embeddings[place] = self.side.embeddings[side_row]
-        return embeddings
-
-    def similarity(self, queries: Array, items: Array) -> Array:
-        """The release's similarity of each pair, float32 [queries, items]."""
-        if self._index.similarity == "euclidean":
-            return -np.linalg.norm(queries[:, None] - items[None], axis=2)
-        if self._index.similarity == "cosine":
-            queries, items = _unit(queries), _unit(items)
-        return np.asarray(queries @ items.T)
-
-    def _search(self, embeddings: Array, queries: Sequence[Query], excluded: Sequence[set[Any]]) -> list[list[Item]]:
-        """The best items of each query: those with the same filter are searched together."""
-        side = self.side  # taken once: another thread may replace it
-        found: list[list[Item]] = [[] for _ in queries]
-        for wanted in dict.fromkeys(query.wanted for query in queries):
-            places = [i for i, query in enumerate(queries) if query.wanted == wanted]
-            k = max(queries[i].k for i in places)
-            exclude = self._exclude([excluded[i] for i in places], side)
-            rows, scores = self._index.search(
-                embeddings[places], min(k, self._index.items), exclude, self._allowed(wanted)
-            )
-            most = k + max(sum(item in side.row_of for item in excluded[i]) for i in places)
-            near = self._near(embeddings[places], side, wanted, most)
-            for i, row, score, beside in zip(places, rows.tolist(), scores.tolist(), near, strict=True):
-                items = [Item(self.catalogue.ids[r], s) for r, s in zip(row, score, strict=True) if r >= 0]
-                if beside:
-                    items += [item for item in beside if item.item_id not in excluded[i]]
-                    items.sort(key=lambda item: -item.score)
-                found[i] = items[: queries[i].k]
-        return found
-
-    def _near(self, embeddings: Array, side: SideItems, wanted: Filter, most: int) -> list[list[Item]]:
-        """For each embedding the best side items that fulfil a filter, at most `most`."""
-        if not side.ids:
-            return [[]] * len(embeddings)
-        rows = np.flatnonzero(side.columns.mask(wanted))
-        scores = self.similarity(embeddings, side.embeddings[rows])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :most]
-        return [
-            [Item(side.ids[rows[j]], float(one[j])) for j in places]
-            for one, places in zip(scores, best.tolist(), strict=True)
-        ]
-
-    def _exclude(self, excluded: Sequence[set[Any]], side: SideItems) -> Array:
-        """Index rows that are not to be found, int64 [batch, most], padded with -1; side items replace their own."""
-        row_of = self.catalogue.row_of.get
-        lists = [[*side.replaced, *(row_of(item, -1) for item in one)] for one in excluded]
-        most = max(map(len, lists))
-        return np.array([one + [-1] * (most - len(one)) for one in lists], dtype=np.int64).reshape(len(lists), most)
-
-    def _allowed(self, wanted: Filter) -> Array | None:
-        return self.catalogue.mask(wanted) if wanted else None
-
-    def _excluded(self, row: Mapping[str, Any]) -> set[Any]:
-        """The items that a user's features say were seen."""
-        return set().union(*(row.get(name) or () for name in self._seen)) - {None}
+    Raises:
+        ReleaseError: an InputError, if there is no such release or its files are not those that were published.
+    """
+    name = release_id or release.current(releases)
+    if name is None:
+        raise release.ReleaseError(
+            f"no release of {releases} is active. Activate one with `two-tower releases activate`, or pass release_id "
+            "(`two-tower releases list`)."
+        )
+    folder = release.local_copy(releases, name, cache.expanduser())
+    return Recommender.open(releases, folder, device, feature_repo=Path(feature_repo) if feature_repo else None)
 
 
-def _unit(vectors: Array) -> Array:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30))
-
-
-def _not_finite() -> RequestError:
-    return invalid("The features give no finite embedding.", "Check for numbers far out of their usual range.")
-
-
-def _seen_features(contract: Contract) -> list[str]:
-    """The features that list items the user has seen: that of the service `user_seen`, and the histories."""
-    names = [f.name for f in contract.user if f.encoding == Encoding.HISTORY]
-    return [contract.seen.name, *names] if contract.seen else names
+def _users(user_ids: Sequence[Any] | None, features: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """The arguments of each user's request."""
+    if user_ids is None and features is None:
+        raise invalid("Neither user_ids nor features is given.", "Pass the users' ids, or their raw features.")
+    ids = [None] * len(features or ()) if user_ids is None else list(user_ids)
+    rows = [None] * len(ids) if features is None else list(features)
+    if len(ids) != len(rows):
+        raise invalid(f"There are {len(ids)} user_ids and {len(rows)} features.", "Pass as many of both.")
+    return [{"user_id": plain(user), "features": plain(row)} for user, row in zip(ids, rows, strict=True)]

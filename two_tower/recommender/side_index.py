@@ -12,10 +12,11 @@ import io
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,27 +56,27 @@ class SideItems:
 NO_ITEMS = SideItems()
 
 
-class Known(Protocol):
-    """The opened release that a side index stands beside."""
-
-    embedding_space: str
-    contract: Contract
-    item: Tower
-    catalogue: Catalogue
-
-
 class SideIndex:
-    """The side items of one opened release; `publish` is called with the new whole after each change.
+    """The side items of one release. All methods may be called on any thread.
 
-    Each method may be called on any thread.
+    Attribute items: the side items that are searched now; each change replaces them as a whole.
+
+    Args:
+        releases: folder or URL of the releases.
+        embedding_space: id of the space of the side items.
+        contract: feature contract of the release.
+        catalogue: the items of the release.
+        tower: item tower of the release.
     """
 
-    def __init__(self, releases: str, known: Known, publish: Callable[[SideItems], None]) -> None:
-        self._storage = open_storage(f"{releases.rstrip('/')}/{FOLDER}/{known.embedding_space}")
-        self._contract = contract = known.contract
-        self._tower = known.item
-        self._catalogue = known.catalogue
-        self._publish = publish
+    def __init__(
+        self, releases: str | Path, embedding_space: str, contract: Contract, catalogue: Catalogue, tower: Tower
+    ) -> None:
+        self.items: SideItems = NO_ITEMS
+        self._storage = open_storage(f"{str(releases).rstrip('/')}/{FOLDER}/{embedding_space}")
+        self._contract = contract
+        self._tower = tower
+        self._catalogue = catalogue
         self._schema = pa.schema(
             [
                 (contract.item_key, ARROW_TYPES[contract.item_key_dtype]),
@@ -134,7 +135,7 @@ class SideIndex:
         self._rows |= newer
         for item in self._merged(newer):
             del self._rows[item]
-        self._publish(self._whole())
+        self.items = self._whole()
 
     def _whole(self) -> SideItems:
         if not self._rows:

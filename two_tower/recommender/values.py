@@ -59,10 +59,10 @@ def scalar_value(name: str, value: Any, dtype: Dtype) -> Any:
 
 
 def _moment(value: Any) -> datetime | None:
-    """A time as JSON says it; None where it says none between the years 1 and 9999."""
+    """A time in UTC, from a datetime, ISO 8601 text or seconds; None if it is not between the years 1 and 9999."""
     try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
+        if isinstance(value, str | datetime):
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         if type(value) is int and 0 <= value <= _LATEST:
             return datetime.fromtimestamp(value, UTC)

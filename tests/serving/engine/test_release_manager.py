@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 
 from serving.engine import release_manager as watching
 from serving.engine.loaded_release import Opening
-from serving.engine.online_store import Pool
 from serving.engine.release_manager import Watcher
+from serving.engine.user_lookup import Pool
 from serving.http.web import create_app
 from serving.observability.metrics import Metrics
 from tests.serving.making import made
@@ -52,7 +52,7 @@ def test_release_harmed_after_activation_is_refused_and_the_old_one_serves_on(wa
     (releases / new / "index.onnx").write_bytes(b"torn")
     for _ in range(3):
         watcher.poll()
-    assert watcher.served.recommender.release == old
+    assert watcher.served.ranker.release == old
     assert refused(watcher) == "two_tower_releases_refused_total 1.0"
     assert f"refused release {new}, still serving {old}" in caplog.text and "index.onnx" in caplog.text
 
@@ -81,11 +81,11 @@ def test_torn_pointer_changes_nothing(watcher, releases, release):
     (releases / CURRENT).write_bytes(b"\xff")
     watcher.poll()
     watcher.poll()
-    assert watcher.served.recommender.release == release
+    assert watcher.served.ranker.release == release
     assert refused(watcher) == "two_tower_releases_refused_total 1.0"
     activate(releases, release)
     watcher.poll()
-    assert watcher.served.recommender.release == release
+    assert watcher.served.ranker.release == release
 
 
 def test_releases_of_an_object_store_are_served(tmp_path):
@@ -93,7 +93,7 @@ def test_releases_of_an_object_store_are_served(tmp_path):
     one = made(url, tmp_path / "parts")
     watcher = watching_over(url)
     watcher.poll()
-    assert watcher.served.recommender.release == one
+    assert watcher.served.ranker.release == one
 
 
 def test_every_answer_is_of_one_release_while_they_are_switched(releases, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The service as a process, and the command line's single question."""
+"""The service as a process."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from serving.http import app
-from serving.http.app import recommend_once, serve
+from serving.http.app import serve
 from tests.serving.making import made
 from two_tower.errors import InputError
 
@@ -21,22 +21,6 @@ ROOT = Path(app.__file__).parents[2]
 
 def python(code, *arguments):
     return [sys.executable, "-c", code, *map(str, arguments)]
-
-
-def test_recommend_once(releases, tmp_path, feast_repo):
-    one = made(releases, tmp_path / "parts", feast_repo)
-    answer, titles = recommend_once(str(releases), "ann", 2)
-    assert titles == [None, None], "no feature of these items says what they are called"
-    assert [item.item_id for item in answer.items] == ["i2", "i3"]
-    assert answer.release == one and answer.fallback is None
-    assert recommend_once(str(releases), "nobody", 1)[0].fallback == "popular"
-    with pytest.raises(InputError, match="catalogue has 10 items"):
-        recommend_once(str(releases), "ann", 11)
-
-
-def test_recommend_once_without_a_release(releases):
-    with pytest.raises(InputError, match=r"no release of .* is active"):
-        recommend_once(str(releases), "ann", 2)
 
 
 def test_what_cannot_be_served_is_said_before_the_port_opens(tmp_path):
@@ -79,8 +63,10 @@ def test_the_service_needs_neither_torch_nor_kfp_nor_what_training_reads_with(re
 import sys
 for name in ("torch", "kfp", "duckdb", "ibis", "great_expectations", "onnxscript"):
     sys.modules[name] = None
-from serving.http.app import recommend_once
-assert recommend_once(sys.argv[1], "ann", 2)[0].fallback is None
+from starlette.testclient import TestClient
+from serving.http.web import create_app
+with TestClient(create_app(sys.argv[1])) as client:
+    assert client.post("/v1/recommend", json={"user_id": "ann", "k": 2}).json()["fallback"] is None
 """
     ran = subprocess.run(python(code, releases), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
     assert ran.returncode == 0, ran.stderr

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from serving.engine.loaded_release import Opening
-from serving.engine.online_store import Pool
 from serving.engine.release_manager import Watcher
+from serving.engine.user_lookup import Pool
 from serving.observability.metrics import Metrics
 from serving.workers import copies
 from serving.workers.processes import MEMORY, Processes
@@ -82,7 +82,7 @@ def test_a_worker_that_comes_late_serves_what_the_others_do_where_the_pointer_is
     (releases / new / "index.onnx").write_bytes(b"torn")
     members[0].looked(0, old)
     metrics = Metrics()
-    opening = Opening(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=metrics, team=members[1])
+    opening = Opening(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=metrics, worker_group=members[1])
     watcher = Watcher(opening)
     watcher.start()
     watcher.stop()

@@ -7,12 +7,10 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
-from serving.engine import online_store
-from serving.engine.online_store import Pool
+from serving.engine import user_lookup
 from serving.http.web import create_app
-from serving.observability.metrics import Metrics
 from tests.serving.making import made
-from two_tower.errors import InputError
+from two_tower.recommender import online_store
 
 
 def post(client, **body):
@@ -56,14 +54,14 @@ def test_locked_database_hangs_no_request_and_recovers(own_store, caplog):
         for _ in range(3):
             began = time.perf_counter()
             assert post(client, user_id="ann", k=1) == (["i9"], "store")
-            assert time.perf_counter() - began < 4 * online_store.TIMEOUT
+            assert time.perf_counter() - began < 4 * user_lookup.TIMEOUT
         assert 'two_tower_fallbacks_total{reason="store"} 3.0' in client.get("/metrics").text
     lock.close()
     deadline = time.monotonic() + 10
     while post(client, user_id="ann", k=1) != (["i2"], None):
         assert time.monotonic() < deadline, "the store did not recover"
     said = [
-        r.getMessage() for r in caplog.records if r.name == "serving.engine.online_store" and r.levelname == "WARNING"
+        r.getMessage() for r in caplog.records if r.name == "serving.engine.user_lookup" and r.levelname == "WARNING"
     ]
     assert len(said) == 1 and "no answer within 0.25 s" in said[0]
 
@@ -76,7 +74,7 @@ def test_broken_database_falls_back(own_store):
 
 def test_registry_absent_at_the_start_falls_back_until_it_is_there(releases, tmp_path, feast_repo, monkeypatch):
     monkeypatch.setattr(online_store, "REOPEN_AFTER", 0.0)
-    monkeypatch.setattr(online_store, "TIMEOUT", 5.0)
+    monkeypatch.setattr(user_lookup, "TIMEOUT", 5.0)
     repo = shutil.copytree(feast_repo, tmp_path / "feast")
     registry = repo / "data" / "registry.db"
     registry.rename(repo / "hidden")
@@ -92,8 +90,3 @@ def test_registry_absent_at_the_start_falls_back_until_it_is_there(releases, tmp
 def test_feature_repo_of_the_operator_wins_over_the_releases(releases, release, feast_repo):
     with TestClient(create_app(str(releases), feast_repo)) as client:
         assert post(client, user_id="ann", k=1) == (["i2"], None)
-
-
-def test_folder_without_a_feature_store_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no feature_store\.yaml"):
-        online_store.OnlineStore(tmp_path, None, Pool(threads=0), Metrics())

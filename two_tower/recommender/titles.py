@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from two_tower.recommender.recommender import Recommender
+from two_tower.recommender.catalogue import Catalogue
 from two_tower.schema import Contract, Dtype
 
 TITLES = ("title", "name", "headline", "label", "description")  # columns that say what an item is, the best first
@@ -35,9 +35,9 @@ def title(row: Mapping[str, Any], column: str | None) -> str | None:
     return said or None
 
 
-def titles(recommender: Recommender, items: Sequence[str | int]) -> list[str | None]:
-    """What items of the catalogue are called; None for one beside it, and where nothing says so."""
-    column, catalogue = title_column(recommender.contract), recommender.catalogue
+def titles(catalogue: Catalogue, contract: Contract, items: Sequence[str | int]) -> list[str | None]:
+    """Titles of items; None for an item that the catalogue does not have or that has no title."""
+    column = title_column(contract)
     known = [item for item in items if item in catalogue.row_of]
     rows = dict(zip(known, catalogue.features([catalogue.row_of[item] for item in known]), strict=True))
     return [title(rows.get(item, {}), column) for item in items]

@@ -1,0 +1,56 @@
+"""A real Feast online store, read without a server."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.serving.making import USERS
+from tests.serving.shelves import stocked
+from tests.two_tower import parts
+from two_tower.errors import InputError
+from two_tower.recommender import online_store
+from two_tower.recommender.online_store import OnlineStore, StoreError
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stocked(tmp_path_factory.mktemp("feast"))
+
+
+def test_rows_come_in_the_order_of_the_users(repo: Path) -> None:
+    store = OnlineStore(repo, parts.CONTRACT)
+    bob, nobody, ann, again = store.rows(["bob", "nobody", "ann", "bob"])
+    assert nobody is None and bob["group"] == "b" and bob == again
+    assert ann["seen_items"] == USERS["ann"]["seen_items"] and ann["joined"].year == 2024
+    assert store.feature_time("ann").year == 2024 and store.feature_time("nobody") is None
+
+
+def test_a_folder_without_a_feature_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no feature_store\.yaml"):
+        OnlineStore(tmp_path, parts.CONTRACT)
+
+
+def test_a_store_that_fails_is_opened_again_after_a_while(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(repo, tmp_path / "feast")
+    registry = copy / "data" / "registry.db"
+    registry.rename(tmp_path / "hidden")
+    store = OnlineStore(copy, parts.CONTRACT)
+    with pytest.raises(StoreError):
+        store.rows(["ann"])
+    (tmp_path / "hidden").replace(registry)
+    with pytest.raises(StoreError, match="a moment ago"):
+        store.rows(["ann"])
+    monkeypatch.setattr(online_store, "REOPEN_AFTER", 0.0)
+    assert store.rows(["ann"])[0]["group"] == "a"
+
+
+def test_a_store_that_hangs_keeps_nobody_waiting(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, go = OnlineStore(repo, parts.CONTRACT), threading.Event()
+    monkeypatch.setattr(store, "read", lambda _: go.wait(10))
+    with pytest.raises(StoreError, match=r"no answer within 0\.05 s"):
+        store.rows(["ann"], timeout=0.05)
+    go.set()
