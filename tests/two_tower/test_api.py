@@ -43,7 +43,7 @@ def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     said = capsys.readouterr().out
     assert "recent_items" in said
     assert re.search(r"^1\.0$", said, re.MULTILINE), "the checkerboard's recall"
-    assert len(re.findall(r"\(\d+, -?[\d.e-]+\)", said)) == 5
+    assert len(re.findall(r"Item\(item_id=\d+, score=-?[\d.e-]+\)", said)) == 5
 
 
 def publish(scope: dict, releases: Path) -> None:
