@@ -1,20 +1,23 @@
 """`two-tower settings`: the documentation of the settings, from their declarations."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
 from pipelines.cli.options import AsJson, out
-from pipelines.kubeflow.cluster import ClusterConfig
-from two_tower.config import Section, Settings
-from two_tower.config.fields import unknown_setting
-from two_tower.config.reference import SettingDoc, documented, markdown, title
+
+if TYPE_CHECKING:
+    from two_tower.config import Section
+    from two_tower.config.reference import SettingDoc
 
 
-def sections() -> dict[str, Section]:
+def sections() -> "dict[str, Section]":
     """All sections by name, with their defaults."""
+    from pipelines.kubeflow.cluster import ClusterConfig
+    from two_tower.config import Settings
+
     return {**Settings().sections(), "cluster": ClusterConfig()}
 
 
@@ -27,6 +30,9 @@ def settings(
 
     Example: two-tower settings epochs
     """
+    from two_tower.config.fields import unknown_setting
+    from two_tower.config.reference import documented, markdown
+
     docs = {doc.name: doc for doc in documented(sections())}
     if name is not None and name not in docs:
         raise unknown_setting(name, docs)
@@ -40,13 +46,15 @@ def settings(
         _list(docs)
 
 
-def _describe(doc: SettingDoc) -> None:
+def _describe(doc: "SettingDoc") -> None:
     out.print(f"[bold]{doc.name}[/] ({doc.section})")
     out.print(f"Allowed: {doc.allowed}. Default: {doc.default_text}.", markup=False, soft_wrap=True)
     out.print(doc.description, markup=False)
 
 
-def _list(docs: dict[str, SettingDoc]) -> None:
+def _list(docs: "dict[str, SettingDoc]") -> None:
+    from two_tower.config.reference import title
+
     for section_name, section in sections().items():
         heading, line = title(section)
         columns = Column("setting", no_wrap=True), "default", Column("description", ratio=1)

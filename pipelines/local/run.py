@@ -4,7 +4,6 @@ import contextlib
 import json
 import platform
 import shutil
-import tomllib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +20,7 @@ from rich.table import Column, Table
 from pipelines.cli.shown import Shown
 from pipelines.local.runner import LocalRun, artifact, display_names
 from pipelines.local.runner import run as run_locally
+from pipelines.local.settings import settings_from
 from pipelines.training import training, training_on_dataset
 from two_tower.config import Settings
 from two_tower.datasets import DATASETS, locate
@@ -28,7 +28,6 @@ from two_tower.datasets import fingerprint as dataset_fingerprint
 from two_tower.datasets.prepare import REPOSITORIES
 from two_tower.errors import InputError, unknown
 
-SETTINGS_FILE = "two_tower.toml"
 PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expectations", "kfp")
 HELD, INPUT = "GateHeldError", "InputError"
 
@@ -75,18 +74,6 @@ class Request:
         folder = feature_repo or REPOSITORIES / name.replace("-", "_")
         out = (out or Path("runs") / name).resolve()
         return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments), runner)
-
-
-def settings_from(folder: Path | None, assignments: list[str]) -> Settings:
-    """The defaults, then those of the feature repository's two_tower.toml, then the command line's."""
-    settings = Settings()
-    file = folder / SETTINGS_FILE if folder else None
-    if file and file.is_file():
-        try:
-            settings = settings.with_values(tomllib.loads(file.read_text()))
-        except ValueError as error:  # TOML syntax, encoding, or InputError
-            raise InputError(f"{file}: {error}") from error
-    return settings.with_assignments(assignments)
 
 
 def config_arguments(settings: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from pipelines.kubeflow.trial_log import TrialLog
 from pipelines.local.run import Request as Line
-from pipelines.local.run import settings_from
+from pipelines.local.settings import settings_from
 from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
 from two_tower.tuning.space import DEFAULT, Space, Value, shown

@@ -75,7 +75,7 @@ class Study:
         while (done := len(self.tried())) < trials and time.monotonic() < until:
             # Each by a seed of its own: a study that goes on draws what an unbroken one would have drawn.
             self._study.sampler = optuna.samplers.TPESampler(
-                seed=self._seed * 1_000_003 + done, n_startup_trials=RANDOM
+                seed=(self._seed * 1_000_003 + done) % 2**32, n_startup_trials=RANDOM
             )
             self._attempt(self._study.ask(self._distributions), objective)
             told(self.tried()[-1])

@@ -53,6 +53,12 @@ def test_a_study_that_goes_on_draws_what_an_unbroken_one_draws(tmp_path):
     assert search(tmp_path / "parts", 15) == parts, "nothing is left to do"
 
 
+def test_every_seed_that_the_setting_allows_is_a_seed_of_the_search(tmp_path):
+    with opened(tmp_path, SPACE, MADE_OF, seed=2**32 - 1) as study:
+        study.run(peak, 2)
+        assert len(study.tried()) == 2
+
+
 def test_a_line_that_was_not_written_to_its_end_is_no_hindrance(tmp_path):
     whole = search(tmp_path / "whole", 4)
     search(tmp_path / "torn", 3)
