@@ -11,4 +11,4 @@ def snapshot(pulled: dsl.Input[dsl.Dataset], catalogue: dsl.Output[dsl.Dataset])
     from two_tower.data.catalogue import Catalogue
     from two_tower.data.pulled import Pulled
 
-    Catalogue.of(Pulled.read(Path(pulled.path))).write(Path(catalogue.path))
+    Catalogue.from_pulled(Pulled.read(Path(pulled.path))).write(Path(catalogue.path))

@@ -18,7 +18,7 @@ from components.gate import gate
 from components.publish_refreshed import publish_refreshed
 from components.refresh import refresh
 from two_tower.config import Settings
-from two_tower.data.catalogue import parts
+from two_tower.data.catalogue import shard_names
 
 DEFAULTS = Settings()
 
@@ -42,7 +42,7 @@ def refresh_items_in(shards: int) -> GraphComponent:
         served = fetch(releases=releases)
         items = catalogue(repo=repo.output, as_of=as_of, fingerprint=fingerprint).outputs["catalogue"]
 
-        with dsl.ParallelFor(items=parts(shards), name="shards") as part:
+        with dsl.ParallelFor(items=shard_names(shards), name="shards") as part:
             embedded = embed(towers=served.outputs["served"], catalogue=items, part=part)
 
         every_part = dsl.Collected(embedded.outputs["embedded"])

@@ -35,7 +35,7 @@ from components.snapshot import snapshot
 from components.train import train
 from components.validate import validate
 from two_tower.config import Settings
-from two_tower.data.catalogue import parts
+from two_tower.data.catalogue import shard_names
 
 DEFAULTS = Settings()
 
@@ -105,7 +105,7 @@ def embed_catalogue(towers, pulled, parity_gate, shards):
     if shards == 1:
         return index(towers=towers, pulled=pulled).after(parity_gate).outputs["index"]
     newest = snapshot(pulled=pulled).after(parity_gate).outputs["catalogue"]
-    with dsl.ParallelFor(items=parts(shards), name="shards") as part:
+    with dsl.ParallelFor(items=shard_names(shards), name="shards") as part:
         embedded = embed(towers=towers, catalogue=newest, part=part)
     every_part = dsl.Collected(embedded.outputs["embedded"])
     return assemble(towers=towers, pulled=pulled, parts=every_part).outputs["index"]

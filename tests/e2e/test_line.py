@@ -113,7 +113,7 @@ def truncated(repo: Path) -> None:
     [
         (empty, "has no rows"),
         (wrong_type, "user_group"),
-        (one_user, "one user only"),
+        (one_user, "only one user"),
         (truncated, "interactions.parquet"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

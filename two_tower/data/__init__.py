@@ -1,1 +1,1 @@
-"""From a feature store to tables: what is read as of each interaction, and what is kept online."""
+"""Read training data from a Feast feature store, and write and read its online store."""

@@ -1,4 +1,4 @@
-"""Rows of a feature view, and which of them is the newest of a key at or before an instant."""
+"""Point-in-time lookup: the newest row of a feature view for a key at or before a timestamp."""
 
 import tempfile
 from collections.abc import Iterable
@@ -17,15 +17,20 @@ _STAMP = pa.timestamp("us", tz="UTC")
 
 
 class FeatureRows:
-    """The rows of one feature view, read once and then asked for as often as need be.
+    """The rows of one feature view, read once for any number of lookups.
 
-    The rows lie in a scratch file ($TMPDIR) that is mapped and has no name any more, so that they need no memory but
-    for 24 bytes of each (its number, its time, its place by key and time) and the distinct keys. A question costs as
-    much as it has entities, whatever the number of rows.
+    The rows are in a temporary file ($TMPDIR), which is memory-mapped and already unlinked. Memory holds only 24 bytes
+    per row (row number, time, and rank by key and time) and the distinct keys. The cost of a lookup depends on the
+    number of entities, not on the number of rows.
     """
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        """The columns KEY, TIME and, if there is one, CREATED (both timestamps), and the features."""
+        """Read the rows.
+
+        Args:
+            schema: KEY, TIME (timestamp), optionally CREATED (timestamp), and the features.
+            batches: The rows, in any order.
+        """
         with tempfile.NamedTemporaryFile(prefix="two-tower-rows-") as file:
             with pa.ipc.new_file(file, schema) as writer:
                 for batch in batches:
@@ -37,50 +42,62 @@ class FeatureRows:
         self._keys = pd.Index(coded.dictionary.to_pandas())
         time = _micros(table[TIME])
         self._times = np.sort(time)
-        # Ordered by key, then time; of equal ones the number is one, for only earlier rows are counted.
-        place = coded.indices.to_numpy().astype(np.int64) * self._span + np.searchsorted(self._times, time)
-        self._order = np.lexsort((_micros(table[CREATED]), place)) if CREATED in table.column_names else place.argsort()
-        self._places = place[self._order]
+        # The rank orders rows by key, then time. Rows with equal key and time have equal ranks: searchsorted counts
+        # earlier times only.
+        rank = coded.indices.to_numpy().astype(np.int64) * self._span + np.searchsorted(self._times, time)
+        self._order = np.lexsort((_micros(table[CREATED]), rank)) if CREATED in table.column_names else rank.argsort()
+        self._ranks = rank[self._order]
 
     @property
     def _span(self) -> int:
         return len(self._times) + 1
 
     def as_of(self, keys: pd.Series, stamps: pa.ChunkedArray, ttl: timedelta | None) -> pa.Table:
-        """The features of the newest row of each key at or before each instant, [entities]; null where there is none,
-        and where it is older than `ttl`. Of rows of one key and time the last created counts.
+        """Look up the features of the newest row of each key at or before each timestamp.
+
+        If several rows have the same key and time, the row that was created last counts.
+
+        Args:
+            keys: (entities,) keys.
+            stamps: (entities,) timestamps.
+            ttl: The maximum age of a row. None: unlimited.
+
+        Returns:
+            The features, one row per entity. All are null if the key has no row at or before the timestamp, or its
+            newest row is older than `ttl`.
         """
         micros = _micros(stamps)
         code = self._keys.get_indexer(keys).astype(np.int64)
-        before = code * self._span + np.searchsorted(self._times, micros, side="right")
-        found = np.searchsorted(self._places, before) - 1
-        known = found >= 0  # not so for an unknown key, whose code is -1
-        known[known] = self._places[found[known]] >= (code * self._span)[known]
+        upper = code * self._span + np.searchsorted(self._times, micros, side="right")
+        position = np.searchsorted(self._ranks, upper) - 1
+        known = position >= 0  # false for an unknown key: its code is -1
+        known[known] = self._ranks[position[known]] >= (code * self._span)[known]
         if ttl:
-            time = self._times[self._places[found[known]] % self._span]
+            time = self._times[self._ranks[position[known]] % self._span]
             known[known] = time >= micros[known] - ttl // timedelta(microseconds=1)
-        return self._take(self._order[found[known]], known)
+        return self._take(self._order[position[known]], known)
 
     def _take(self, rows: Array, known: Array) -> pa.Table:
-        """Rows by their numbers, each where `known` is true, and nulls elsewhere.
+        """Return the given rows at the positions where `known` is true, and nulls at the others.
 
-        Batch by batch: taken from all of them at once, a column of lists or texts would be copied to memory whole.
+        The rows are taken from one batch at a time. From all batches at once, Arrow would copy whole columns of lists
+        or strings to memory.
         """
-        wanted, inverse = np.unique(rows, return_inverse=True)
+        distinct, inverse = np.unique(rows, return_inverse=True)
         batches = self._features.to_batches()
         starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
-        cuts = np.searchsorted(wanted, starts)
-        taken = [
-            batch.take(pa.array(wanted[begin:end] - start))
+        cuts = np.searchsorted(distinct, starts)
+        selected = [
+            batch.take(pa.array(distinct[begin:end] - start))
             for batch, start, begin, end in zip(batches, starts, cuts, cuts[1:], strict=False)
             if begin < end
         ]
-        place = np.zeros(len(known), dtype=np.int64)
-        place[known] = inverse
-        return pa.Table.from_batches(taken, self._features.schema).take(pa.array(place, mask=~known))
+        indices = np.zeros(len(known), dtype=np.int64)
+        indices[known] = inverse
+        return pa.Table.from_batches(selected, self._features.schema).take(pa.array(indices, mask=~known))
 
 
 def _micros(stamps: pa.ChunkedArray) -> Array:
-    """Microseconds since 1970, int64; nulls are before all others."""
+    """Return microseconds since 1970 as int64; nulls sort before all other values."""
     cast = stamps.cast(_STAMP, safe=False).cast(pa.int64())
     return np.asarray(cast.fill_null(_EARLIEST).to_numpy())

@@ -1,8 +1,8 @@
-"""A Feast offline store whose point-in-time join reads each feature row once.
+"""A Feast offline store with a point-in-time join that reads each feature row once.
 
-Feast's own join on files pairs every entity row with all earlier feature rows of its key and then keeps the newest: a
-user with n events costs n²/2 pairs. Here the rows are ordered once, and each entity row is looked up among them
-(`two_tower.data.asof`). Everything else is Feast's DuckDB store, and so are the results.
+The join of Feast on files pairs every entity row with all earlier feature rows of its key and then keeps the newest
+row: a user with n events costs n²/2 pairs. This store sorts the rows once and looks up each entity row
+(`two_tower.data.asof`). All other operations, and the results, are those of Feast's DuckDB store.
 """
 
 from typing import Literal
@@ -26,20 +26,20 @@ _UTC = ibis.expr.datatypes.Timestamp(timezone="UTC")
 
 
 class AsOfOfflineStoreConfig(DuckDBOfflineStoreConfig):
-    """Takes the place of `type: duckdb` while training rows are pulled; nobody writes it in a feature_store.yaml."""
+    """Configuration that replaces `type: duckdb` while training rows are pulled. Not for use in feature_store.yaml."""
 
     type: Literal["two_tower.data.asof_store.AsOfOfflineStore"] = "two_tower.data.asof_store.AsOfOfflineStore"
 
 
 class _Joined(IbisRetrievalJob):
-    """A job that is done: `table` is of Arrow. An in-memory table of ibis would be copied, and held for good."""
+    """A finished job with an Arrow table. ibis would copy the table into an in-memory table and never free it."""
 
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002 (Feast calls it so)
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002 (Feast's signature)
         return self.table
 
 
 class AsOfOfflineStore(DuckDBOfflineStore):
-    """Feast's DuckDB store over file sources, but a FeatureStore with it reads a feature view's source once."""
+    """Feast's DuckDB store for file sources that reads the source of each feature view once per FeatureStore."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], FeatureRows] = {}
@@ -50,17 +50,30 @@ class AsOfOfflineStore(DuckDBOfflineStore):
         feature_views: list[FeatureView],
         feature_refs: list[str],
         entity_df: pd.DataFrame,
-        registry: BaseRegistry,  # noqa: ARG002 (Feast calls it so)
+        registry: BaseRegistry,  # noqa: ARG002 (Feast's signature)
         project: str,  # noqa: ARG002
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        """The entity dataframe with the newest value of each feature at or before each row's timestamp.
+        """Join the newest value of each feature at or before the timestamp of each entity row.
 
-        Feature views' join keys, field mappings, created-timestamp columns (of equal timestamps the newest counts) and
-        ttl mean what they mean in Feast.
+        The join keys, field mappings, created-timestamp columns (for equal timestamps, the row that was created last
+        counts) and ttl of feature views work as in Feast.
+
+        Args:
+            config: The configuration of the feature store.
+            feature_views: The feature views to read.
+            feature_refs: The features, as `view:feature`.
+            entity_df: The join keys and one timestamp column.
+            registry: Not used.
+            project: Not used.
+            full_feature_names: Must be False.
+            filter_by_created_timestamp: Must be False.
+
+        Returns:
+            A job whose result is the entity dataframe with one more column per feature.
         """
-        assert not full_feature_names and not filter_by_created_timestamp, "nobody here asks for these"
+        assert not full_feature_names and not filter_by_created_timestamp, "these options are not supported"
         joined = pa.Table.from_pandas(entity_df, preserve_index=False)
         stamps = joined[infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))]
         for view in feature_views:
@@ -85,12 +98,12 @@ class AsOfOfflineStore(DuckDBOfflineStore):
 
 
 def source_column(view: FeatureView, name: str) -> str:
-    """What a column of a feature view is called in its source."""
+    """Return the name, in the source of a feature view, of a column of the view."""
     return {new: old for old, new in view.batch_source.field_mapping.items()}.get(name, name)
 
 
 def _join_keys(view: FeatureView) -> dict[str, str]:
-    """Join keys of the view → columns of the entity dataframe."""
+    """Map the join keys of the view to columns of the entity dataframe."""
     return view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
 
 
@@ -110,7 +123,7 @@ def _read(config: RepoConfig, view: FeatureView, names: list[str]) -> FeatureRow
         **{n: table[source_column(view, n)] for n in names},
     )
     backend = ibis.get_backend(rows)
-    # Not `to_pyarrow_batches`, which in ibis 12 calls what DuckDB 2 no longer has.
+    # Not `to_pyarrow_batches`: in ibis 12 it calls a method that DuckDB 2 no longer has.
     backend.create_view(_VIEW, rows.filter(rows[KEY].notnull() & rows[TIME].notnull()), overwrite=True)
     batches = backend.con.sql(f"from {_VIEW}").to_arrow_reader(_BATCH)
     return FeatureRows(batches.schema, batches)

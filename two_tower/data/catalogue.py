@@ -1,4 +1,4 @@
-"""The catalogue at one instant: what an index is made of, and what travels to the shards that embed it."""
+"""The catalogue: all items with their features at one time. The index is built from it, in shards."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,19 @@ from two_tower.errors import InputError
 from two_tower.schema import POPULARITY, Contract
 
 POPULARITY_WINDOW = timedelta(days=30)
-USERS = 500  # of the newest users, whose ids are kept
+USERS = 500  # the catalogue keeps the ids of this many users
 
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """items: item key, item features as of `as_of`, and popularity (interactions in the 30 days before), a row each.
-    users: ids of the users who interacted last, the newest first, for questions to a service.
+    """All items with their features at one time.
+
+    Attributes:
+        contract: The feature contract.
+        as_of: The time of the features.
+        items: One row per item: item key, item features at `as_of`, and popularity (the number of interactions in the
+            30 days before `as_of`).
+        users: The ids of the users with the newest interactions, newest first. The smoke test sends requests for them.
     """
 
     contract: Contract
@@ -29,14 +35,14 @@ class Catalogue:
     users: tuple[str | int, ...] = ()
 
     @classmethod
-    def of(cls, pulled: Pulled) -> "Catalogue":
-        """The newest catalogue of what was pulled."""
+    def from_pulled(cls, pulled: Pulled) -> "Catalogue":
+        """Return the newest catalogue of a pull."""
         as_of = pulled.bounds.as_of
         items = pulled.catalogue_at(as_of)
-        log = pulled.interactions.select([pulled.contract.user_key]).slice(
+        recent = pulled.interactions.select([pulled.contract.user_key]).slice(
             max(0, len(pulled.interactions) - 100 * USERS)
         )
-        newest = dict.fromkeys(reversed(log[pulled.contract.user_key].to_pylist()))
+        newest = dict.fromkeys(reversed(recent[pulled.contract.user_key].to_pylist()))
         return cls(
             contract=pulled.contract,
             as_of=as_of,
@@ -44,45 +50,54 @@ class Catalogue:
             users=tuple(newest)[:USERS],
         )
 
-    def part(self, part: str) -> pa.Table:
-        """The items of one shard. part: such as 2/4, the second of four; together they are all items, in order.
+    def shard(self, name: str) -> pa.Table:
+        """Return the items of one shard. All shards together, in order, are all items.
 
-        Raises InputError for anything else.
+        Args:
+            name: NUMBER/COUNT, such as "2/4" for the second of four shards.
+
+        Returns:
+            Rows of `items`.
+
+        Raises:
+            InputError: If the name does not have this form.
         """
-        number, _, of = part.partition("/")
-        if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
-            raise InputError(f"shard {part!r} is not of the form NUMBER/OF, such as 2/4.")
-        start, end = ((int(number) - back) * self.items.num_rows // int(of) for back in (1, 0))
+        number, _, count = name.partition("/")
+        if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+            raise InputError(f"shard {name!r} does not have the form NUMBER/COUNT, such as 2/4.")
+        start, end = (edge * self.items.num_rows // int(count) for edge in (int(number) - 1, int(number)))
         return self.items.slice(start, end - start)
 
     def write(self, folder: Path) -> None:
+        """Write items.parquet and catalogue.json to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(self.items, folder / "items.parquet")
-        said = {"contract": self.contract.to_dict(), "as_of": self.as_of.isoformat(), "users": self.users}
-        (folder / "catalogue.json").write_text(json.dumps(said, indent=1))
+        metadata = {"contract": self.contract.to_dict(), "as_of": self.as_of.isoformat(), "users": self.users}
+        (folder / "catalogue.json").write_text(json.dumps(metadata, indent=1))
 
     @classmethod
     def read(cls, folder: Path) -> "Catalogue":
-        said = json.loads((folder / "catalogue.json").read_text())
+        """Read a catalogue from a folder that `write` wrote."""
+        metadata = json.loads((folder / "catalogue.json").read_text())
         return cls(
-            contract=Contract.from_dict(said["contract"]),
-            as_of=datetime.fromisoformat(said["as_of"]),
+            contract=Contract.from_dict(metadata["contract"]),
+            as_of=datetime.fromisoformat(metadata["as_of"]),
             items=pq.read_table(folder / "items.parquet"),
-            users=tuple(said["users"]),
+            users=tuple(metadata["users"]),
         )
 
 
-def parts(shards: int) -> list[str]:
-    """The name of each of so many shards, for `Catalogue.part`."""
-    return [f"{number}/{shards}" for number in range(1, shards + 1)]
+def shard_names(count: int) -> list[str]:
+    """Return the names of `count` shards, for `Catalogue.shard`."""
+    return [f"{number}/{count}" for number in range(1, count + 1)]
 
 
 def _popularity(pulled: Pulled, items: pa.Table) -> pa.Array:
-    """Interactions of each item in the 30 days up to as_of, float64 [items]."""
+    """Count the interactions of each item in the 30 days up to as_of; (items,) float64."""
     key = pulled.contract.item_key
     stamp = pulled.interactions.schema.field(EVENT_TIMESTAMP).type
     since = pa.scalar(pulled.bounds.as_of - POPULARITY_WINDOW, type=stamp)
     recent = pulled.interactions.filter(pc.greater(pulled.interactions[EVENT_TIMESTAMP], since))
     counts = recent[key].value_counts()
-    place = pc.index_in(items[key], value_set=counts.field("values"))
-    return counts.field("counts").take(place.combine_chunks()).fill_null(0).cast(pa.float64())
+    position = pc.index_in(items[key], value_set=counts.field("values"))
+    return counts.field("counts").take(position.combine_chunks()).fill_null(0).cast(pa.float64())

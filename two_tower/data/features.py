@@ -1,6 +1,7 @@
-"""Everything that is read from or written to a Feast feature store goes through here.
+"""The interface to a Feast feature store: all reads and writes.
 
-`apply` and `contract` for the definitions, `pull` for training, `materialize` and `online_rows` for serving.
+`apply` and `contract` read the definitions, `pull` reads training data, `materialize` and `online_rows` write and read
+the online store for serving.
 """
 
 import contextlib
@@ -41,8 +42,8 @@ from two_tower.schema import INTERACTIONS_VIEW, ITEM_SERVICE, USER_SERVICE, Cont
 
 __all__ = ["apply", "contract", "materialize", "online_rows", "pull", "pull_catalogue", "pull_into"]
 
-WINDOW = 500_000  # interactions whose features are joined at a time
-_ROW = "two_tower_row"  # travels through the join, which may answer in any order
+WINDOW = 500_000  # the join reads this many interactions at a time
+_ROW = "two_tower_row"  # row number: the join may return the rows in any order
 _STAMP = pa.timestamp("us", tz="UTC")
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 
@@ -50,7 +51,7 @@ _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 def pull(
     repo: Path, config: PullConfig, as_of: datetime | None, folder: Path, ends: split.Ends | None = None
 ) -> Pulled:
-    """`pull_into`, and what it wrote in memory."""
+    """Pull training data as `pull_into` does, with the same arguments and errors, and return the tables in memory."""
     pull_into(repo, config, as_of, folder, ends)
     return Pulled.read(folder)
 
@@ -58,23 +59,30 @@ def pull(
 def pull_into(
     repo: Path, config: PullConfig, as_of: datetime | None, folder: Path, ends: split.Ends | None = None
 ) -> None:
-    """Read the interactions, the features as of each, and the catalogue at each snapshot; write them to `folder`, as
-    `Pulled` reads them.
+    """Pull training data from a feature store: interactions, features, and the catalogue at each snapshot.
 
-    Applies the repository's definitions first. Features are joined at a point in time: the newest feature row stamped
-    at or before the event. A row stamped t must therefore describe the world before t. Joined are WINDOW interactions
-    at a time, in order of time, so that the memory it takes is that of the keys and times of all rows, and of one
-    window. File sources are read once, into scratch files ($TMPDIR) as large as they are uncompressed.
+    Applies the definitions of the repository first. The join is point-in-time: each interaction gets the newest feature
+    row with a timestamp at or before the timestamp of the interaction. A row with timestamp t must therefore describe
+    the state before t. The join reads WINDOW interactions at a time, in order of time. Memory holds the keys and times
+    of all rows, and the features of one window. Each file source is read once, into temporary files ($TMPDIR) of its
+    uncompressed size.
 
-    as_of: interactions after this instant are left out; None takes the newest interaction's time. A naive one is UTC.
-    ends: of the training and the validation window, in place of those that follow from `config`.
-    Raises InputError for missing or mistyped columns, empty interactions, one user or one item only, null keys, and a
-    window of the time line with too few interactions.
+    Args:
+        repo: The folder of the Feast feature repository.
+        config: The settings of the pull, such as the split.
+        as_of: Later interactions are ignored. None: the time of the newest interaction. A time without a time zone is
+            UTC.
+        folder: The output folder, in the format that `Pulled` reads.
+        ends: The ends of the training and validation splits. None: they follow from `config`.
+
+    Raises:
+        InputError: If a column is missing or has the wrong type, there are no interactions, they have only one user or
+            one item, a key is null, a feature view is empty, or a split has too few interactions.
     """
     folder = folder.resolve()
     apply(repo)
     for name in TABLES:
-        shutil.rmtree(folder / name, ignore_errors=True)  # of an earlier pull, which may have had more parts
+        shutil.rmtree(folder / name, ignore_errors=True)  # an earlier pull may have written more parts
     with _reading(repo), contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
@@ -84,7 +92,7 @@ def pull_into(
         micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
         bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()), ends)
         rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
-        with _timed("state of the sources"):
+        with _timed("statistics of the sources"):
             states = _states(store, schema, bounds.as_of)
         with _timed("features as of the interactions"):
             for part, start in enumerate(range(0, rows.num_rows, WINDOW)):
@@ -101,7 +109,20 @@ def pull_into(
 
 
 def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogue:
-    """Read the catalogue alone, as of an instant, to embed it again; write it to `folder`. Arguments as for `pull`."""
+    """Pull only the catalogue at one time, for an index of new items with the towers of an existing release.
+
+    Args:
+        repo: The folder of the Feast feature repository.
+        as_of: The time of the features. None: the time of the newest interaction. A time without a time zone is UTC.
+        folder: The output folder, in the format that `Catalogue` reads.
+
+    Returns:
+        The catalogue.
+
+    Raises:
+        InputError: If a column is missing or has the wrong type, there are no interactions, they have only one user or
+            one item, or a key is null.
+    """
     folder = folder.resolve()
     apply(repo)
     with _reading(repo), contextlib.chdir(repo), sources.ibis_session():
@@ -114,8 +135,8 @@ def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogu
         bounds = Bounds(train_end=at, validation_end=at, as_of=at, snapshots=(at,))
         with _timed("catalogue"):
             items = _catalogue(store, schema, _items(store, schema, rows[schema.item_key], at), at)
-    none = {tower: arrow_schema(schema.tower(tower)).empty_table() for tower in _SERVICES}
-    catalogue = Catalogue.of(Pulled(schema, bounds, rows, none["user"], none["item"], items))
+    empty = {tower: arrow_schema(schema.tower(tower)).empty_table() for tower in _SERVICES}
+    catalogue = Catalogue.from_pulled(Pulled(schema, bounds, rows, empty["user"], empty["item"], items))
     catalogue.write(folder)
     return catalogue
 
@@ -133,28 +154,28 @@ def _check_sources(store: FeatureStore, schema: Contract) -> None:
 
 
 def _states(store: FeatureStore, schema: Contract, as_of: datetime) -> dict[str, dict[str, Any]]:
-    """What was seen of the source of every view that is pulled, by the view's name."""
+    """Return the statistics of the source of every pulled view, by the name of the view."""
     interactions = _view(store, INTERACTIONS_VIEW)
-    found = {INTERACTIONS_VIEW: sources.state(store, interactions, [schema.user_key, schema.item_key], as_of)}
+    states = {INTERACTIONS_VIEW: sources.state(store, interactions, [schema.user_key, schema.item_key], as_of)}
     for tower in _SERVICES:
         for source, _ in _views(store, tower):
-            found[source.name] = sources.state(store, source, _own_keys(source), as_of)
-            if not found[source.name]["rows"]:
+            states[source.name] = sources.state(store, source, _own_keys(source), as_of)
+            if not states[source.name]["rows"]:
                 raise InputError(
-                    f"feature view {source.name!r} has no rows, so that its features would all be missing. Fill its "
-                    f"source, or leave it out of the service {_SERVICES[tower]!r}."
+                    f"feature view {source.name!r} has no rows: all its features would be missing. Add rows to its "
+                    f"source, or remove the view from the feature service {_SERVICES[tower]!r}."
                 )
-    return found
+    return states
 
 
 def _views(store: FeatureStore, tower: TowerName) -> Iterator[tuple[FeatureView, list[str]]]:
-    """The views behind a tower's service, each with the features taken from it."""
+    """Yield each view of a tower's feature service with the features that the service uses."""
     for projection in service(store, _SERVICES[tower]).feature_view_projections:
         yield _view(store, projection.name), [f.name for f in projection.features]
 
 
 def _view(store: FeatureStore, name: str) -> FeatureView:
-    return view(store, name, "it is pulled")
+    return view(store, name, "the pull reads it")
 
 
 def _own_keys(source: FeatureView) -> list[str]:
@@ -162,7 +183,7 @@ def _own_keys(source: FeatureView) -> list[str]:
 
 
 def _interactions(store: FeatureStore, schema: Contract, as_of: datetime | None) -> pa.Table:
-    """User key, item key, event_timestamp and weight (float32, 1 where the view has none), ascending in time."""
+    """Read user key, item key, event_timestamp and weight (float32; 1 if the view has no weight), sorted by time."""
     source = _view(store, INTERACTIONS_VIEW)
     stamp = source.batch_source.timestamp_field
     weighted = [WEIGHT] if WEIGHT in {f.name for f in source.features} else []
@@ -186,25 +207,26 @@ def _check_interactions(rows: pa.Table, schema: Contract, as_of: datetime | None
     if rows.num_rows == 0:
         until = f" at or before {_utc(as_of)}" if as_of else ""
         raise InputError(
-            f"feature view {INTERACTIONS_VIEW!r} has no rows{until}. Without positives nothing is learned."
+            f"feature view {INTERACTIONS_VIEW!r} has no rows{until}. Training needs interactions: check its source."
         )
     for name in (schema.user_key, schema.item_key, EVENT_TIMESTAMP):
         if rows[name].null_count:
             raise InputError(
-                f"column {name!r} of feature view {INTERACTIONS_VIEW!r} has {rows[name].null_count} nulls."
+                f"column {name!r} of feature view {INTERACTIONS_VIEW!r} has {rows[name].null_count} null values; "
+                "nulls are not allowed. Remove these rows."
             )
     for tower in _SERVICES:
         if pc.count_distinct(rows[schema.key(tower)]).as_py() < 2:
             raise InputError(
-                f"feature view {INTERACTIONS_VIEW!r} has one {tower} only ({rows[schema.key(tower)][0].as_py()!r}); "
-                "at least 2 are needed to tell them apart."
+                f"feature view {INTERACTIONS_VIEW!r} has only one {tower} ({rows[schema.key(tower)][0].as_py()!r}); "
+                f"training needs at least 2. Add interactions of other {tower}s."
             )
 
 
 def _join(
     store: FeatureStore, schema: Contract, tower: TowerName, keys: pa.ChunkedArray, stamps: pa.ChunkedArray
 ) -> pa.Table:
-    """A tower's features as of each (key, timestamp), [rows] in the order given; each distinct pair is joined once."""
+    """Join a tower's features for each (key, timestamp), in the order of the rows; each distinct pair only once."""
     key = schema.key(tower)
     firsts, inverse = _distinct(keys, stamps)
     entities = pd.DataFrame(
@@ -214,21 +236,21 @@ def _join(
             _ROW: np.arange(len(firsts)),
         }
     )
-    found = store.get_historical_features(entity_df=entities, features=service(store, _SERVICES[tower])).to_arrow()
-    assert found.num_rows == len(entities), "a point-in-time join answers each entity row once"
+    joined = store.get_historical_features(entity_df=entities, features=service(store, _SERVICES[tower])).to_arrow()
+    assert joined.num_rows == len(entities), "a point-in-time join returns one row per entity row"
     features = schema.tower(tower)
     table = pa.table(
-        [sources.cast(found[f.name], f.name, f.dtype) for f in features],
+        [sources.cast(joined[f.name], f.name, f.dtype) for f in features],
         schema=arrow_schema(features),
     )
-    place = np.empty(len(entities), dtype=np.int64)
-    place[found[_ROW].to_numpy()] = np.arange(len(entities))
-    del found
-    return table.take(pa.array(place[inverse]))
+    position = np.empty(len(entities), dtype=np.int64)
+    position[joined[_ROW].to_numpy()] = np.arange(len(entities))
+    del joined  # frees its memory before the copy below
+    return table.take(pa.array(position[inverse]))
 
 
 def _distinct(keys: pa.ChunkedArray, stamps: pa.ChunkedArray) -> tuple[Array, Array]:
-    """The first row of each distinct (key, timestamp), and for each row which of these it is."""
+    """Return the first row of each distinct (key, timestamp), and for each row the index of its pair among these."""
     code = keys.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     instants, instant = np.unique(stamps.cast(pa.int64()).to_numpy(), return_inverse=True)
     _, firsts, inverse = np.unique(code * len(instants) + instant, return_index=True, return_inverse=True)
@@ -236,7 +258,7 @@ def _distinct(keys: pa.ChunkedArray, stamps: pa.ChunkedArray) -> tuple[Array, Ar
 
 
 def _catalogue(store: FeatureStore, schema: Contract, items: pa.Array, snapshot: datetime) -> pa.Table:
-    """Snapshot, item key and features of every item of which anything is known at the snapshot."""
+    """Return snapshot, item key and features of every item with at least one known feature at the snapshot."""
     stamps = pa.chunked_array([pa.repeat(pa.scalar(snapshot, _STAMP), len(items))])
     features = _join(store, schema, "item", pa.chunked_array([items]), stamps)
     known = np.zeros(features.num_rows, dtype=bool)
@@ -247,17 +269,19 @@ def _catalogue(store: FeatureStore, schema: Contract, items: pa.Array, snapshot:
 
 
 def _items(store: FeatureStore, schema: Contract, interacted: pa.ChunkedArray, as_of: datetime) -> pa.Array:
-    """Every item that was taken or that a view of the item service knows, once each, in order."""
-    found = [interacted.unique()]
+    """Return all distinct items of the interactions and of the views of the item service, sorted."""
+    chunks = [interacted.unique()]
     for source, _ in _views(store, "item"):
         keys = sources.read(store, source, _own_keys(source), until=as_of)[_own_keys(source)[0]]
-        found.append(sources.cast(keys, schema.item_key, schema.item_key_dtype).unique())
-    items = pa.chunked_array(found).unique()
+        chunks.append(sources.cast(keys, schema.item_key, schema.item_key_dtype).unique())
+    items = pa.chunked_array(chunks).unique()
     return items.take(pc.array_sort_indices(items)).drop_null()
 
 
 def _reading(repo: Path) -> contextlib.AbstractContextManager[None]:
-    return stores.told(f"feature repository {repo.name} is read", "See offline_store in its feature_store.yaml.")
+    return stores.as_input_error(
+        f"cannot read feature repository {repo.name}", "Check offline_store in its feature_store.yaml."
+    )
 
 
 def _utc(instant: datetime) -> datetime:
@@ -265,10 +289,10 @@ def _utc(instant: datetime) -> datetime:
 
 
 @contextlib.contextmanager
-def _timed(what: str) -> Iterator[None]:
-    """Say on the standard error what is being read and, if that took over 2 seconds, how long."""
+def _timed(step: str) -> Iterator[None]:
+    """Print the name of a step on standard error, and its duration if it takes more than 2 seconds."""
     start = time.monotonic()
-    sys.stderr.write(f"pull: {what} …\n")
+    sys.stderr.write(f"pull: {step} …\n")
     yield
     if (seconds := time.monotonic() - start) > 2:
-        sys.stderr.write(f"pull: {what} took {seconds:.1f} s\n")
+        sys.stderr.write(f"pull: {step} took {seconds:.1f} s\n")

@@ -1,4 +1,4 @@
-"""Whether a feature repository's data have changed since the last run, told without reading them."""
+"""Detect changes of a feature repository and its data since the last run, without reading the data."""
 
 import contextlib
 import hashlib
@@ -13,10 +13,16 @@ from two_tower.data.repository import CONFIG_FILE, own_modules
 
 
 def fingerprint(repo: Path) -> str:
-    """A hash of the definitions, and of the name, size and time of change of every file behind them.
+    """Return a hash of the definitions and of the name, size and modification time of every source file.
 
-    A source that is no local file (a warehouse, an object store) cannot be told from here: its fingerprint is new each
-    time, so that nothing stale is ever reused.
+    The state of a source that is not a local file (a warehouse, an object store) is unknown. With such a source the
+    fingerprint is different at each call, so that no step reuses stale data.
+
+    Args:
+        repo: The folder of the Feast feature repository.
+
+    Returns:
+        16 hexadecimal digits.
     """
     repo = repo.resolve()
     digest = hashlib.sha256()

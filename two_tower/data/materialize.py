@@ -1,4 +1,4 @@
-"""The online store, written after a training run. Reads what training reads with; see `online` for the other end."""
+"""Write the online store after a training run, from the same sources as training. `online` reads the store."""
 
 import contextlib
 import io
@@ -16,19 +16,28 @@ from two_tower.data import sources, stores
 from two_tower.data.repository import apply
 from two_tower.schema import Dtype
 
-_EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # before any feature row, and within pandas' nanoseconds
-_PROBED = 20
-_MARGIN = timedelta(seconds=1)  # rows about the last event are stamped just after it
+_EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # before any feature row, and within the range of pandas timestamps
+_PROBED = 20  # keys to look up in the online store
+_MARGIN = timedelta(seconds=1)  # the timestamps of rows about the last event are just after it
 
 
 def materialize(repo: Path, as_of: datetime) -> dict[str, int]:
-    """Write the newest row of each key at or before as_of, and a second more, to the online store.
+    """Write the newest row of each key to the online store, for every feature view with online=True.
 
-    Every feature view with online=True is written; applies the repository's definitions first. A view that was written
-    before, as the registry knows, is gone on with from then on, unless the online store has lost it. A row takes the
-    place of the older one of its key, so that nothing is doubled by a view that is written again.
-    Returns rows (distinct keys) written per view. Raises InputError where a store cannot be reached; views that were
-    done stay so, and a rerun goes on with the rest.
+    Applies the definitions of the repository first. Materialisation is incremental: the registry records up to when a
+    view is materialised, and only later rows are written, unless the online store has lost the view. A row replaces
+    the older row of its key, so writing a view again does not duplicate rows.
+
+    Args:
+        repo: The folder of the Feast feature repository.
+        as_of: Rows up to this time, plus one second, are written. A time without a time zone is UTC.
+
+    Returns:
+        The number of written rows (distinct keys) per feature view.
+
+    Raises:
+        InputError: If a store cannot be reached. Views that are already written stay written; the next call continues
+            with the others.
     """
     end = (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)) + _MARGIN
     store = apply(repo)
@@ -37,14 +46,15 @@ def materialize(repo: Path, as_of: datetime) -> dict[str, int]:
         for source in store.list_feature_views():
             if source.online:
                 sys.stderr.write(f"materialize: {source.name} …\n")
-                doing = f"feature view {source.name!r} is written to the online store of {repo.name}"
-                with stores.told(doing, "Start it, and run materialise again: it goes on with this view."):
+                failure = f"cannot write feature view {source.name!r} to the online store of {repo.name}"
+                next_step = "Start the store and run materialise again; it continues with this view."
+                with stores.as_input_error(failure, next_step):
                     counts[source.name] = _write(store, source, end)
     return counts
 
 
 def _write(store: FeatureStore, source: FeatureView, end: datetime) -> int:
-    """Materialise one view up to `end`; the number of keys that were written."""
+    """Materialise one view up to `end`, and return the number of written keys."""
     keys = [column.name for column in source.entity_columns]
     start = max((until for _, until in source.materialization_intervals), default=_EARLIEST)
     table = sources.read(store, source, keys, until=end)
@@ -59,15 +69,15 @@ def _write(store: FeatureStore, source: FeatureView, end: datetime) -> int:
 
 
 def _holds(store: FeatureStore, source: FeatureView, keys: pa.Table) -> bool:
-    """Whether the online store knows a few of the view's keys, the first, the last and between."""
-    some = keys.take(pa.array(np.linspace(0, keys.num_rows - 1, min(_PROBED, keys.num_rows)).astype(np.int64)))
+    """Return whether the online store has rows for a sample of the view's keys: the first, the last, and between."""
+    sample = keys.take(pa.array(np.linspace(0, keys.num_rows - 1, min(_PROBED, keys.num_rows)).astype(np.int64)))
     name = source.features[0].name
-    said = store.get_online_features([f"{source.name}:{name}"], some.to_pylist()).to_dict(include_event_timestamps=True)
-    return all(said[f"{name}__ts"])
+    response = store.get_online_features([f"{source.name}:{name}"], sample.to_pylist())
+    return all(response.to_dict(include_event_timestamps=True)[f"{name}__ts"])
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Feast's progress bars, which are drawn on both streams."""
+    """Suppress the progress bars of Feast, which it writes to standard output and standard error."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -1,4 +1,4 @@
-"""The online store, read at each request. Needs Feast alone, for the service has nothing else of the feature store."""
+"""Read the online store, at each request of the service. Needs only Feast: the service has no offline store."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,30 +12,46 @@ from two_tower.schema import SEEN_SERVICE, USER_SERVICE, Contract, Dtype
 
 
 def online_rows(store: FeatureStore, schema: Contract, user_ids: Sequence[str | int]) -> list[dict[str, Any] | None]:
-    """Each user's features by name, the seen feature among them, in one read; None for a user the store does not know.
+    """Read the features of users from the online store, in one read.
 
-    Values are raw Feast values: timestamps as datetimes in UTC, a missing one as None.
+    Args:
+        store: The feature store.
+        schema: The feature contract.
+        user_ids: The ids of the users.
+
+    Returns:
+        For each user, the features of the user tower and the seen feature, by name. The values are raw Feast values:
+        timestamps are datetimes in UTC, and missing values are None. None for a user that is not in the store.
     """
     references = list(_references(store, schema))
-    answer = store.get_online_features(references, [{schema.user_key: user} for user in user_ids]).to_dict()
+    values = store.get_online_features(references, [{schema.user_key: user} for user in user_ids]).to_dict()
     features = [*schema.user, *([schema.seen] if schema.seen else [])]
     stamps = {f.name for f in features if f.dtype == Dtype.TIMESTAMP}
     rows = []
     for i in range(len(user_ids)):
-        row = {f.name: _value(answer[f.name][i], f.name in stamps) for f in features}
+        row = {f.name: _value(values[f.name][i], f.name in stamps) for f in features}
         rows.append(row if any(value is not None for value in row.values()) else None)
     return rows
 
 
 def feature_time(store: FeatureStore, schema: Contract, user_id: str | int) -> datetime | None:
-    """When the newest of a user's feature rows was stamped; None for a user the store does not know."""
+    """Return the timestamp of the newest feature row of a user in the online store.
+
+    Args:
+        store: The feature store.
+        schema: The feature contract.
+        user_id: The id of the user.
+
+    Returns:
+        The timestamp in UTC. None for a user that is not in the store.
+    """
     references = list(_references(store, schema))
-    answer = store.get_online_features(references, [{schema.user_key: user_id}]).to_dict(include_event_timestamps=True)
-    newest = max(answer[f"{f.name}__ts"][0] for f in schema.user)
+    values = store.get_online_features(references, [{schema.user_key: user_id}]).to_dict(include_event_timestamps=True)
+    newest = max(values[f"{f.name}__ts"][0] for f in schema.user)
     return datetime.fromtimestamp(newest, tz=UTC) if newest else None
 
 
-@lru_cache(maxsize=8)  # parsing a service anew takes ten times as long as the read; a contract never changes
+@lru_cache(maxsize=8)  # parsing a feature service takes ten times as long as the read; a contract never changes
 def _references(store: FeatureStore, schema: Contract) -> tuple[str, ...]:
     return tuple(
         f"{projection.name_to_use()}:{f.name}"

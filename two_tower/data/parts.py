@@ -1,4 +1,4 @@
-"""A pulled folder that is read a piece at a time, for data that memory does not hold."""
+"""Read a pulled folder one piece at a time, for data that does not fit in memory."""
 
 import hashlib
 from collections.abc import Collection
@@ -21,42 +21,46 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Parts:
-    """The folder that `features.pull_into` wrote. A piece is a row group of parquet (`pulled.ROW_GROUP` rows)."""
+    """A folder that `features.pull_into` wrote, read in pieces. A piece is a parquet row group.
+
+    Attributes:
+        folder: The pulled folder.
+    """
 
     folder: Path
 
     @cached_property
     def described(self) -> Pulled:
-        """The contract, the bounds and the catalogue; of the other tables only the columns."""
+        """The contract, the bounds and the catalogue. The other tables have their columns but no rows."""
         return Pulled.read(self.folder, ("catalogue",))
 
     @cached_property
     def _groups(self) -> list[tuple[int, int, int]]:
-        """File, row group and number of rows of each piece, in order of time."""
-        found = []
+        """File number, row group and number of rows of each piece, in order of time."""
+        groups = []
         for name in ROW_TABLES:
             files = [pq.read_metadata(file) for file in self._files(name)]
-            found.append(
+            groups.append(
                 [(f, g, m.row_group(g).num_rows) for f, m in enumerate(files) for g in range(m.num_row_groups)]
             )
-        assert found[0] == found[1] == found[2], "the tables of a pull are cut alike"
-        return found[0]
+        assert groups[0] == groups[1] == groups[2], "all tables of a pull have the same row groups"
+        return groups[0]
 
     def _files(self, name: str) -> list[Path]:
         return sorted((self.folder / name).iterdir())
 
     @cached_property
     def starts(self) -> list[int]:
-        """The number of each piece's first row, and at the end that of all rows."""
+        """The first row of each piece, then the total number of rows; (pieces + 1) entries."""
         return [0, *accumulate(rows for _, _, rows in self._groups)]
 
     def __len__(self) -> int:
-        """Interactions in all."""
+        """The total number of interactions."""
         return self.starts[-1]
 
     @cached_property
     def spans(self) -> dict[Split, tuple[int, int]]:
-        """The first row of each split and the one after its last: they follow one another in time."""
+        """The first row of each split, and the row after its last. The splits follow one another in time."""
         counts = dict.fromkeys(Split, 0)
         for file, group, _ in self._groups:
             labels = pq.ParquetFile(self._files("interactions")[file]).read_row_group(group, columns=[SPLIT])[SPLIT]
@@ -66,41 +70,56 @@ class Parts:
         return {split: (end - counts[split], end) for split, end in zip(Split, ends, strict=True)}
 
     def numbers(self, begin: int, end: int) -> list[int]:
-        """The pieces that have rows from `begin` up to `end`."""
+        """Return the pieces that contain rows of the range from `begin` up to, but not including, `end`."""
         return [n for n, start in enumerate(self.starts[:-1]) if start < end and begin < self.starts[n + 1]]
 
     def piece(self, number: int, tables: Collection[str] = ROW_TABLES) -> Pulled:
-        """One piece, with the rows of `tables` alone."""
+        """Read one piece.
+
+        Args:
+            number: The number of the piece.
+            tables: The tables to read; the others have no rows.
+
+        Returns:
+            The rows of the piece, and the catalogue.
+        """
         file, group, _ = self._groups[number]
-        read = {name: pq.ParquetFile(self._files(name)[file]).read_row_group(group) for name in tables}
-        return replace(self.described, **read)
+        loaded = {name: pq.ParquetFile(self._files(name)[file]).read_row_group(group) for name in tables}
+        return replace(self.described, **loaded)
 
     @cached_property
     def row_bytes(self) -> float:
-        """Bytes of a row of all tables in memory, as measured on the last piece, where histories are longest."""
+        """Bytes in memory per row, over all tables; measured on the last piece, which has the longest histories."""
         piece = self.piece(len(self._groups) - 1)
         return sum(getattr(piece, name).nbytes for name in ROW_TABLES) / max(1, piece.interactions.num_rows)
 
     def spaced(self, split: Split, most: int) -> Array:
-        """The numbers of rows of a split, evenly spaced and at most `most`; all of them where they are fewer."""
+        """Return at most `most` evenly spaced row numbers of a split; all of them if the split has fewer rows."""
         begin, end = self.spans[split]
         return np.arange(begin, end, max(1, -(-(end - begin) // most)))
 
     def take(self, rows: Array) -> Pulled:
-        """Some rows, by ascending numbers, and the catalogue."""
+        """Read some rows.
+
+        Args:
+            rows: (rows,) int64 row numbers, ascending.
+
+        Returns:
+            These rows, and the catalogue.
+        """
         cuts = np.searchsorted(rows, self.starts)
-        found = [self._empty]
+        pieces = [self._empty]
         for number in np.flatnonzero(np.diff(cuts)).tolist():
-            piece, here = self.piece(number), rows[cuts[number] : cuts[number + 1]] - self.starts[number]
-            found.append({name: getattr(piece, name).take(here) for name in ROW_TABLES})
-        return replace(self.described, **{n: pa.concat_tables([one[n] for one in found]) for n in ROW_TABLES})
+            piece, positions = self.piece(number), rows[cuts[number] : cuts[number + 1]] - self.starts[number]
+            pieces.append({name: getattr(piece, name).take(positions) for name in ROW_TABLES})
+        return replace(self.described, **{n: pa.concat_tables([piece[n] for piece in pieces]) for n in ROW_TABLES})
 
     @property
     def _empty(self) -> dict[str, pa.Table]:
         return {name: getattr(self.described, name) for name in ROW_TABLES}
 
     def digest(self) -> bytes:
-        """A hash of the files' bytes."""
+        """Return the SHA-256 hash of the bytes of all files."""
         digest = hashlib.sha256((self.folder / "pulled.json").read_bytes())
         for name in TABLES:
             for path in self._files(name):

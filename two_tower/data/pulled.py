@@ -1,13 +1,13 @@
-"""What was pulled from the feature store: interactions, features as of each, split by time, and the catalogue.
+"""Data pulled from the feature store: interactions with their features, split by time, and the catalogue.
 
-A folder of parquet data sets, each in parts that follow one another, so that it can be written while it is read from
-the store, and travel between pipeline steps as one artifact:
+A pull is a folder of parquet data sets and one artifact of the pipeline. The data sets are written in parts, while the
+pull reads from the store:
 
-    interactions/   user key, item key, event_timestamp, weight, split; by event_timestamp
-    user/           features of service user_tower as of each interaction; row i belongs to interaction i
-    item/           features of service item_tower, likewise
-    catalogue/      snapshot (timestamp), item key, features of item_tower as of the snapshot
-    pulled.json     the contract, the bounds in time, and what was seen of the views' sources
+    interactions/   user key, item key, event_timestamp, weight, split; sorted by event_timestamp
+    user/           features of the service user_tower at the time of each interaction; row i belongs to interaction i
+    item/           features of the service item_tower, in the same order
+    catalogue/      snapshot (timestamp), item key, features of item_tower at the time of the snapshot
+    pulled.json     the contract, the bounds of the splits, and statistics of the sources of the feature views
 """
 
 import json
@@ -32,11 +32,11 @@ SNAPSHOT = "snapshot"
 WEIGHT = "weight"
 SPLIT = "split"
 TABLES = ("interactions", "user", "item", "catalogue")
-ROW_GROUP = 65_536  # rows that are read at a time where memory does not hold all (see `parts`)
+ROW_GROUP = 65_536  # rows per parquet row group, the unit of streaming reads (see `parts`)
 
 
 class Split(StrEnum):
-    """Which window of time an interaction lies in."""
+    """The part of the data that an interaction belongs to; the split is by time."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -45,11 +45,14 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Instants in UTC. Training rows lie before train_end, validation rows before validation_end, test rows at or
-    before as_of.
+    """Times in UTC that separate the splits.
 
-    snapshots: when the catalogue was read, ascending: the first is train_end, the second validation_end, the last
-    as_of; those between refresh the index in the course of the test window.
+    Attributes:
+        train_end: Training rows are before this time.
+        validation_end: Validation rows are before this time, and not before `train_end`.
+        as_of: Test rows are at or before this time, and not before `validation_end`.
+        snapshots: The times of the catalogue, ascending: first `train_end`, then `validation_end`, last `as_of`. The
+            snapshots between them refresh the index during the test window.
     """
 
     train_end: datetime
@@ -65,7 +68,17 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Pulled:
-    """The pulled tables in memory. views: what was seen of the source of each feature view (see `sources.state`)."""
+    """The pulled tables in memory; see the module's docstring for their columns.
+
+    Attributes:
+        contract: The feature contract.
+        bounds: The times that separate the splits.
+        interactions: One row per interaction, sorted by time.
+        user: User features, one row per interaction.
+        item: Item features, one row per interaction.
+        catalogue: Item features, one row per item and snapshot.
+        views: Statistics of the source of each feature view, by name (see `sources.state`).
+    """
 
     contract: Contract
     bounds: Bounds
@@ -76,28 +89,44 @@ class Pulled:
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def rows(self, split: Split) -> Array:
-        """Row numbers of the interactions of one split, int64, ascending in time."""
+        """Return the row numbers of the interactions of one split; (rows,) int64, sorted by time."""
         return np.flatnonzero(pc.equal(self.interactions[SPLIT], split.value).to_numpy(zero_copy_only=False))
 
     @cached_property
     def seconds(self) -> Array:
-        """The time of each interaction in whole seconds since 1970, int64, [interactions]."""
+        """The time of each interaction, in whole seconds since 1970; (interactions,) int64."""
         stamps = self.interactions[EVENT_TIMESTAMP].cast(pa.timestamp("s", tz="UTC"), safe=False)
         return np.asarray(stamps.cast(pa.int64()).to_numpy())
 
     def catalogue_at(self, snapshot: datetime) -> pa.Table:
-        """The items that exist at a snapshot, with their features as of then; one row an item."""
+        """Return the items that exist at a snapshot.
+
+        Args:
+            snapshot: One of `bounds.snapshots`.
+
+        Returns:
+            Item key and item features at the snapshot, one row per item.
+        """
         at = pa.scalar(snapshot, type=self.catalogue.schema.field(SNAPSHOT).type)
         return self.catalogue.filter(pc.equal(self.catalogue[SNAPSHOT], at)).drop_columns([SNAPSHOT])
 
     def write(self, folder: Path) -> None:
+        """Write the tables and pulled.json to a folder."""
         for name in TABLES:
             write_part(folder, name, 0, getattr(self, name))
         write_description(folder, self.contract, self.bounds, self.views)
 
     @classmethod
     def read(cls, folder: Path, tables: Collection[str] = TABLES) -> "Pulled":
-        """What a folder holds. tables: those to load; of the others only the columns are there, without rows."""
+        """Read a pulled folder.
+
+        Args:
+            folder: The folder.
+            tables: The tables to load. The others have their columns but no rows.
+
+        Returns:
+            The tables in memory.
+        """
         meta = json.loads((folder / "pulled.json").read_text())
         bounds = meta["bounds"]
         return cls(
@@ -114,21 +143,35 @@ class Pulled:
 
 
 def write_part(folder: Path, name: str, number: int, table: pa.Table) -> None:
-    """One part of a table of `Pulled`; parts are read in the order of their numbers."""
+    """Write one part of a table of `Pulled`.
+
+    Args:
+        folder: The pulled folder.
+        name: The table, one of TABLES.
+        number: The number of the part. Parts are read in the order of their numbers.
+        table: The rows.
+    """
     (folder / name).mkdir(parents=True, exist_ok=True)
     pq.write_table(table, folder / name / f"part-{number:05}.parquet", row_group_size=ROW_GROUP)
 
 
 def write_description(folder: Path, contract: Contract, bounds: Bounds, views: Mapping[str, Any]) -> None:
-    """What `Pulled` holds beside its tables; written last, it says that these are whole."""
-    said = {
+    """Write pulled.json. It is written last: its presence means that the tables are complete.
+
+    Args:
+        folder: The pulled folder.
+        contract: The feature contract.
+        bounds: The times that separate the splits.
+        views: Statistics of the source of each feature view, by name (see `sources.state`).
+    """
+    times = {
         "train_end": bounds.train_end.isoformat(),
         "validation_end": bounds.validation_end.isoformat(),
         "as_of": bounds.as_of.isoformat(),
         "snapshots": [s.isoformat() for s in bounds.snapshots],
     }
-    described = {"contract": contract.to_dict(), "bounds": said, "views": views}
-    (folder / "pulled.json").write_text(json.dumps(described, indent=2))
+    description = {"contract": contract.to_dict(), "bounds": times, "views": views}
+    (folder / "pulled.json").write_text(json.dumps(description, indent=2))
 
 
 def _read(folder: Path, *, rows: bool) -> pa.Table:

@@ -1,4 +1,4 @@
-"""A Feast feature repository: its definitions applied, and the feature contract that they state."""
+"""Apply the definitions of a Feast feature repository, and read the feature contract from them."""
 
 import contextlib
 import importlib
@@ -35,50 +35,68 @@ _KEY_DTYPES = {"String": Dtype.STRING, "Int32": Dtype.INT64, "Int64": Dtype.INT6
 def apply(repo: Path) -> FeatureStore:
     """Parse the definitions in a feature repository and write them to its registry, as `feast apply` does.
 
-    Raises InputError where the folder holds no feature_store.yaml, where a source's file is missing, and where Feast
-    cannot tell a view's features.
+    Args:
+        repo: The folder of the Feast feature repository.
+
+    Returns:
+        The feature store of the repository.
+
+    Raises:
+        InputError: If the folder does not contain a feature_store.yaml, a source file is missing, Feast cannot infer
+            the features of a view, or the registry cannot be reached.
     """
     repo = repo.resolve()
     if not (repo / CONFIG_FILE).is_file():
-        raise InputError(f"{repo} holds no {CONFIG_FILE}. Give the folder of a Feast feature repository.")
-    said = io.StringIO()
-    applying = stores.told(f"feature repository {repo.name} is applied", f"See registry in its {CONFIG_FILE}.")
-    with applying, contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(said):
+        raise InputError(f"{repo} does not contain a {CONFIG_FILE}. Pass the folder of a Feast feature repository.")
+    output = io.StringIO()
+    applying = stores.as_input_error(
+        f"cannot apply feature repository {repo.name}", f"Check registry in its {CONFIG_FILE}."
+    )
+    with applying, contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(output):
         try:
             apply_total(load_repo_config(repo, repo / CONFIG_FILE), repo, skip_source_validation=False)
         except FileNotFoundError as error:
-            raise InputError(f"feature repository {repo.name}: {error}. Put the source's file there.") from error
+            raise InputError(f"feature repository {repo.name}: {error}. Add the file of this source.") from error
         except RegistryInferenceFailure as error:
             raise InputError(f"feature repository {repo.name}: {error} A feature view needs a field.") from error
-        except SystemExit as error:  # how Feast reports a project's name that does not fit
-            raise InputError(f"feature repository {repo.name}: {said.getvalue().strip()}") from error
+        except SystemExit as error:  # Feast exits if the name of the project is invalid
+            raise InputError(f"feature repository {repo.name}: {output.getvalue().strip()}") from error
     return open_store(repo)
 
 
 def open_store(repo: Path, asof: bool = False) -> FeatureStore:
-    """The feature store of a repository whose definitions are applied.
+    """Open the feature store of a repository after `apply`.
 
-    asof: join by `two_tower.data.asof_store` where the offline store reads files; a warehouse always joins by itself.
+    Args:
+        repo: The folder of the Feast feature repository.
+        asof: Use the point-in-time join of `two_tower.data.asof_store` if the offline store reads files. A warehouse
+            always runs its own join.
+
+    Returns:
+        The feature store.
     """
     config = load_repo_config(repo, repo / CONFIG_FILE)
     if asof and config.offline_store.type in _FILE_STORES:
         config = config.model_copy()
         config.offline_config = {"type": "two_tower.data.asof_store.AsOfOfflineStore"}
-        config._offline_store = None  # the parsed form of what was replaced
+        config._offline_store = None  # cache of the parsed configuration
     return FeatureStore(repo_path=str(repo), config=config)
 
 
 @contextlib.contextmanager
 def own_modules(repo: Path) -> Iterator[None]:
-    """Import the repository's modules afresh, and forget them afterwards.
+    """Let the block import the modules of a repository afresh, and remove them from `sys.modules` afterwards.
 
-    Every repository calls its modules `definitions` or the like; without this a process would read the first one's for
-    all of them.
+    Repositories use the same module names, such as `definitions`. Without this context a process would use the modules
+    of the first repository for all repositories.
+
+    Args:
+        repo: The folder of the Feast feature repository; it is on `sys.path` inside the block.
     """
     names = {py_path_to_module(path).split(".")[0] for path in get_repo_files(repo)}
     others = {n: sys.modules.pop(n) for n in list(sys.modules) if n.split(".")[0] in names and n != "__main__"}
     bytecode = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # a file edited within the second would be read from its stale bytecode
+    sys.dont_write_bytecode = True  # the bytecode of a file that was edited within the same second would be stale
     sys.path.insert(0, str(repo))
     importlib.invalidate_caches()
     try:
@@ -92,18 +110,25 @@ def own_modules(repo: Path) -> Iterator[None]:
 
 
 def contract(store: FeatureStore) -> Contract:
-    """The feature contract that a store's services state.
+    """Read the feature contract from the feature services of a store.
 
-    Raises InputError where a service, an entity or the view `interactions` is missing, where a service names a view
-    that is not there or that needs another entity's key, and for a dtype no tower can take.
+    Args:
+        store: The feature store.
+
+    Returns:
+        The contract: join keys and features of both towers.
+
+    Raises:
+        InputError: If a feature service, an entity or the view `interactions` is missing, a service uses a view that
+            does not exist or has another entity, or towers do not accept the dtype of a feature.
     """
     keys = {name: _key(store, name) for name in _ENTITIES}
     interactions = view(store, INTERACTIONS_VIEW, f"the contract needs a feature view {INTERACTIONS_VIEW!r}")
-    over = {column.name for column in interactions.entity_columns}
-    if over != set(keys.values()):
+    join_keys = {column.name for column in interactions.entity_columns}
+    if join_keys != set(keys.values()):
         raise InputError(
-            f"feature view {INTERACTIONS_VIEW!r} is over {sorted(over)}; it must be over the entities user and item "
-            f"({', '.join(keys.values())})."
+            f"feature view {INTERACTIONS_VIEW!r} has the join keys {sorted(join_keys)}; its entities must be user and "
+            f"item ({', '.join(keys.values())})."
         )
     dtypes = {c.name: _key_dtype(c) for c in interactions.entity_columns}
     seen = _features(store, SEEN_SERVICE, keys["user"]) if SEEN_SERVICE in _services(store) else ()
@@ -124,7 +149,19 @@ def contract(store: FeatureStore) -> Contract:
 
 
 def view(store: FeatureStore, name: str, needed_by: str) -> FeatureView:
-    """A feature view by its name; InputError, saying who needs it, where it is not in the registry."""
+    """Return a feature view by its name.
+
+    Args:
+        store: The feature store.
+        name: The name of the view.
+        needed_by: A clause that says why the view is needed, for the error message.
+
+    Returns:
+        The feature view.
+
+    Raises:
+        InputError: If the view is not in the registry.
+    """
     try:
         return store.get_feature_view(name)
     except FeastObjectNotFoundException as error:
@@ -132,27 +169,39 @@ def view(store: FeatureStore, name: str, needed_by: str) -> FeatureView:
 
 
 def service(store: FeatureStore, name: str) -> FeatureService:
+    """Return a feature service by its name.
+
+    Args:
+        store: The feature store.
+        name: The name of the service.
+
+    Returns:
+        The feature service.
+
+    Raises:
+        InputError: If the service is not in the registry.
+    """
     try:
         return store.get_feature_service(name, allow_cache=True)
     except FeastObjectNotFoundException as error:
-        raise _missing("feature service", name, _services(store), "a tower's features come from it") from error
+        raise _missing("feature service", name, _services(store), "it defines the features of a tower") from error
 
 
 def _services(store: FeatureStore) -> list[str]:
     return [s.name for s in store.list_feature_services()]
 
 
-def _missing(what: str, name: str, there: list[str], needed_by: str) -> InputError:
-    known = str(unknown(what, name, there)).removeprefix("unknown ") if there else f"{what} {name!r}."
-    return InputError(f"missing {known} {needed_by[0].upper()}{needed_by[1:]}: define it in the feature repository.")
+def _missing(kind: str, name: str, names: list[str], needed_by: str) -> InputError:
+    message = str(unknown(kind, name, names)).removeprefix("unknown ") if names else f"{kind} {name!r}."
+    return InputError(f"missing {message} {needed_by[0].upper()}{needed_by[1:]}: define it in the feature repository.")
 
 
 def _key(store: FeatureStore, name: TowerName) -> str:
     try:
         entity: Entity = store.get_entity(name)
     except FeastObjectNotFoundException as error:
-        there = [e.name for e in store.list_entities() if e.value_type != ValueType.UNKNOWN]
-        raise _missing("entity", name, there, "interactions join on it") from error
+        names = [e.name for e in store.list_entities() if e.value_type != ValueType.UNKNOWN]
+        raise _missing("entity", name, names, "interactions join on it") from error
     return str(entity.join_key)
 
 
@@ -166,24 +215,24 @@ def _key_dtype(column: Field) -> Dtype:
 
 
 def _features(store: FeatureStore, service_name: str, key: str) -> tuple[Feature, ...]:
-    found = []
+    features = []
     on_demand = {v.name for v in store.list_on_demand_feature_views()}
     for projection in service(store, service_name).feature_view_projections:
         if projection.name in on_demand:
             raise InputError(
-                f"feature service {service_name!r} names the on-demand view {projection.name!r}, which runs Python at "
-                "each request. Write its values to a feature view instead."
+                f"feature service {service_name!r} uses the on-demand feature view {projection.name!r}, which runs "
+                "Python at each request. Write its values to a feature view instead."
             )
-        source = view(store, projection.name, f"feature service {service_name!r} names it")
-        over = {projection.join_key_map.get(c.name, c.name) for c in source.entity_columns}
-        if over != {key}:
+        source = view(store, projection.name, f"feature service {service_name!r} uses it")
+        join_keys = {projection.join_key_map.get(c.name, c.name) for c in source.entity_columns}
+        if join_keys != {key}:
             raise InputError(
-                f"feature service {service_name!r} takes features of view {projection.name!r}, which is over "
-                f"{sorted(over)}; a view of this service must be over {key!r} alone."
+                f"feature service {service_name!r} uses feature view {projection.name!r}, which has the join keys "
+                f"{sorted(join_keys)}; the only join key of a view in this service must be {key!r}."
             )
         known = {f.name: f for f in source.features}
         for f in projection.features:
             if f.name not in known:
                 raise unknown(f"field of feature view {projection.name!r} in service {service_name!r}", f.name, known)
-            found.append(feature(f.name, str(f.dtype), f.tags))
-    return tuple(found)
+            features.append(feature(f.name, str(f.dtype), f.tags))
+    return tuple(features)

@@ -1,4 +1,4 @@
-"""Interactions as whole numbers, and what a user had seen as of an event."""
+"""Interactions as integer codes, and the items that a user had seen at the time of an interaction."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +13,14 @@ from two_tower.inputs import Array
 
 @dataclass(frozen=True)
 class Interactions:
-    """Who took what and when, users and items as codes.
+    """Interactions with integer codes for users and items.
 
-    user, item: codes, int64 [interactions]; a code is a row of `users` or `items`, the keys. `items` holds every item
-    of the interactions and of the catalogues.
-    micros: microseconds since 1970, int64 [interactions], ascending.
+    Attributes:
+        user: (interactions,) int64, the row of the user in `users`.
+        item: (interactions,) int64, the row of the item in `items`.
+        micros: (interactions,) int64, microseconds since 1970, ascending.
+        users: (users,) user keys.
+        items: (items,) item keys, of all items of the interactions and of the catalogue.
     """
 
     user: Array
@@ -27,24 +30,25 @@ class Interactions:
     items: pa.Array
 
     @classmethod
-    def of(cls, pulled: Pulled) -> "Interactions":
+    def from_pulled(cls, pulled: Pulled) -> "Interactions":
+        """Encode the interactions of a pull."""
         user, item = pulled.interactions[pulled.contract.user_key], pulled.interactions[pulled.contract.item_key]
         listed = pulled.catalogue[pulled.contract.item_key].cast(item.type)
         users, items = pc.unique(user), pc.unique(pa.chunked_array([*item.chunks, *listed.chunks], item.type))
         stamps = pulled.interactions[EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC"), safe=False)
         micros = np.asarray(stamps.cast(pa.int64()).to_numpy())
-        assert (np.diff(micros) >= 0).all(), "interactions ascend in time"
+        assert (np.diff(micros) >= 0).all(), "interactions are sorted by time"
         return cls(codes(user, users), codes(item, items), micros, users, items)
 
     @cached_property
     def _first(self) -> tuple[Array, Array]:
-        """Rows of the first interactions of each pair of user and item, and the place therein of each row's pair."""
+        """The row of the first interaction of each (user, item) pair, and the index of each row's pair among these."""
         _, rows, number = np.unique(self.user * len(self.items) + self.item, return_index=True, return_inverse=True)
         return rows, number
 
     @cached_property
     def repeated(self) -> Array:
-        """Whether the user took the same item at a strictly earlier time, bool [interactions]."""
+        """Whether the user has an earlier interaction with the same item; (interactions,) bool."""
         rows, number = self._first
         return self.micros[rows[number]] < self.micros
 
@@ -52,44 +56,66 @@ class Interactions:
     def _instants(self) -> Array:
         return np.unique(self.micros)
 
-    def _place(self, user: Array, micros: Array) -> Array:
-        """One number that orders by user, then time."""
+    def _rank(self, user: Array, micros: Array) -> Array:
+        """Return a number that orders by user, then time."""
         return user * (len(self._instants) + 1) + np.searchsorted(self._instants, micros)
 
     @cached_property
     def _by_user(self) -> tuple[Array, Array]:
-        """Places and item codes of the first interactions of each pair, ascending by user, then time."""
+        """Rank and item code of the first interaction of each (user, item) pair, sorted by user, then time."""
         rows, _ = self._first
-        place = self._place(self.user[rows], self.micros[rows])
-        order = np.argsort(place, kind="stable")
-        return place[order], self.item[rows[order]]
+        rank = self._rank(self.user[rows], self.micros[rows])
+        order = np.argsort(rank, kind="stable")
+        return rank[order], self.item[rows[order]]
 
     def seen(self, events: Array, since: Array | None = None) -> tuple[Array, Array]:
-        """The items that the users of `events` (rows, [events]) had taken at a strictly earlier time than the event.
+        """Return the items that the user of each event had interacted with at a strictly earlier time.
 
-        since: microseconds, [events]; leaves out the items that the user had taken before that already.
-        Returns pairs (position in `events`, item code), each [pairs], ascending by position, each pair once.
+        Args:
+            events: (events,) int64 rows of interactions.
+            since: (events,) int64 microseconds since 1970. Items with a first interaction before it are left out. None:
+                no limit.
+
+        Returns:
+            Pairs of event and item, each pair once: (pairs,) int64 positions in `events`, ascending, and (pairs,) int64
+            item codes.
         """
         begin, length = self.spans(events, since)
         position = np.repeat(np.arange(len(events)), length)
         within = np.arange(len(position)) - np.repeat(np.cumsum(length) - length, length)
-        return position, self.taken[np.repeat(begin, length) + within]
+        return position, self.first_items[np.repeat(begin, length) + within]
 
     @property
-    def taken(self) -> Array:
-        """The item codes of the first interactions of each pair of user and item, by user, then time."""
+    def first_items(self) -> Array:
+        """The item code of the first interaction of each (user, item) pair, sorted by user, then time; (pairs,)."""
         return self._by_user[1]
 
     def spans(self, events: Array, since: Array | None = None) -> tuple[Array, Array]:
-        """Where in `taken` that which `seen` gives lies: the beginning and the length for each event, [events]."""
-        places, _ = self._by_user
+        """Return the slice of `first_items` with the items that `seen` returns, for each event.
+
+        Args:
+            events: See `seen`.
+            since: See `seen`.
+
+        Returns:
+            The begin and the length of each slice, each (events,) int64.
+        """
+        ranks, _ = self._by_user
         user, micros = self.user[events], self.micros[events]
-        begin = np.searchsorted(places, self._place(user, self._instants[:1] if since is None else since))
-        return begin, np.maximum(np.searchsorted(places, self._place(user, micros)) - begin, 0)
+        begin = np.searchsorted(ranks, self._rank(user, self._instants[:1] if since is None else since))
+        return begin, np.maximum(np.searchsorted(ranks, self._rank(user, micros)) - begin, 0)
 
 
 def codes(values: pa.ChunkedArray, keys: pa.Array) -> Array:
-    """The row of each value in `keys`, int64 [values]."""
-    found = pc.index_in(values, value_set=keys)
-    assert found.null_count == 0, "every value is among the keys"
-    return found.to_numpy().astype(np.int64)
+    """Return the row of each value in `keys`.
+
+    Args:
+        values: (values,) values, each of which is in `keys`.
+        keys: (keys,) distinct keys.
+
+    Returns:
+        (values,) int64.
+    """
+    rows = pc.index_in(values, value_set=keys)
+    assert rows.null_count == 0, "all values are in the keys"
+    return rows.to_numpy().astype(np.int64)

@@ -1,4 +1,4 @@
-"""What lies in the tables behind feature views: their columns checked, their rows read."""
+"""The source tables of feature views: check their columns, read their rows, and compute statistics."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ from two_tower.errors import InputError, unknown
 from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.schema import Dtype
 
-_LAST = datetime(2261, 1, 1, tzinfo=UTC)  # Feast's PostgreSQL store needs an end
+_LAST = datetime(2261, 1, 1, tzinfo=UTC)  # Feast's PostgreSQL store requires an end date
 _DAY = 86_400_000_000  # microseconds
 _INTEGER, _REAL = r"u?int\d+", r"halffloat|float|double"
 _NUMBER = rf"{_INTEGER}|{_REAL}|decimal.*"
@@ -31,8 +31,8 @@ def _list_of(element: str) -> str:
     return rf"(large_|fixed_size_)?list<\w+: ({element}|null)( not null)?>(\[\d+\])?"
 
 
-# Types of parquet columns by dtype, as patterns of their Arrow names. pandas writes integers with gaps as reals and a
-# column without any value as null, so these pass; whether the values fit shows when they are cast.
+# Accepted types of parquet columns per dtype, as patterns of Arrow type names. pandas writes integers with missing
+# values as floats, and a column without values as null, so these pass. The cast checks the values later.
 ACCEPTED: dict[Dtype, str] = {
     Dtype.STRING: _TEXT,
     Dtype.INT64: f"{_INTEGER}|{_REAL}",
@@ -47,42 +47,60 @@ ACCEPTED: dict[Dtype, str] = {
 
 
 def check(store: FeatureStore, view: FeatureView, columns: Mapping[str, Dtype]) -> None:
-    """Raise InputError where a view's source lacks a column, or holds it as another type than is declared.
+    """Check the columns of a feature view's source against the definitions.
 
-    columns: names in the view → declared dtypes. The types of a warehouse's columns are its own; there only the names
-    are checked.
+    The column types of a warehouse have other names; for a warehouse only the column names are checked.
+
+    Args:
+        store: The feature store.
+        view: The feature view.
+        columns: Name in the view → declared dtype.
+
+    Raises:
+        InputError: If the source file does not exist or is not a complete parquet file, a column is missing, a column
+            does not have the declared type, or the timestamps are in nanoseconds.
     """
     source = view.batch_source
     try:
-        found = dict(source.get_table_column_names_and_types(store.config))
+        types = dict(source.get_table_column_names_and_types(store.config))
     except FileNotFoundError as error:
         raise InputError(
-            f"feature view {view.name!r}: its source {_where(view)} is not there. Write that file, or correct the path."
+            f"feature view {view.name!r}: its source {_location(view)} does not exist. Write this file, or correct the "
+            "path of the source."
         ) from error
     except pa.ArrowInvalid as error:
         raise InputError(
-            f"feature view {view.name!r}: its source {_where(view)} is no whole parquet file ({error}). Write it again."
+            f"feature view {view.name!r}: its source {_location(view)} is not a complete parquet file ({error}). Write "
+            "the file again."
         ) from error
     stamp = source.timestamp_field
     for name, dtype in {**columns, stamp: Dtype.TIMESTAMP}.items():
         column = source_column(view, name)
-        if column not in found:
-            raise unknown(f"column of feature view {view.name!r} in {_where(view)}", column, found)
-        if isinstance(source, FileSource) and not re.fullmatch(f"{ACCEPTED[dtype]}|null", found[column]):
+        if column not in types:
+            raise unknown(f"column of feature view {view.name!r} in {_location(view)}", column, types)
+        if isinstance(source, FileSource) and not re.fullmatch(f"{ACCEPTED[dtype]}|null", types[column]):
             raise InputError(
-                f"column {column!r} of feature view {view.name!r} in {_where(view)} holds {found[column]}; "
-                f"{dtype} takes {ARROW_TYPES[dtype]}. Correct the file, or the field's dtype in the definitions."
+                f"column {column!r} of feature view {view.name!r} in {_location(view)} has the type {types[column]}; "
+                f"{dtype} needs {ARROW_TYPES[dtype]}. Correct the file, or the dtype of the field in the definitions."
             )
-    if isinstance(source, FileSource) and re.match(r"timestamp\[ns, ", found[source_column(view, stamp)]):
+    if isinstance(source, FileSource) and re.match(r"timestamp\[ns, ", types[source_column(view, stamp)]):
         raise InputError(
-            f"column {stamp!r} of feature view {view.name!r} in {_where(view)} holds nanoseconds, which DuckDB cannot "
+            f"column {stamp!r} of feature view {view.name!r} in {_location(view)} has nanoseconds, which DuckDB cannot "
             "compare. Write microseconds: to_parquet(…, coerce_timestamps='us')."
         )
 
 
 def read(store: FeatureStore, view: FeatureView, columns: list[str], until: datetime | None = None) -> pa.Table:
-    """All rows of a view's source at or before `until`: the given columns, and its timestamp field, by their names in
-    the view.
+    """Read the rows of a feature view's source.
+
+    Args:
+        store: The feature store.
+        view: The feature view.
+        columns: The columns to read, by their names in the view.
+        until: Rows with a later timestamp are left out. None: all rows.
+
+    Returns:
+        The columns and the timestamp field, by their names in the view.
     """
     stamp = view.batch_source.timestamp_field
     names = [*columns, stamp]
@@ -99,19 +117,34 @@ def read(store: FeatureStore, view: FeatureView, columns: list[str], until: date
 
 
 def state(store: FeatureStore, view: FeatureView, keys: list[str], as_of: datetime) -> dict[str, Any]:
-    """What the gate wants to know of a view's source.
+    """Compute the statistics of a feature view's source that the data gate checks.
 
-    rows, keys (distinct), repeated (share of the rows whose key and instant another one has too; 0 where a created
-    timestamp tells them apart), lag and longest_gap (days: from the newest row to as_of, and between two instants),
-    future (rows stamped after both as_of and now), and max_age_hours where the view is tagged with it.
+    Args:
+        store: The feature store.
+        view: The feature view.
+        keys: The join keys of the view.
+        as_of: The time of the pull.
+
+    Returns:
+        JSON values:
+
+        - time, key: the names of the timestamp field and of the join keys.
+        - rows: the number of rows.
+        - keys: the number of distinct keys.
+        - repeated: the share of rows with the key and timestamp of another row. 0 if the view has a created timestamp,
+          which decides between such rows.
+        - lag: days from the newest row up to `as_of`. None if there is no row.
+        - longest_gap: the longest time between two consecutive timestamps, in days.
+        - future: the number of rows with a timestamp after both `as_of` and now.
+        - max_age_hours: the value of this tag, if the view has it.
     """
     stamp = view.batch_source.timestamp_field
     table = read(store, view, keys)
     micros = cast(table[stamp], stamp, Dtype.TIMESTAMP).cast(pa.int64()).drop_null().to_numpy()
     until = int(as_of.timestamp() * 1e6)
-    instants = np.sort(micros[micros <= until])  # np.unique hashes: twenty times as long for ten million
+    instants = np.sort(micros[micros <= until])  # np.unique hashes, which takes 20 times as long for 10 million rows
     codes = [_codes(table[key]) for key in keys]
-    found = {
+    statistics = {
         "time": stamp,
         "key": ", ".join(keys),
         "rows": table.num_rows,
@@ -122,19 +155,19 @@ def state(store: FeatureStore, view: FeatureView, keys: list[str], as_of: dateti
         "future": int((micros > max(until, time.time() * 1e6)).sum()),
     }
     if not view.batch_source.created_timestamp_column and len(micros) == table.num_rows > 0:
-        found["repeated"] = _repeats([*codes, micros]) / table.num_rows
-    return found | ({"max_age_hours": float(view.tags["max_age_hours"])} if "max_age_hours" in view.tags else {})
+        statistics["repeated"] = _repeats([*codes, micros]) / table.num_rows
+    return statistics | ({"max_age_hours": float(view.tags["max_age_hours"])} if "max_age_hours" in view.tags else {})
 
 
 def _codes(column: pa.ChunkedArray) -> Array:
-    """A number for each distinct value, int64 [rows]."""
+    """Return a number for each distinct value; (rows,) int64."""
     if pa.types.is_integer(column.type) and not column.null_count:
         return np.asarray(column.to_numpy(), dtype=np.int64)
     return np.asarray(column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(), dtype=np.int64)
 
 
 def _repeats(columns: list[Array]) -> int:
-    """How many rows equal an earlier one, by 64 mixed bits of each."""
+    """Count the rows that equal an earlier row, by comparing 64-bit hashes."""
     mixed = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
         mixed = mix(mixed ^ column.astype(np.uint64))
@@ -143,21 +176,34 @@ def _repeats(columns: list[Array]) -> int:
 
 
 def cast(column: pa.ChunkedArray, name: str, dtype: Dtype) -> pa.ChunkedArray:
-    """A pulled column in the one Arrow type of its dtype; InputError where a value does not fit."""
+    """Cast a pulled column to the Arrow type of its dtype.
+
+    Args:
+        column: The column.
+        name: The name of the column, for the error message.
+        dtype: The declared dtype.
+
+    Returns:
+        The column with the type `ARROW_TYPES[dtype]`.
+
+    Raises:
+        InputError: If a value does not fit the type.
+    """
     try:
-        # Timestamps in nanoseconds lose what lies below a microsecond; no other cast may lose anything.
+        # Timestamps may lose digits below a microsecond, and floats may be rounded to float32. Other casts are exact.
         return column.cast(ARROW_TYPES[dtype], safe=dtype not in (Dtype.TIMESTAMP, Dtype.FLOAT32, Dtype.FLOATS))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
-            f"column {name!r} holds {column.type}, which does not fit {dtype} ({ARROW_TYPES[dtype]}): {error}."
+            f"column {name!r} has the type {column.type}, which does not fit {dtype} ({ARROW_TYPES[dtype]}): {error}. "
+            "Correct the source, or the dtype of the field."
         ) from error
 
 
 @contextlib.contextmanager
 def ibis_session() -> Iterator[None]:
-    """Close, at the end, the connection of ibis that Feast's DuckDB store works on; it holds every table that was read.
+    """Close the ibis connection of Feast's DuckDB store after the block, which frees all tables that were read.
 
-    ibis 12 calls a method of DuckDB by its old name; the warning of that is nothing that anybody here could act on.
+    Hides a deprecation warning inside the block: ibis 12 calls a method of DuckDB by its old name.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
@@ -169,6 +215,6 @@ def ibis_session() -> Iterator[None]:
                 ibis.options.default_backend = None
 
 
-def _where(view: FeatureView) -> str:
+def _location(view: FeatureView) -> str:
     source = view.batch_source
     return source.path if isinstance(source, FileSource) else source.name

@@ -1,4 +1,4 @@
-"""The time line: where training ends, where the test window begins, and when the index is refreshed."""
+"""Split the interactions by time into training, validation and test rows, and set the times of the snapshots."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,20 +9,30 @@ from two_tower.data.pulled import Bounds, Split
 from two_tower.errors import InputError
 from two_tower.inputs import Array
 
-LEAST_ROWS = 20  # in each window; with fewer no metric means anything
+LEAST_ROWS = 20  # the minimum per split; with fewer rows metrics are meaningless
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-Ends = tuple[datetime, datetime]  # of the training window and of the validation window
+Ends = tuple[datetime, datetime]  # the end of the training split and the end of the validation split
 
 
 def bounds(micros: Array, config: PullConfig, as_of: datetime, ends: Ends | None = None) -> Bounds:
-    """The instants that cut the interactions into training, validation and test rows.
+    """Return the times that separate training, validation and test rows.
 
-    micros: microseconds since 1970 of each interaction, int64, ascending. A bound is the time of the interaction at a
-    quantile, and rows of that very instant lie behind it, so one instant is never on both sides.
-    ends: given, they are the bounds instead, and windows may be of any size.
-    Raises InputError where a window holds fewer than LEAST_ROWS interactions.
+    By default a bound is the time of the interaction at a quantile. Interactions at exactly this time belong to the
+    later split, so interactions with the same timestamp are always in the same split.
+
+    Args:
+        micros: (interactions,) int64, microseconds since 1970, ascending.
+        config: The fractions of the splits and the number of index refreshes.
+        as_of: The end of the test window.
+        ends: The bounds to use instead of the quantiles. The splits may then have any size.
+
+    Returns:
+        The bounds and the times of the snapshots.
+
+    Raises:
+        InputError: If `ends` is None and a split has fewer than LEAST_ROWS interactions.
     """
     train_end, validation_end = _ends(micros, config) if ends is None else map(_to_micros, ends)
     test_window = np.linspace(validation_end, _to_micros(as_of), config.index_refreshes + 2).astype(np.int64)
@@ -35,21 +45,29 @@ def bounds(micros: Array, config: PullConfig, as_of: datetime, ends: Ends | None
 
 
 def _ends(micros: Array, config: PullConfig) -> tuple[int, int]:
-    places = [int(len(micros) * share) for share in _shares(config)]
-    train_end, validation_end = (int(micros[min(place, len(micros) - 1)]) for place in places)
+    positions = [int(len(micros) * share) for share in _shares(config)]
+    train_end, validation_end = (int(micros[min(position, len(micros) - 1)]) for position in positions)
     cuts = np.searchsorted(micros, [train_end, validation_end])
     sizes = dict(zip(Split, np.diff([0, *cuts, len(micros)]).tolist(), strict=True))
-    for window, size in sizes.items():
+    for name, size in sizes.items():
         if size < LEAST_ROWS:
             raise InputError(
-                f"the {window} window has {size} of {len(micros)} interactions; at least {LEAST_ROWS} are needed. "
-                "Change train_fraction or validation_fraction, or bring more interactions, at more than a few instants."
+                f"the {name} split has {size} of {len(micros)} interactions; it needs at least {LEAST_ROWS}. Change "
+                "train_fraction or validation_fraction, or add interactions with more distinct timestamps."
             )
     return train_end, validation_end
 
 
 def labels(micros: Array, at: Bounds) -> Array:
-    """The window of each interaction, [interactions] of str."""
+    """Return the split of each interaction.
+
+    Args:
+        micros: (interactions,) int64, microseconds since 1970.
+        at: The bounds of the splits.
+
+    Returns:
+        (interactions,) object array of the values of `Split`.
+    """
     cuts = [_to_micros(at.train_end), _to_micros(at.validation_end)]
     return np.array([s.value for s in Split], dtype=object)[np.searchsorted(cuts, micros, side="right")]
 

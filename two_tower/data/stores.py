@@ -1,4 +1,4 @@
-"""Stores that do not answer: the errors of their clients, told as what they are."""
+"""Convert errors of store clients, such as a refused connection, to `InputError`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,23 @@ import feast
 
 from two_tower.errors import InputError
 
-# Packages whose errors say that a store did not answer, or not as it should.
+# Packages of the clients of registries and stores.
 _CLIENTS = ("redis", "sqlalchemy", "psycopg", "psycopg_pool", "botocore", "google", "snowflake", "pymysql", "cassandra")
 _UNREACHABLE = ("Operational", "Connection", "Timeout", "Unavailable", "BusyLoading")
-_ANOTHER_VERSION = ("ProgrammingError", "DecodeError")  # tables, columns or messages that are not what Feast expects
+_ANOTHER_VERSION = ("ProgrammingError", "DecodeError")  # tables, columns or messages that Feast does not expect
 
 
 @contextmanager
-def told(doing: str, next_step: str) -> Iterator[None]:
-    """Turn a store's error within the block into an InputError. Others, which are faults, pass."""
+def as_input_error(failure: str, next_step: str) -> Iterator[None]:
+    """Convert an error of a store's client inside the block to an `InputError`. Other errors pass unchanged.
+
+    Args:
+        failure: The start of the message, such as "cannot read feature repository shop".
+        next_step: The end of the message if the store cannot be reached: what the user can do.
+
+    Raises:
+        InputError: If the store cannot be reached, or another version of Feast wrote it.
+    """
     try:
         yield
     except Exception as error:
@@ -24,12 +32,12 @@ def told(doing: str, next_step: str) -> Iterator[None]:
             raise
         if kind.__name__ in _ANOTHER_VERSION:
             raise InputError(
-                f"{doing}: the registry or store was written by another version of Feast than {feast.__version__} "
+                f"{failure}: another version of Feast than {feast.__version__} wrote the registry or the store "
                 f"({_first_line(error)}). Install that version, or apply to a new registry."
             ) from error
         if not any(word in kind.__name__ for word in _UNREACHABLE):
             raise
-        raise InputError(f"{doing}: the store cannot be reached ({_first_line(error)}). {next_step}") from error
+        raise InputError(f"{failure}: the store cannot be reached ({_first_line(error)}). {next_step}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Features of every user at one instant: the rows that a materialised online store holds."""
+"""Features of all users at one time: the rows that a materialised online store contains."""
 
 import contextlib
 from datetime import datetime, timedelta
@@ -15,26 +15,28 @@ from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.data.repository import contract, open_store, service, view
 from two_tower.schema import INTERACTIONS_VIEW, SEEN_SERVICE, USER_SERVICE, Contract, Feature
 
-_MARGIN = timedelta(seconds=1)  # as in `materialize`: rows about the last event are stamped just after it
+_MARGIN = timedelta(seconds=1)  # as in `materialize`: the timestamps of rows about the last event are just after it
 _ROW = "two_tower_row"
 
 
 def pull_users(repo: Path, as_of: datetime) -> pa.Table:
-    """Read the features of every user as of an instant.
+    """Read the features of all users at one time.
 
     Args:
-        repo: Feast feature repository whose definitions are applied.
-        as_of: Time of the newest interaction; rows stamped up to one second later are read, as `materialize` does.
+        repo: The folder of a Feast feature repository after `apply`.
+        as_of: The time of the newest interaction. Rows up to one second later are read too, as in `materialize`.
 
     Returns:
         Table with one row per user, sorted by key: the user key, the features of `user_tower`, and the feature of
         `user_seen` if the repository has that service.
 
     Raises:
-        InputError: A store cannot be reached, or a column does not fit its dtype.
+        InputError: If a store cannot be reached, or a column does not fit its dtype.
     """
     until = as_of + _MARGIN
-    reading = stores.told(f"feature repository {repo.name} is read", "See offline_store in its feature_store.yaml.")
+    reading = stores.as_input_error(
+        f"cannot read feature repository {repo.name}", "Check offline_store in its feature_store.yaml."
+    )
     with reading, contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
@@ -46,16 +48,18 @@ def pull_users(repo: Path, as_of: datetime) -> pa.Table:
 
 
 def _keys(store: FeatureStore, schema: Contract, until: datetime) -> pa.Array:
-    """Distinct users of the interactions and of the views of `user_tower`, sorted."""
+    """Return the distinct users of the interactions and of the views of `user_tower`, sorted."""
     projections = service(store, USER_SERVICE).feature_view_projections
-    views = [view(store, name, "its users are read") for name in (INTERACTIONS_VIEW, *(p.name for p in projections))]
-    keys = pa.chunked_array([_keys_of(store, source, schema, until) for source in views]).unique().drop_null()
+    views = [
+        view(store, name, "the pull reads its users") for name in (INTERACTIONS_VIEW, *(p.name for p in projections))
+    ]
+    keys = pa.chunked_array([_user_keys(store, source, schema, until) for source in views]).unique().drop_null()
     return keys.take(pc.array_sort_indices(keys))
 
 
-def _keys_of(store: FeatureStore, source: FeatureView, schema: Contract, until: datetime) -> pa.Array:
-    own = [column.name for column in source.entity_columns]
-    key = schema.user_key if schema.user_key in own else own[0]
+def _user_keys(store: FeatureStore, source: FeatureView, schema: Contract, until: datetime) -> pa.Array:
+    join_keys = [column.name for column in source.entity_columns]
+    key = schema.user_key if schema.user_key in join_keys else join_keys[0]
     keys = sources.read(store, source, [key], until=until)[key]
     return sources.cast(keys, schema.user_key, schema.user_key_dtype).unique()
 
@@ -63,7 +67,7 @@ def _keys_of(store: FeatureStore, source: FeatureView, schema: Contract, until: 
 def _join(
     store: FeatureStore, name: str, features: tuple[Feature, ...], key: str, keys: pa.Array, until: datetime
 ) -> dict[str, pa.ChunkedArray]:
-    """The features of one service as of `until`, one row per key in the order of `keys`."""
+    """Return the features of one service at `until`, one row per key in the order of `keys`."""
     entities = pd.DataFrame({key: keys.to_pandas(), EVENT_TIMESTAMP: pd.Timestamp(until), _ROW: np.arange(len(keys))})
     joined = store.get_historical_features(entity_df=entities, features=service(store, name)).to_arrow()
     joined = joined.sort_by(_ROW)

@@ -51,7 +51,7 @@ class Task:
     @classmethod
     def of(cls, pulled: Pulled) -> "Task":
         """The test events of the pulled tables. Raises InputError where none is left to rank."""
-        interactions = Interactions.of(pulled)
+        interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.TEST)
         events = rows[~interactions.repeated[rows]]
         if not len(events):

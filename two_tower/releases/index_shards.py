@@ -18,7 +18,7 @@ EMBEDDINGS, PART = "embeddings.npy", "part.json"
 
 def embed_part(towers: Path, catalogue: Catalogue, part: str, folder: Path) -> None:
     """Embed one shard's items and write them to `folder`: float32 [items, dim], and which shard it is."""
-    items = catalogue.part(part)
+    items = catalogue.shard(part)
     seconds = np.full(items.num_rows, int(catalogue.as_of.timestamp()))
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / EMBEDDINGS, embed_items(towers, items, catalogue.contract, seconds))
@@ -41,7 +41,7 @@ def assemble(towers: Path, catalogue: Catalogue, shards: Sequence[Path], users: 
 
 def assemble_pulled(towers: Path, pulled: Pulled, shards: Sequence[Path], folder: Path) -> None:
     """The same for the newest catalogue of what was pulled, and its users."""
-    assemble(towers, Catalogue.of(pulled), shards, user_profile(pulled), folder)
+    assemble(towers, Catalogue.from_pulled(pulled), shards, user_profile(pulled), folder)
 
 
 def _in_order(shards: Sequence[Path]) -> list[Path]:

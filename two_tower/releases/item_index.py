@@ -81,7 +81,7 @@ def _of_width(f: Feature, matrix: Array, width: int) -> Array:
 
 def build_index(towers: Path, pulled: Pulled, folder: Path) -> None:
     """Write what a release needs beside its towers: the newest catalogue, embedded. See `write_index`."""
-    catalogue = Catalogue.of(pulled)
+    catalogue = Catalogue.from_pulled(pulled)
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
     items = embed_items(towers, catalogue.items, pulled.contract, seconds)
     write_index(towers, catalogue, items, user_profile(pulled), folder)

@@ -46,7 +46,7 @@ class Events:
 
     @classmethod
     def of(cls, pulled: Pulled) -> "Events":
-        interactions = Interactions.of(pulled)
+        interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.VALIDATION)
         rows = sampled(rows[~interactions.repeated[rows]])
         event, seen = interactions.seen(rows)

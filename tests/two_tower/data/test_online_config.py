@@ -27,11 +27,11 @@ def test_paths_are_absolute_and_what_only_training_reads_is_gone(tmp_path):
 
 
 def test_urls_secrets_and_a_chosen_refresh_stay_as_they_are(tmp_path):
-    said = {
+    config_in = {
         "registry": {"registry_type": "sql", "path": "postgresql://host/db", "cache_ttl_seconds": 60},
         "online_store": {"type": "redis", "connection_string": "${REDIS}", "path": "$PLACE/online.db"},
     }
-    assert config(tmp_path, yaml.safe_dump(said)) == said
+    assert config(tmp_path, yaml.safe_dump(config_in)) == config_in
 
 
 def test_a_store_inside_the_releases_folder_is_found_from_a_release_after_the_folder_has_moved(tmp_path):
@@ -45,9 +45,9 @@ def test_a_store_inside_the_releases_folder_is_found_from_a_release_after_the_fo
     assert read["registry"]["path"] == str(tmp_path / "after" / "feature_repo" / "data" / "registry.db")
 
 
-@pytest.mark.parametrize(("text", "says"), [("[]", "no mapping"), ("a: b: c", "not YAML")])
+@pytest.mark.parametrize(("text", "says"), [("[]", "not a mapping"), ("a: b: c", "not YAML")])
 def test_file_that_is_no_configuration_is_refused(tmp_path, text, says):
     with pytest.raises(InputError, match=says):
         config(tmp_path, text)
-    with pytest.raises(InputError, match=r"no feature_store\.yaml"):
+    with pytest.raises(InputError, match=r"feature_store\.yaml does not exist"):
         online_config(tmp_path / "elsewhere")

@@ -8,7 +8,7 @@ from two_tower.data.seen import Interactions
 
 
 def interactions(*events: tuple[str, str, float]) -> Interactions:
-    return Interactions.of(timeline(list(events), {1: "", 2: "", 100: "a b c d z"}, 1, 2))
+    return Interactions.from_pulled(timeline(list(events), {1: "", 2: "", 100: "a b c d z"}, 1, 2))
 
 
 def seen_by_event(log: Interactions, since=None) -> list[set[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from two_tower.data.catalogue import Catalogue, parts
+from two_tower.data.catalogue import Catalogue, shard_names
 from two_tower.errors import InputError
 from two_tower.releases import index_shards
 from two_tower.releases.item_index import build_index
@@ -14,7 +14,7 @@ from two_tower.retrieval.index import Index
 
 def embedded(towers: Path, catalogue: Catalogue, count: int, folder: Path) -> list[Path]:
     folders = [folder / f"part{n}" for n in range(count)]
-    for part, path in zip(parts(count), folders, strict=True):
+    for part, path in zip(shard_names(count), folders, strict=True):
         index_shards.embed_part(towers, catalogue, part, path)
     return folders
 
@@ -22,7 +22,7 @@ def embedded(towers: Path, catalogue: Catalogue, count: int, folder: Path) -> li
 @pytest.mark.parametrize("count", [1, 3, 50])
 def test_shards_in_any_order_give_the_index_of_one_piece(world, exported, tmp_path, count: int) -> None:
     """50 are more than there are items: some shards are empty."""
-    catalogue = Catalogue.of(world)
+    catalogue = Catalogue.from_pulled(world)
     folders = embedded(exported, catalogue, count, tmp_path)
     index_shards.assemble_pulled(exported, world, folders[::-1], tmp_path / "sharded")
     build_index(exported, world, tmp_path / "whole")
@@ -35,7 +35,7 @@ def test_shards_in_any_order_give_the_index_of_one_piece(world, exported, tmp_pa
 
 
 def test_a_missing_shard_and_one_of_another_catalogue_are_refused(world, exported, tmp_path) -> None:
-    catalogue = Catalogue.of(world)
+    catalogue = Catalogue.from_pulled(world)
     folders = embedded(exported, catalogue, 3, tmp_path)
     with pytest.raises(InputError, match="shards 2/3 of the catalogue: missing"):
         index_shards.assemble_pulled(exported, world, [folders[0], folders[2]], tmp_path / "out")
@@ -46,12 +46,12 @@ def test_a_missing_shard_and_one_of_another_catalogue_are_refused(world, exporte
 
 @pytest.mark.parametrize("part", ["", "0/3", "4/3", "1", "a/b", "-1/3"])
 def test_a_shard_that_is_none(world, part: str) -> None:
-    with pytest.raises(InputError, match="NUMBER/OF"):
-        Catalogue.of(world).part(part)
+    with pytest.raises(InputError, match="NUMBER/COUNT"):
+        Catalogue.from_pulled(world).shard(part)
 
 
 def test_a_catalogue_survives_a_folder(world, tmp_path) -> None:
-    catalogue = Catalogue.of(world)
+    catalogue = Catalogue.from_pulled(world)
     catalogue.write(tmp_path)
     again = Catalogue.read(tmp_path)
     assert again.items.equals(catalogue.items)

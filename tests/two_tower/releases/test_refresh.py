@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from two_tower.data.catalogue import Catalogue, parts
+from two_tower.data.catalogue import Catalogue, shard_names
 from two_tower.errors import InputError
 from two_tower.releases import index_shards, refresh, release
 from two_tower.releases.item_index import build_index
@@ -38,7 +38,7 @@ def served(world, exported, tmp_path):
 @pytest.fixture
 def later(world) -> Catalogue:
     """A day later there is one item more, like the first in all but its key."""
-    now = Catalogue.of(world)
+    now = Catalogue.from_pulled(world)
     first = now.items.slice(0, 1)
     new = first.set_column(0, world.contract.item_key, pa.array(["brand-new"]))
     return replace(now, as_of=now.as_of + timedelta(days=1), items=pa.concat_tables([now.items, new]))
@@ -46,7 +46,7 @@ def later(world) -> Catalogue:
 
 def embedded(served, catalogue: Catalogue, folder) -> list:
     folders = [folder / f"part{n}" for n in range(3)]
-    for part, path in zip(parts(3), folders, strict=True):
+    for part, path in zip(shard_names(3), folders, strict=True):
         index_shards.embed_part(served, catalogue, part, path)
     return folders
 

@@ -92,7 +92,7 @@ def test_the_user_history_is_that_of_the_whole_time_line(tmp_path, small_pieces,
     world.write(tmp_path / "pulled")
     parts = Parts(tmp_path / "pulled")
     write_user_history(parts, tmp_path / "user_history", 200 * ROW_COST // buckets)
-    history, whole = UserHistory.read(tmp_path / "user_history"), Interactions.of(world)
+    history, whole = UserHistory.read(tmp_path / "user_history"), Interactions.from_pulled(world)
     rows = np.arange(parts.spans[Split.VALIDATION][1])
     kept = ~whole.repeated[rows] & (weight[rows] > 0)
     assert history.is_positive(rows).tolist() == kept.tolist() and not kept.all()
@@ -105,7 +105,7 @@ def test_the_user_history_is_that_of_the_whole_time_line(tmp_path, small_pieces,
         seen = history.seen[history.begin[row] : history.begin[row] + history.length[row]]
         assert (
             history.items.take(seen).to_pylist()
-            == whole.items.take(whole.taken[begin[row] : begin[row] + length[row]]).to_pylist()
+            == whole.items.take(whole.first_items[begin[row] : begin[row] + length[row]]).to_pylist()
         )
 
 

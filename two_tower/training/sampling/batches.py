@@ -146,7 +146,7 @@ class Positives:
         Raises:
             InputError: There are fewer than 2 positives.
         """
-        interactions = Interactions.of(pulled)
+        interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.TRAIN)
         weight = weights(pulled.interactions)[rows]
         kept = ~interactions.repeated[rows] & (weight > 0)
@@ -168,7 +168,7 @@ class Positives:
             on(interactions.user[rows]),
             on(item),
             len(interactions.items),
-            on(interactions.taken),
+            on(interactions.first_items),
             on(begin),
             on(length),
             on(log_q(item, window)),

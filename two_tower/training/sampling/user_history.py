@@ -94,8 +94,8 @@ def write_user_history(parts: Parts, folder: Path, memory: int) -> None:
                 begin, length = one.spans(np.arange(len(events)))
                 for name, values in (("repeated", one.repeated), ("begin", begin + size), ("length", length)):
                     past[name][events["row"]] = values
-                one.taken.astype(np.int32).tofile(seen)
-                size += len(one.taken)
+                one.first_items.astype(np.int32).tofile(seen)
+                size += len(one.first_items)
             file.unlink()
     for column in past.values():
         column.flush()

@@ -1,0 +1,23 @@
+import os
+
+from tests.two_tower import shop
+from two_tower.data.fingerprint import fingerprint
+
+
+def test_the_fingerprint_changes_with_the_definitions_and_with_a_source_file(tmp_path) -> None:
+    repo = shop.write(tmp_path / "repo")
+    first = fingerprint(repo)
+    assert fingerprint(repo) == first and len(first) == 16
+    source = repo / "data" / "orders.parquet"
+    status = source.stat()
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    touched = fingerprint(repo)
+    assert touched != first
+    definitions = next(repo.glob("*.py"))
+    definitions.write_text(definitions.read_text() + "\n# another line\n")
+    assert fingerprint(repo) not in (first, touched)
+
+
+def test_with_a_source_that_is_not_a_local_file_nothing_is_reused(tmp_path) -> None:
+    repo = shop.write(tmp_path / "repo", shop.DEFINITIONS.replace("data/{name}", "s3://bucket/{name}"))
+    assert fingerprint(repo) != fingerprint(repo)
