@@ -16,6 +16,10 @@ class GateHeldError(Exception):
     """A gate held the release. The command line prints the reasons and exits with status 3."""
 
 
+class StorageError(OSError):
+    """An object store is not reachable, or refuses access. The message names it and what to check."""
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str]) -> InputError:
     """Make the error for a name that is not allowed; the message suggests the closest allowed name.
 

@@ -19,6 +19,7 @@ import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from two_tower.errors import InputError
+from two_tower.errors import StorageError as StorageError
 
 TEMPORARY = ".tmp-"
 _CLIENT_ERRORS = {  # by package of the file system: what its clients raise beside OSError, such as for a login
@@ -26,10 +27,6 @@ _CLIENT_ERRORS = {  # by package of the file system: what its clients raise besi
     "gcsfs": ("google.auth.exceptions", "GoogleAuthError"),
 }
 _ABANDONED = 24 * 3600  # seconds after which a temporary folder belongs to nobody: its writer was killed
-
-
-class StorageError(OSError):
-    """An object store that cannot be reached or that refuses; the message names it and what to check."""
 
 
 class Storage(ABC):

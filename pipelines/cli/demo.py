@@ -1,4 +1,4 @@
-"""`make demo`: the whole line on the simulated world, then three users ask the service."""
+"""`make demo`: runs the pipeline on simulated data, then requests recommendations for three users."""
 
 import argparse
 import json
@@ -16,19 +16,19 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.waiting import waiting
+from pipelines.cli.progress import progress
 from pipelines.local.run import Request, run_training
 from two_tower.datasets import load
 from two_tower.releases import release
 
 DATASET = "sample"
-SHOWN = ("category", "origin", "price", "tags")
+COLUMNS = ("category", "origin", "price", "tags")
 LATEST = 5
-PATIENCE = 60  # seconds until the service must be ready
+TIMEOUT = 60  # seconds until the service must be ready
 
 
 def main() -> int:
-    """Run, serve, ask, stop. Returns the exit status."""
+    """Run, serve, request, stop. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / DATASET)
     parser.add_argument("--port", type=int, default=8080)
@@ -40,23 +40,25 @@ def main() -> int:
         return status
     releases = request.out / "releases"
     with service(releases, options.port) as ready:
-        with waiting(err, "reading the world, while the service starts"):
+        with progress(err, "reading the data while the service starts"):
             tables = load(DATASET)
-        with waiting(err, "starting the service"):
+        with progress(err, "starting the service"):
             url = ready()
-        out.print(f"\nasking {url}/v1/recommend for three users\n")
+        out.print(f"\nPOST {url}/v1/recommend for three users\n")
         for user in _three_users(tables.interactions):
-            answer = ask(f"{url}/v1/recommend", {"user_id": user, "k": LATEST})
-            _show(out, user, _history(tables.interactions, user), answer, _items(releases))
+            response = post(f"{url}/v1/recommend", {"user_id": user, "k": LATEST})
+            _print(out, user, _history(tables.interactions, user), response, _items(releases))
     out.print(f"report: {request.out / 'report.html'}")
-    out.print(f"to go on asking: .venv/bin/two-tower serve --releases {releases} --port {options.port}")
+    out.print(f"to send more requests: .venv/bin/two-tower serve --releases {releases} --port {options.port}")
     return 0
 
 
 @contextmanager
 def service(releases: Path, port: int) -> Iterator[Callable[[], str]]:
-    """The service as a process of its own, stopped afterwards; what it gives waits until it is ready, and returns its
-    address.
+    """Run the service in a process of its own and stop it at the end.
+
+    Yields:
+        A function that waits until the service is ready and returns its URL.
     """
     command = [sys.executable, "-m", "pipelines", "serve", "--releases", str(releases), "--port", str(port)]
     address, log = f"http://127.0.0.1:{port}", releases.parent / "service.log"
@@ -72,26 +74,26 @@ def service(releases: Path, port: int) -> Iterator[Callable[[], str]]:
             process.terminate()
 
 
-def ask(url: str, body: dict[str, Any]) -> Any:
-    """The answer to a JSON request."""
+def post(url: str, body: dict[str, Any]) -> Any:
+    """Send a JSON request and return the JSON response."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
         return json.load(response)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and process.poll() is None:
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=1):  # noqa: S310
                 return
-        except OSError:  # refused, or accepted and not answered yet
+        except OSError:  # refused, or no response yet
             time.sleep(0.2)
     raise SystemExit(f"the service did not become ready; its log ({log}) ends:\n{log.read_text()[-2000:]}")
 
 
 def _three_users(interactions: pa.Table) -> list[str]:
-    """The users of the newest interactions."""
+    """Users of the newest interactions."""
     newest = interactions.sort_by([("event_timestamp", "descending")])["user_id"].unique()
     return newest.slice(0, 3).to_pylist()
 
@@ -107,19 +109,19 @@ def _items(releases: Path) -> dict[str, dict[str, Any]]:
     return {row["item_id"]: row for row in rows}
 
 
-def _show(out: Console, user: str, history: list[str], answer: Any, items: dict[str, dict[str, Any]]) -> None:
-    table = Table("", "item", *SHOWN, "score", title=f"user {user}", title_justify="left")
+def _print(out: Console, user: str, history: list[str], response: Any, items: dict[str, dict[str, Any]]) -> None:
+    table = Table("", "item", *COLUMNS, "score", title=f"user {user}", title_justify="left")
     for item in history:
-        table.add_row("took", item, *_shown(items[item]), "", style="dim")
-    for place, found in enumerate(answer["items"], 1):
-        name = found["item_id"]
-        table.add_row(f"{place}.", name, *_shown(items[name]), f"{found['score']:.3f}")
+        table.add_row("history", item, *_cells(items[item]), "", style="dim")
+    for rank, item in enumerate(response["items"], 1):
+        name = item["item_id"]
+        table.add_row(f"{rank}.", name, *_cells(items[name]), f"{item['score']:.3f}")
     out.print(table)
 
 
-def _shown(item: dict[str, Any]) -> list[str]:
+def _cells(item: dict[str, Any]) -> list[str]:
     cells = []
-    for name in SHOWN:
+    for name in COLUMNS:
         value = item[name]
         cells.append(
             ", ".join(value) if isinstance(value, list) else f"{value:.2f}" if isinstance(value, float) else value

@@ -1,55 +1,99 @@
-"""`two-tower drift`: the features of served requests beside those that the release was trained on."""
+"""`two-tower drift`."""
 
 import json
 import tempfile
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
+from typer.core import TyperCommand
 
-from pipelines.cli.waiting import waiting
-from two_tower.checks.drift import LEAST_ROWS, Drift, compare, read_log
+from pipelines.cli.command import command
+from pipelines.cli.options import Releases, check_output_file
+from pipelines.cli.output import Output
+from pipelines.exit_status import ExitStatus
 from two_tower.errors import InputError
-from two_tower.releases.release import current, local_copy, verify
-from two_tower.schema import Contract
+
+if TYPE_CHECKING:
+    from two_tower.checks.drift import Drift
 
 _STYLES = {"much": "red", "some": "yellow", "unknown": "dim", "none": None}
 
 
-def look(
-    releases: str, release: str, feature_log: Path, since: str, json_file: Path | None, out: Console, err: Console
+class DriftCommand(TyperCommand):
+    """Accepts `--json FILE`, the old name of `--out FILE`, for one release."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        for number, word in enumerate(args):
+            following = [arg for arg in args[number + 1 : number + 2] if not arg.startswith("-")]
+            file = word.removeprefix("--json=") if word.startswith("--json=") else "".join(following)
+            if word.startswith("--json") and file:
+                Output().warn(f"--json {file} is now --out {file}. The next release will not accept the old form.")
+                args = [*args[:number], "--out", file, *args[number + 1 + len(following) :]]
+        return super().parse_args(ctx, args)
+
+
+@command("two-tower drift --releases runs/sample/releases --feature-log /var/log/features --json", cls=DriftCommand)
+def drift(
+    output: Output,
+    releases: Releases,
+    feature_log: Annotated[Path, typer.Option(help="Folder that `serve --feature-log` wrote.")],
+    release: Annotated[str, typer.Option(help="Use the requests of this release. Default: the current one.")] = "",
+    since: Annotated[str, typer.Option(help="Use requests from this time on (ISO 8601). Default: all.")] = "",
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write the result as JSON to this file.")
+    ] = None,
 ) -> int:
-    """Print a row a feature; returns 3 where one has moved much."""
-    with waiting(err, "reading the log and the release"):
-        wanted, rows, found = _compared(releases, release, feature_log, since)
-    grid = Table("feature", "psi", "moved", "missing", "missing in training", title=f"{rows:,} requests")
-    for one in found:
-        told = "–" if one.psi is None else f"{one.psi:.3f}"
-        shares = (f"{one.missing:.1%}", f"{one.missing_before:.1%}")
-        grid.add_row(escape(one.feature), told, one.word, *shares, style=_STYLES[one.word])
-    out.print(grid)
-    if rows < LEAST_ROWS:
-        out.print(f"too few requests to judge: {rows} of at least {LEAST_ROWS}")
-    if json_file:
-        said = {"release": wanted, "requests": rows, "features": [asdict(one) for one in found]}
-        json_file.write_text(json.dumps(said, indent=2) + "\n")
-    return 3 if any(one.word == "much" for one in found) else 0
+    """Compare served features with those of training. Exit status 3: at least one drifted much."""
+    if out_file:
+        check_output_file("--out", out_file)
+    with output.progress("reading the log and the release"):
+        name, requests, drifts = _compare(releases, release, feature_log, since)
+    document = _document(name, requests, drifts)
+    if out_file:
+        out_file.write_text(json.dumps(document, indent=2) + "\n")
+    _print(output, requests, drifts)
+    output.json(document)
+    return ExitStatus.HELD if any(one.word == "much" for one in drifts) else ExitStatus.DONE
 
 
-def _compared(releases: str, release: str, feature_log: Path, since: str) -> tuple[str, int, list[Drift]]:
-    """The release, how many requests were logged for it, and how far each feature has moved."""
+def _compare(releases: str, release: str, feature_log: Path, since: str) -> "tuple[str, int, list[Drift]]":
+    """The release, the number of its logged requests, and the drift of each feature."""
     from pipelines.local.run import check_instant
+    from two_tower.checks.drift import compare, read_log
+    from two_tower.releases.release import current, local_copy, verify
+    from two_tower.schema import Contract
 
-    wanted = release or current(releases)
-    if not wanted:
+    name = release or current(releases)
+    if not name:
         raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-    contract = Contract.from_dict(verify(releases, wanted)["contract"])
+    contract = Contract.from_dict(verify(releases, name)["contract"])
     if since:
         check_instant(since, "--since")
-    rows = read_log(feature_log, wanted, int(datetime.fromisoformat(since).timestamp()) if since else 0)
+    rows = read_log(feature_log, name, int(datetime.fromisoformat(since).timestamp()) if since else 0)
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        profile = json.loads((local_copy(releases, wanted, Path(cache)) / "profile.json").read_text())["user"]
-    return wanted, rows.num_rows, compare(profile, rows, contract.user)
+        profile = json.loads((local_copy(releases, name, Path(cache)) / "profile.json").read_text())["user"]
+    return name, rows.num_rows, compare(profile, rows, contract.user)
+
+
+def _document(release: str, requests: int, drifts: "list[Drift]") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"release": release, "requests": requests, "features": [asdict(one) for one in drifts]}
+
+
+def _print(output: Output, requests: int, drifts: "list[Drift]") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from two_tower.checks.drift import LEAST_ROWS
+
+    grid = Table("feature", "psi", "drift", "missing", "missing in training", title=f"{requests:,} requests")
+    for one in drifts:
+        psi = "–" if one.psi is None else f"{one.psi:.3f}"
+        shares = (f"{one.missing:.1%}", f"{one.missing_before:.1%}")
+        grid.add_row(escape(one.feature), psi, one.word, *shares, style=_STYLES[one.word])
+    output.text.print(grid)
+    if requests < LEAST_ROWS:
+        output.text.print(f"not enough requests to judge: {requests}, at least {LEAST_ROWS} are needed")

@@ -1,95 +1,181 @@
-"""`two-tower init`: a feature repository from plain tables, and what was made of each column, shown."""
+"""`two-tower init`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as Grid
+import typer
 
-from pipelines.cli.waiting import waiting
-from two_tower.datasets.tables import Tables
+from pipelines.cli.command import command
+from pipelines.cli.output import Output
 from two_tower.errors import InputError
-from two_tower.starter.create import create, refresh
-from two_tower.starter.decide import Asked
-from two_tower.starter.plan import PLAN, Column, Plan, Table
 
-LEFT_OUT = {
+if TYPE_CHECKING:
+    from rich.table import Table as Grid
+
+    from two_tower.datasets.tables import Tables
+    from two_tower.starter.plan import Column, Plan, Table
+
+DROPPED = {  # reasons of `Tables.report`, in words
     "no_user": "interactions without a user",
     "no_item": "interactions without an item",
     "no_time": "interactions without a time",
-    "not_wanted": "interactions that --where leaves out",
-    "duplicate": "interactions of the same user, item and time as another",
+    "not_wanted": "interactions that do not match --where",
+    "duplicate": "interactions of the same user, item and time as another one",
     "user_without_key": "users without a key",
     "item_without_key": "items without a key",
-    "user_again": "users named again (the last row counts)",
-    "item_again": "items named again (the last row counts)",
+    "user_again": "duplicate users (the last row counts)",
+    "item_again": "duplicate items (the last row counts)",
 }
-_KNOWN = (
-    "[yellow]note[/] what these tables say of users and items is taken as known all along; a column that sums up later "
-    "events would tell the future: `two-tower leaks` looks for it"
+STATIC_COLUMNS = (
+    "columns of the users and items tables are treated as known at all times. A column that sums up later events leaks "
+    "the future: `two-tower leaks` checks for it"
 )
+Names = Annotated[str, typer.Option(metavar="NAMES", help="Names of the first columns of that file, comma-separated.")]
 
 
-def init(folder: Path, files: dict[str, Path], said: dict[str, object], out: Console, err: Console) -> None:
-    """Make the repository; in a folder that holds one, compute its data again.
+@command("two-tower init shop --interactions clicks.csv --items products.csv --timestamp clicked_at")
+def init(
+    output: Output,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Feature repository to create or to refresh.")],
+    interactions: Annotated[
+        Path | None, typer.Option(help="CSV or parquet file of interactions: user id, item id, timestamp.")
+    ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(help="Table of users, one row per user. Default: the users that appear in the interactions."),
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Table of items, one row per item. Default: the items that appear in the interactions."),
+    ] = None,
+    user_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the user id.")] = None,
+    item_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the item id.")] = None,
+    timestamp: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column with the time of the interaction.")
+    ] = None,
+    timestamp_format: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="Format of the time: a strptime format, or s, ms, us or ns since 1970."),
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column with the training weight of the interaction.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Use only interactions that match this.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Ignore this column. Can be given several times.")
+    ] = None,
+    user_columns: Names = "",
+    item_columns: Names = "",
+    interaction_columns: Names = "",
+) -> None:
+    """Create a feature repository from plain tables.
 
-    files: by `users`, `items`, `interactions`. said: the other fields of `Asked`, those that the user gave.
+    Files can be CSV, parquet, other delimited text, or an Excel workbook (.xlsx). A table shows what each column
+    becomes; options override it. If DIR is a repository that this command created, and no option changes its columns,
+    the data are computed again from the current files and edited definitions stay.
     """
-    again = (folder / PLAN).is_file()
-    if again:
-        if said:
-            options = ", ".join("--" + name.replace("_", "-") for name in said)
-            raise InputError(
-                f"{folder} holds a repository already, and {options} would change what its columns are. Edit its "
-                "definitions.py, or name a new folder."
-            )
-        with waiting(err, "starting") as line:
-            plan, tables = refresh(folder, files, line.part)
-    else:
-        if "interactions" not in files:
-            raise InputError("--interactions FILE is needed: who took which item, and when.")
-        with waiting(err, "starting") as line:
-            plan, tables = create(folder, Asked(**files, **said), line.part)  # type: ignore[arg-type]
-    _show(plan, tables, out)
-    written = "computed again" if again else "wrote"
-    out.print(f"{written} [bold]{folder}[/]: edit {folder / 'definitions.py'}, or take it as it is")
-    out.print(f"train:  two-tower run --feature-repo {folder}", soft_wrap=True)
+    files = {"interactions": interactions, "users": users, "items": items}
+    names = {"user_columns": user_columns, "item_columns": item_columns, "interaction_columns": interaction_columns}
+    choices = {
+        "user_key": user_key,
+        "item_key": item_key,
+        "timestamp": timestamp,
+        "timestamp_format": timestamp_format,
+        "weight": weight,
+        "where": where,
+        "ignore": tuple(ignore or ()),
+        **{option: [name.strip() for name in text.split(",")] for option, text in names.items() if text},
+    }
+    _make(
+        output,
+        folder,
+        {name: path for name, path in files.items() if path},
+        {name: value for name, value in choices.items() if value},
+    )
 
 
-def _show(plan: Plan, tables: Tables, out: Console) -> None:
+def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[str, Any]) -> None:
+    """Create the repository, or refresh its data if the folder has one.
+
+    Args:
+        output: Where to print.
+        folder: Repository.
+        files: Paths by `users`, `items`, `interactions`.
+        choices: The other fields of `Asked` that the user gave.
+    """
+    with output.progress("starting") as progress:
+        from two_tower.starter.create import create, refresh
+        from two_tower.starter.decide import Asked
+        from two_tower.starter.plan import PLAN
+
+        is_refresh = (folder / PLAN).is_file()
+        if is_refresh:
+            if choices:
+                options = ", ".join("--" + name.replace("_", "-") for name in choices)
+                raise InputError(
+                    f"{folder} is already a repository, and {options} would change its columns. Edit its "
+                    "definitions.py, or name a new folder."
+                )
+            plan, tables = refresh(folder, files, progress.part)
+        else:
+            if "interactions" not in files:
+                raise InputError("--interactions FILE is missing: CSV or parquet with user id, item id and timestamp.")
+            plan, tables = create(folder, Asked(**files, **choices), progress.part)
+    _print(output, plan, tables)
+    output.text.print(
+        f"{'refreshed the data of' if is_refresh else 'created'} {folder}. Next: edit {folder / 'definitions.py'} if "
+        f"needed, and train:\n  two-tower run --feature-repo {folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+    output.json(_document(folder, is_refresh, plan, tables))
+
+
+def _document(folder: Path, is_refresh: bool, plan: "Plan", tables: "Tables") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    rows = {name: getattr(tables, name).num_rows for name in ("users", "items", "interactions")}
+    dropped = {reason: count for reason, count in tables.report.items() if count}
+    return {"folder": str(folder), "refreshed": is_refresh, "rows": rows, "dropped": dropped, "plan": asdict(plan)}
+
+
+def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
+    text = output.text
     for name, table in (("users", plan.users), ("items", plan.items), ("interactions", plan.interactions)):
         if table is None:
-            out.print(f"{name}: no file, so they are taken from the interactions\n")
+            text.print(f"{name}: no file; derived from the interactions\n")
         else:
-            out.print(_grid(f"{name}: {Path(table.path).name}, {getattr(tables, name).num_rows:,} rows kept", table))
+            text.print(_grid(f"{name}: {Path(table.path).name}, {getattr(tables, name).num_rows:,} rows", table))
     for reason, rows in tables.report.items():
         if rows:
-            out.print(f"[yellow]left out[/] {rows:,} {LEFT_OUT[reason]}")
-    for note in plan.notes:
-        out.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
-    if plan.users or plan.items:
-        out.print(_KNOWN, soft_wrap=True)
+            text.print(f"[yellow]dropped[/] {rows:,} {DROPPED[reason]}")
+    notes = [*plan.notes, *([STATIC_COLUMNS] if plan.users or plan.items else [])]
+    for note in notes:
+        text.print("note", note, markup=False, soft_wrap=True)
 
 
-def _grid(title: str, table: Table) -> Grid:
-    grid = Grid("column", "became", "why", title=title, title_justify="left")
+def _grid(title: str, table: "Table") -> "Grid":
+    from rich.markup import escape
+    from rich.table import Table as Grid
+
+    grid = Grid("column", "becomes", "why", title=title, title_justify="left")
     for column in table.columns:
         style = "dim" if column.role == "unused" else None
         why = column.why
         if column.source == table.stamp and column.role != "time":
-            why += "; a row holds from then on"
-        grid.add_row(escape(column.source), escape(_became(column)), escape(why), style=style)
+            why += "; a row is valid from this time on"
+        grid.add_row(escape(column.source), escape(_becomes(column)), escape(why), style=style)
     return grid
 
 
-def _became(column: Column) -> str:
+def _becomes(column: "Column") -> str:
     tags = ", ".join(f"{name}={value}" for name, value in column.tags.items())
     kind = f"{column.dtype}{f', {tags}' if tags else ''}"
     match column.role:
         case "unused":
-            return "nothing"
+            return "not used"
         case "time":
             return column.field
         case "kept":
-            return f"{column.field}, beside the event"
+            return f"{column.field}, kept with the event"
     return f"{column.role} {column.field}: {kind}"

@@ -1,58 +1,76 @@
-"""`two-tower leaks`: what was measured of each feature, and those that know the future."""
+"""`two-tower leaks`."""
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from pipelines.cli.waiting import waiting
-from two_tower.gates import Verdict
+from pipelines.cli.command import command
+from pipelines.cli.options import AsOf
+from pipelines.cli.output import Output
+from pipelines.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from two_tower.gates import Verdict
 
 
-def look(feature_repo: Path, as_of: str, out: Console, err: Console) -> int:
-    """Print a row a feature and a sentence a leak; returns the exit status."""
-    with waiting(err, "reading the features") as line:
+@command("two-tower leaks --feature-repo my_repo")
+def leaks(
+    output: Output,
+    feature_repo: Annotated[Path, typer.Option(help="Feast feature repository to check.")],
+    as_of: AsOf = "",
+) -> int:
+    """Check whether a feature knows the future. Exit status 3: at least one does."""
+    with output.progress("reading the features") as progress:
         from pipelines.local.run import check_instant
         from two_tower.checks.leaks import check
 
         if as_of:
             check_instant(as_of)
-        verdict = check(feature_repo, datetime.fromisoformat(as_of) if as_of else None, tell=line.part)
-    out.print(_grid(verdict))
+        verdict = check(feature_repo, datetime.fromisoformat(as_of) if as_of else None, tell=progress.part)
+    _print(output, verdict)
+    output.json({"passed": verdict.passed, "reasons": verdict.reasons, **verdict.details})
+    return ExitStatus.DONE if verdict.passed else ExitStatus.HELD
+
+
+def _print(output: Output, verdict: "Verdict") -> None:
+    from rich.markup import escape
+
+    output.text.print(_grid(verdict))
     if untold := verdict.details["untold"]:
-        out.print(f"too few events to tell: {', '.join(untold)}")
+        output.text.print(f"not enough events to judge: {', '.join(untold)}", markup=False)
     if verdict.passed:
-        out.print("no feature knows the future, as far as these tests see")
-        return 0
+        output.text.print("these tests found no feature that knows the future")
     for reason in verdict.reasons:
-        err.print(f"[bold red]leak:[/] {escape(reason)}", soft_wrap=True)
-    return 3
+        output.err.print(f"[bold red]leak:[/] {escape(reason)}", soft_wrap=True)
 
 
-def _grid(verdict: Verdict) -> Table:
+def _grid(verdict: "Verdict") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
     grid = Table("view", "feature", "changes before / after an event", "own item", "with the future", "")
-    features: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for one in verdict.details["features"]:
-        features.setdefault((one["view"], one["feature"]), []).append(one)
-    for (view, feature), found in features.items():
-        told = [one for one in found if one["told"]]
-        shifts = sorted((o for o in told if o["test"] == "shift"), key=lambda o: (o["leaks"], o["before"] - o["after"]))
-        own = next((f"{o['share']:.0%}" for o in told if o["test"] == "own item"), "")
-        future = next((f"{o['correlation']:.2f}" for o in told if o["test"] == "future"), "")
-        leaks = any(one["leaks"] for one in found)
-        grid.add_row(
-            escape(view), escape(feature), _shift(shifts), own, future, "[red]leak[/]" if leaks else "[green]✓[/]"
-        )
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for result in verdict.details["features"]:
+        results.setdefault((result["view"], result["feature"]), []).append(result)
+    for (view, feature), all_tests in results.items():
+        judged = [test for test in all_tests if test["told"]]
+        own = next((f"{test['share']:.0%}" for test in judged if test["test"] == "own item"), "")
+        future = next((f"{test['correlation']:.2f}" for test in judged if test["test"] == "future"), "")
+        mark = "[red]leak[/]" if any(test["leaks"] for test in all_tests) else "[green]✓[/]"
+        grid.add_row(escape(view), escape(feature), _shift(judged), own, future, mark)
     return grid
 
 
-def _shift(shifts: list[dict[str, Any]]) -> str:
+def _shift(tests: list[dict[str, Any]]) -> str:
+    """The worst of the tests that shift a feature in time."""
+    shifts = [test for test in tests if test["test"] == "shift"]
     if not shifts:
         return ""
-    worst = shifts[-1]
+    worst = max(shifts, key=lambda test: (test["leaks"], test["before"] - test["after"]))
     if worst["before"] == worst["after"] == 0:
         return "never / never"
     return f"{worst['before']:.0%} / {worst['after']:.0%} ({worst['shift']})"

@@ -1,38 +1,50 @@
-"""`two-tower recommend`: the items for one user, from a release on this machine."""
+"""`two-tower recommend`."""
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from pipelines.cli.waiting import waiting
+from pipelines.cli.command import command
+from pipelines.cli.options import Releases
+from pipelines.cli.output import Output
 from two_tower.errors import InputError
 
 FALLBACKS = {
     "popular": "fallback: the online store does not know user {user}; these items are the most popular",
-    "store": "fallback: the online store gave no answer; these items are the most popular",
+    "store": "fallback: the online store did not respond; these items are the most popular",
 }
 
 
+@command("two-tower recommend --releases runs/sample/releases --user u00042 -k 5")
 def recommend(
-    releases: str, user: str | None, arguments: Mapping[str, Any], out: Console, err: Console, *, as_json: bool
+    output: Output,
+    releases: Releases,
+    user: Annotated[str | None, typer.Option(help="User id; the features come from the online store.")] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Raw user features to use instead, e.g. {"country": "italy"}.')
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", metavar="JSON", help='Conditions by item column: {"price": {"max": 20}}.')
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also recommend items that the user has seen.")
+    ] = False,
 ) -> None:
-    """Print the items for a user of the current release.
+    """Recommend items for one user, without a server.
 
-    Args:
-        releases: folder or URL of the releases.
-        user: user key; None if `arguments` has features.
-        arguments: other keyword arguments of `Recommender.recommend`.
-        out: console for the result.
-        err: console for progress.
-        as_json: print JSON instead of a table.
+    The items come from the current release.
     """
-    with waiting(err, "opening the release"), tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
+    arguments = {
+        "features": _parse("--features", features),
+        "k": k,
+        "exclude_seen": not include_seen,
+        "filter": _parse("--filter", filter_),
+    }
+    with output.progress("opening the release"), tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
         from two_tower.recommender.recommender import load_release
         from two_tower.recommender.titles import titles
 
@@ -41,23 +53,34 @@ def recommend(
         catalogue = recommender.ranker.catalogue
         names = titles(catalogue, recommender.contract, [item.item_id for item in response.items])
     rows = [(item.item_id, name, item.score) for item, name in zip(response.items, names, strict=True)]
-    if as_json:
-        items = [{"item_id": item, "title": name, "score": score} for item, name, score in rows]
-        out.print_json(data={"items": items, "release": response.release, "fallback": response.fallback})
-        return
-    table = Table("rank", "item", title=f"user {user or '(given features)'}, release {response.release}")
-    if any(names):
+    items = [{"item_id": item, "title": name, "score": score} for item, name, score in rows]
+    output.json({"items": items, "release": response.release, "fallback": response.fallback})
+    _print(output, user or "(given features)", response.release, rows)
+    if response.fallback:
+        output.text.print(FALLBACKS[response.fallback].format(user=user or ""), markup=False, soft_wrap=True)
+
+
+def _print(output: Output, user: str, release: str, rows: list[tuple[object, str | None, float]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("rank", "item", title=f"user {escape(user)}, release {release}")
+    has_titles = any(title for _, title, _ in rows)
+    if has_titles:
         table.add_column("title")
     table.add_column("score", no_wrap=True)
-    for rank, (item, name, score) in enumerate(rows, 1):
-        table.add_row(str(rank), escape(str(item)), *([escape(name or "")] if any(names) else []), f"{score:.4f}")
-    out.print(table)
-    if response.fallback:
-        out.print(FALLBACKS[response.fallback].format(user=escape(user or "")), soft_wrap=True)
+    for rank, (item, title, score) in enumerate(rows, 1):
+        names = [escape(title or "")] if has_titles else []
+        table.add_row(str(rank), escape(str(item)), *names, f"{score:.4f}")
+    output.text.print(table)
 
 
-def parsed(option: str, text: str | None) -> Any:
-    """The JSON value of an option, None if it is not given. Raises InputError if it is not JSON."""
+def _parse(option: str, text: str | None) -> Any:
+    """The JSON value of an option, None if it is not given.
+
+    Raises:
+        InputError: `text` is not JSON.
+    """
     if text is None:
         return None
     try:

@@ -1,73 +1,104 @@
 """`two-tower releases`: list, show, activate and roll back."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
 
-from pipelines.cli.options import AsJson, Releases, err, out
-from pipelines.cli.waiting import waiting
+from pipelines.cli.command import Program, add, command
+from pipelines.cli.options import Releases
+from pipelines.cli.output import Output
 from two_tower.errors import InputError
 
-releases_app = typer.Typer(help="List, show, activate and roll back releases.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from two_tower.releases.release import Listed
+
+releases_app = typer.Typer(
+    cls=Program,
+    help="List, show, activate and roll back releases.",
+    epilog="Example:\n\n\b\n  two-tower releases list --releases runs/sample/releases",
+)
 
 
-@releases_app.command("list")
-def list_(releases: Releases, as_json: AsJson = False) -> None:
-    """List the releases, the newest first; the current one is marked."""
-    with waiting(err, "reading the releases"):
+@command("two-tower releases list --releases runs/sample/releases --json")
+def list_(output: Output, releases: Releases) -> None:
+    """List the releases, newest first. An arrow marks the current one."""
+    with output.progress("reading the releases"):
         from two_tower.releases import release
 
         listed = release.list_releases(releases)
-    if as_json:
-        told = ("dataset", "created", "metrics")
-        out.print_json(
-            data=[
-                {"id": one.id, "current": one.current, "problem": one.problem}
-                | {name: one.manifest[name] for name in told if name in one.manifest}
-                for one in listed
-            ]
-        )
-        return
+    keys = ("dataset", "created", "metrics")
+    output.json(
+        [
+            {"id": one.id, "current": one.current, "problem": one.problem}
+            | {key: one.manifest[key] for key in keys if key in one.manifest}
+            for one in listed
+        ]
+    )
+    output.text.print(_table(listed))
+
+
+def _table(listed: "list[Listed]") -> "Table":
+    from rich.markup import escape
+    from rich.table import Column, Table
+
     table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
     for one in listed:
         mark = "→" if one.current else ""
         if one.problem:
-            table.add_row(mark, one.id, f"[red]{one.problem}[/]", "", "")
+            table.add_row(mark, one.id, f"[red]{escape(one.problem)}[/]", "", "")
         else:
             recall = one.manifest["metrics"]["two_tower"]["recall@20"]
-            table.add_row(mark, one.id, one.manifest["dataset"], f"{recall:.4f}", one.manifest["created"][:16])
-    out.print(table)
+            table.add_row(mark, one.id, escape(one.manifest["dataset"]), f"{recall:.4f}", one.manifest["created"][:16])
+    return table
 
 
-@releases_app.command()
-def show(releases: Releases, release_id: Annotated[str | None, typer.Argument()] = None) -> None:
-    """Verify a release and print its manifest; the current one's without an id."""
-    with waiting(err, "verifying the release"):
+@command("two-tower releases show --releases runs/sample/releases")
+def show(
+    output: Output,
+    releases: Releases,
+    release_id: Annotated[str | None, typer.Argument(help="Release. Default: the current one.")] = None,
+) -> None:
+    """Verify a release and print its manifest as JSON, with or without --json."""
+    with output.progress("verifying the release"):
         from two_tower.releases import release
 
-        wanted = release_id or release.current(releases)
-        if wanted is None:
+        name = release_id or release.current(releases)
+        if name is None:
             raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-        manifest = release.verify(releases, wanted)
-    out.print_json(data=manifest)
+        manifest = release.verify(releases, name)
+    output.json(manifest)
+    if not output.as_json:
+        output.text.print_json(data=manifest)
 
 
-@releases_app.command()
-def activate(releases: Releases, release_id: Annotated[str, typer.Argument()]) -> None:
+@command("two-tower releases activate 20260131T120000-1a2b3c4d --releases runs/sample/releases")
+def activate(
+    output: Output, releases: Releases, release_id: Annotated[str, typer.Argument(help="Release to activate.")]
+) -> None:
     """Verify a release and make it the current one."""
-    with waiting(err, "verifying the release"):
+    with output.progress("verifying the release"):
         from two_tower.releases import release
 
         release.activate(releases, release_id)
-    out.print(f"current: {release_id}")
+    _print_current(output, release_id)
 
 
-@releases_app.command()
-def rollback(releases: Releases) -> None:
-    """Make the release before the current one current again."""
-    with waiting(err, "verifying the release before"):
+@command("two-tower releases rollback --releases runs/sample/releases")
+def rollback(output: Output, releases: Releases) -> None:
+    """Make the previous release the current one again."""
+    with output.progress("verifying the previous release"):
         from two_tower.releases import release
 
-        before = release.rollback(releases)
-    out.print(f"current: {before}")
+        previous = release.rollback(releases)
+    _print_current(output, previous)
+
+
+def _print_current(output: Output, release_id: str) -> None:
+    output.text.print(f"current: {release_id}")
+    output.json({"current": release_id})
+
+
+for name, callback in {"list": list_, "show": show, "activate": activate, "rollback": rollback}.items():
+    add(releases_app, name, callback)

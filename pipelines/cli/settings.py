@@ -1,12 +1,12 @@
 """`two-tower settings`: the documentation of the settings, from their declarations."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
 
-from pipelines.cli.options import AsJson, out
+from pipelines.cli.command import command
+from pipelines.cli.options import complete_setting_name
+from pipelines.cli.output import Output
 
 if TYPE_CHECKING:
     from two_tower.config import Section
@@ -21,38 +21,42 @@ def sections() -> "dict[str, Section]":
     return {**Settings().sections(), "cluster": ClusterConfig()}
 
 
+@command("two-tower settings epochs")
 def settings(
-    name: Annotated[str | None, typer.Argument(help="Show the full description of this setting.")] = None,
-    as_json: AsJson = False,
+    output: Output,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show the full description of this setting.", autocompletion=complete_setting_name),
+    ] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the documentation page.")] = False,
 ) -> None:
-    """List the settings that `--set` and two_tower.toml accept, or describe one.
+    """List the settings of `--set` and two_tower.toml, or describe one."""
+    from dataclasses import asdict
 
-    Example: two-tower settings epochs
-    """
     from two_tower.config.fields import unknown_setting
     from two_tower.config.reference import documented, markdown
 
     docs = {doc.name: doc for doc in documented(sections())}
     if name is not None and name not in docs:
         raise unknown_setting(name, docs)
+    output.json(asdict(docs[name]) if name else [asdict(doc) for doc in docs.values()])
     if as_markdown:
-        typer.echo(markdown(sections()), nl=False)
-    elif as_json:
-        out.print_json(data=asdict(docs[name]) if name else [asdict(doc) for doc in docs.values()])
+        output.text.out(markdown(sections()), end="")
     elif name:
-        _describe(docs[name])
+        _describe(output, docs[name])
     else:
-        _list(docs)
+        _list(output, docs)
 
 
-def _describe(doc: "SettingDoc") -> None:
-    out.print(f"[bold]{doc.name}[/] ({doc.section})")
-    out.print(f"Allowed: {doc.allowed}. Default: {doc.default_text}.", markup=False, soft_wrap=True)
-    out.print(doc.description, markup=False)
+def _describe(output: Output, doc: "SettingDoc") -> None:
+    output.text.print(f"[bold]{doc.name}[/] ({doc.section})")
+    output.text.print(f"Allowed: {doc.allowed}. Default: {doc.default_text}.", markup=False, soft_wrap=True)
+    output.text.print(doc.description, markup=False)
 
 
-def _list(docs: "dict[str, SettingDoc]") -> None:
+def _list(output: Output, docs: "dict[str, SettingDoc]") -> None:
+    from rich.table import Column, Table
+
     from two_tower.config.reference import title
 
     for section_name, section in sections().items():
@@ -62,5 +66,5 @@ def _list(docs: "dict[str, SettingDoc]") -> None:
         for doc in docs.values():
             if doc.section == section_name:
                 table.add_row(doc.name, doc.default_text, doc.summary)
-        out.print(table)
-    out.print("One setting in full: two-tower settings NAME")
+        output.text.print(table)
+    output.text.print("Full description of one setting: two-tower settings NAME")

@@ -1,4 +1,4 @@
-"""The pipelines as Kubeflow takes them: placed on a cluster, with the settings as their parameters' defaults."""
+"""Pipelines compiled for Kubeflow, with resources and node placement, and the settings as parameter defaults."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +9,7 @@ from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
 from pipelines.kubeflow.cluster import ClusterConfig
-from pipelines.kubeflow.resources import on_cluster, our_image
+from pipelines.kubeflow.resources import image_with_tag, on_cluster
 from pipelines.refresh_items import refresh_items_in
 from pipelines.training import training_in, training_on_dataset
 from two_tower.config import DeployConfig, Settings, with_assignments
@@ -18,13 +18,19 @@ from two_tower.errors import InputError, unknown
 PIPELINES = {
     "training": training_in,
     "refresh_items": refresh_items_in,
-    "dataset": lambda shards: training_on_dataset,  # noqa: ARG005 - these catalogues need no shards
+    "dataset": lambda shards: training_on_dataset,  # noqa: ARG005 - these catalogues fit into one shard
 }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline by its name, and all that `--set` can change about it."""
+    """A pipeline and the settings that `--set` changes.
+
+    Attributes:
+        pipeline: Key of PIPELINES.
+        settings: Settings of the steps.
+        cluster: Settings of the cluster.
+    """
 
     pipeline: str
     settings: Settings
@@ -32,35 +38,41 @@ class Plan:
 
     @classmethod
     def of(cls, pipeline: str, assignments: list[str]) -> Self:
-        """Raises InputError for an unknown pipeline, an unknown setting and a value that is not allowed."""
+        """Check the options.
+
+        Raises:
+            InputError: The pipeline or a setting is unknown, or a value is not allowed.
+        """
         if pipeline not in PIPELINES:
             raise unknown("pipeline", pipeline, PIPELINES)
         base = Settings()
-        found = with_assignments({**base.sections(), "cluster": ClusterConfig()}, assignments)
-        cluster = found.pop("cluster")
-        if found["report"] != base.report:
+        sections = with_assignments({**base.sections(), "cluster": ClusterConfig()}, assignments)
+        cluster = sections.pop("cluster")
+        if sections["report"] != base.report:
             raise InputError(
-                "cost_per_hour is for `two-tower run`, on one machine. A cluster bills its nodes: leave it out."
+                "cost_per_hour is only for `two-tower run` on one machine; a cluster bills its nodes. Remove it."
             )
-        found["deploy"] = _with_our_image(found["deploy"], cluster)
-        return cls(pipeline, Settings(**found), cluster)
+        sections["deploy"] = _with_serving_image(sections["deploy"], cluster)
+        return cls(pipeline, Settings(**sections), cluster)
 
     @cached_property
     def built(self) -> GraphComponent:
+        """The pipeline with resources and placement."""
         return on_cluster(PIPELINES[self.pipeline](self.cluster.shards), self.cluster)
 
     def arguments(self) -> dict[str, Any]:
-        """The settings as the pipeline's parameters, a section each."""
+        """Settings as parameters of the pipeline, one per section."""
         sections = {f"{name}_config": section.to_json() for name, section in self.settings.sections().items()}
-        taken = self.built.component_spec.inputs or {}
-        return {name: text for name, text in sections.items() if name in taken}
+        parameters = self.built.component_spec.inputs or {}
+        return {name: text for name, text in sections.items() if name in parameters}
 
     def write(self, path: Path) -> None:
+        """Write the pipeline as YAML."""
         compiler.Compiler().compile(self.built, str(path), pipeline_parameters=self.arguments())
 
 
-def _with_our_image(deploy: DeployConfig, cluster: ClusterConfig) -> DeployConfig:
-    """The serving image from the registry of the others, unless it was named."""
+def _with_serving_image(deploy: DeployConfig, cluster: ClusterConfig) -> DeployConfig:
+    """Take the default serving image from the registry of the other images."""
     if deploy.serving_image != DeployConfig.serving_image:
         return deploy
-    return replace(deploy, serving_image=our_image(deploy.serving_image, cluster.image_tag, cluster))
+    return replace(deploy, serving_image=image_with_tag(deploy.serving_image, cluster.image_tag, cluster))

@@ -1,6 +1,7 @@
-"""The search of `two-tower tune` as a Katib experiment: the same space, each trial a Job that trains in our image.
+"""The search of `two-tower tune` as a Katib experiment: the same space; each trial is a Job in the training image.
 
-https://www.kubeflow.org/docs/components/katib/user-guides/katib-config/ and the types of kubeflow.org/v1beta1.
+Source: https://www.kubeflow.org/docs/components/katib/user-guides/katib-config/ and the API
+types of kubeflow.org/v1beta1.
 """
 
 from dataclasses import dataclass, fields
@@ -11,7 +12,7 @@ import yaml
 
 from components import TRAIN_IMAGE
 from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read
-from pipelines.kubeflow.resources import our_image
+from pipelines.kubeflow.resources import image_with_tag
 from two_tower.config import TrainConfig, with_assignments
 from two_tower.config.fields import split
 from two_tower.errors import InputError
@@ -19,16 +20,25 @@ from two_tower.tuning.space import DEFAULT, Choices, Dimension, Space
 from two_tower.tuning.study import COMPARED, GRACE
 
 METRIC, LOSS = "recall@20", "loss"
-# Name and value in the line that the trainer prints after each epoch; a regular expression of Go's.
+# Name and value in the line that the training prints after each epoch; a regular expression in the syntax of Go.
 METRICS_FORMAT = r"(loss|recall@20) (-?[0-9]+\.[0-9]+)"
 CONTAINER = "training"
 PARALLEL = 3
-_PLACES = ("checkpoints", "mlflow")  # of all trials alike, and no part of the search
+_PLACES = ("checkpoints", "mlflow")  # not part of the search; the trials do not use them
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the command line asked for, checked. pulled: where the trials' pods find what a pull step wrote."""
+    """Checked options of `two-tower tune --katib`.
+
+    Attributes:
+        name: Name of the experiment.
+        pulled: URL or path of the output of a pull step, as the pods of the trials reach it.
+        trials: Number of trials.
+        space: Search space.
+        train: Training settings that all trials share.
+        cluster: Settings of the cluster.
+    """
 
     name: str
     pulled: str
@@ -39,20 +49,25 @@ class Experiment:
 
     @classmethod
     def of(cls, pulled: str | None, trials: int, space: Path | None, assignments: list[str]) -> Self:
-        """Raises InputError for settings and a space that are not allowed, and without `pulled`."""
+        """Check the options.
+
+        Raises:
+            InputError: `pulled` is missing, or a setting or the search space is not allowed.
+        """
         if not pulled:
             raise InputError(
-                "--katib needs --pulled ADDRESS: where the trials' pods find what a run's pull step wrote, in an "
+                "--katib needs --pulled with the output of a pull step, as the pods of the trials reach it: in an "
                 "object store (s3://…, gs://…) or on a volume (--set volumes=CLAIM:/PATH)."
             )
-        found = with_assignments({"train": TrainConfig(), "cluster": ClusterConfig()}, assignments)
-        return cls("two-tower", pulled, trials, Space.read(space or DEFAULT), found["train"], found["cluster"])
+        sections = with_assignments({"train": TrainConfig(), "cluster": ClusterConfig()}, assignments)
+        return cls("two-tower", pulled, trials, Space.read(space or DEFAULT), sections["train"], sections["cluster"])
 
     def write(self, path: Path) -> None:
+        """Write the experiment as YAML."""
         path.write_text(yaml.safe_dump(self.manifest(), sort_keys=False, width=120))
 
     def manifest(self) -> dict[str, Any]:
-        """The object for `kubectl apply`."""
+        """The Kubernetes object for `kubectl apply`."""
         return {
             "apiVersion": "kubeflow.org/v1beta1",
             "kind": "Experiment",
@@ -101,7 +116,7 @@ class Experiment:
                     "backoffLimit": 0,
                     "activeDeadlineSeconds": self.cluster.train_timeout,
                     "template": {
-                        # A proxy beside the training would keep its Job from ever ending.
+                        # With an Istio sidecar the Job would never end.
                         "metadata": {"annotations": {"sidecar.istio.io/inject": "false"}},
                         "spec": self._pod(),
                     },
@@ -140,7 +155,7 @@ class Experiment:
             limits[cluster.accelerator] = str(cluster.accelerators)
         return {
             "name": CONTAINER,
-            "image": our_image(TRAIN_IMAGE, cluster.train_image_tag or cluster.image_tag, cluster),
+            "image": image_with_tag(TRAIN_IMAGE, cluster.train_image_tag or cluster.image_tag, cluster),
             "command": ["python", "-m", "two_tower.training"],
             "args": self._arguments(),
             "env": _environment(cluster),
@@ -150,13 +165,13 @@ class Experiment:
         }
 
     def _arguments(self) -> list[str]:
-        """Katib writes each trial's values in the place of its parameters."""
-        usual = TrainConfig()
+        """Arguments of the training; Katib replaces the parameters by the values of each trial."""
+        defaults = TrainConfig()
         fixed = {f.name: getattr(self.train, f.name) for f in fields(self.train) if f.name not in _PLACES}
-        sets = {name: value for name, value in fixed.items() if value != getattr(usual, name)}
+        sets = {name: value for name, value in fixed.items() if value != getattr(defaults, name)}
         sets |= {name: f"${{trialParameters.{name}}}" for name in self.space.dimensions}
-        found = ["--pulled", self.pulled, "--out", "/tmp/model"]  # noqa: S108 - the pod's own
-        return found + [f"--set={name}={value}" for name, value in sets.items()]
+        arguments = ["--pulled", self.pulled, "--out", "/tmp/model"]  # noqa: S108 - inside the pod
+        return arguments + [f"--set={name}={value}" for name, value in sets.items()]
 
 
 def _parameter(name: str, dimension: Dimension) -> dict[str, Any]:
@@ -192,5 +207,5 @@ def _mount(name: str, path: str) -> dict[str, str]:
 
 
 def _toleration(taint: dict[str, str]) -> dict[str, str]:
-    said = {"key": taint["key"], "operator": "Equal" if taint["value"] else "Exists", "effect": taint["effect"]}
-    return said | ({"value": taint["value"]} if taint["value"] else {})
+    toleration = {"key": taint["key"], "operator": "Equal" if taint["value"] else "Exists", "effect": taint["effect"]}
+    return toleration | ({"value": taint["value"]} if taint["value"] else {})

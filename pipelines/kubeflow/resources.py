@@ -1,7 +1,7 @@
-"""Where each step of a compiled pipeline runs, and with what: one table over all pipelines.
+"""Resources, retries and node placement of each step of a compiled pipeline: one table for all pipelines.
 
-The pipelines themselves say what is done. A pipeline is traced again with its steps placed, so that one definition
-serves the laptop, where none of this has a meaning, and the cluster.
+The pipelines define only the steps. For a cluster a pipeline is traced again and each step gets its resources, so one
+definition works on a laptop, where resources have no effect, and on a cluster.
 """
 
 import functools
@@ -19,9 +19,14 @@ from two_tower.errors import unknown
 
 @dataclass(frozen=True)
 class Need:
-    """What a step asks for. of: whose cpu and memory settings; light steps have their own."""
+    """Resources of a step.
 
-    of: str
+    Attributes:
+        group: Group of the cpu and memory settings; light steps use LIGHT_CPU and LIGHT_MEMORY.
+        retried: Whether a failed step is retried. A gate is not: the result would be the same.
+    """
+
+    group: str
     retried: bool = True
 
 
@@ -53,14 +58,14 @@ LIGHT_CPU, LIGHT_MEMORY = "500m", "2Gi"
 
 
 def on_cluster(pipeline: GraphComponent, config: ClusterConfig) -> GraphComponent:
-    """The same pipeline with every step placed by the table and the settings."""
+    """Give every step of a pipeline its resources and placement, by the table and the settings."""
     function = pipeline.pipeline_func
 
     @functools.wraps(function)
     def placed(*arguments):
         output = function(*arguments)
         for task in pipeline_context.Pipeline.get_default_pipeline().tasks.values():
-            if task.container_spec is not None:  # an importer runs in the cluster's own driver
+            if task.container_spec is not None:  # an importer runs in a driver pod of Kubeflow
                 _place(task, config)
         return output
 
@@ -81,25 +86,25 @@ def _place(task: PipelineTask, config: ClusterConfig) -> None:
             backoff_factor=config.retry_factor,
             backoff_max_duration=f"{config.retry_most_seconds}s",
         )
-    is_training = need.of == "train"
+    is_training = need.group == "train"
     kubernetes.set_timeout(task, config.train_timeout if is_training else config.step_timeout)
     tag = (config.train_image_tag if is_training else "") or config.image_tag
-    task.set_container_image(our_image(task.container_spec.image, tag, config))
+    task.set_container_image(image_with_tag(task.container_spec.image, tag, config))
     _schedule(task, is_training, config)
     _attach(task, config)
 
 
 def _size(task: PipelineTask, need: Need, config: ClusterConfig) -> None:
-    is_light = need.of == "light"
-    cpu = LIGHT_CPU if is_light else getattr(config, f"{need.of}_cpu")
-    memory = LIGHT_MEMORY if is_light else getattr(config, f"{need.of}_memory")
+    is_light = need.group == "light"
+    cpu = LIGHT_CPU if is_light else getattr(config, f"{need.group}_cpu")
+    memory = LIGHT_MEMORY if is_light else getattr(config, f"{need.group}_memory")
     task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
-    if need.of == "train" and config.accelerators:
+    if need.group == "train" and config.accelerators:
         task.set_accelerator_type(config.accelerator).set_accelerator_limit(config.accelerators)
 
 
-def our_image(image: str, tag: str, config: ClusterConfig) -> str:
-    """An image of ours, such as two-tower-train:0.1.0, under the prefix and with a tag."""
+def image_with_tag(image: str, tag: str, config: ClusterConfig) -> str:
+    """Name of an image of this project, such as two-tower-train:0.1.0, with the registry prefix and another tag."""
     prefix = f"{config.image_prefix.rstrip('/')}/" if config.image_prefix else ""
     return f"{prefix}{image.rpartition(':')[0]}:{tag}"
 
@@ -116,7 +121,7 @@ def _schedule(task: PipelineTask, is_training: bool, config: ClusterConfig) -> N
 
 
 def _attach(task: PipelineTask, config: ClusterConfig) -> None:
-    """Secrets, volumes and variables, the same for every step."""
+    """Attach secrets, volumes and environment variables, the same for every step."""
     for one in split(config.secrets):
         secret = read(SECRET, one)
         variable = secret["variable"] or secret["key"]

@@ -1,4 +1,4 @@
-"""`two-tower submit`: a run, or a recurring one, on a Kubeflow Pipelines endpoint."""
+"""Runs and recurring runs on a Kubeflow Pipelines endpoint."""
 
 import contextlib
 import io
@@ -21,13 +21,17 @@ from two_tower.http_json import call
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # Kubeflow mounts it where a pod may submit
-PATIENCE = 10.0  # seconds for the first answer
+TIMEOUT = 10.0  # seconds to wait for the health check
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A Pipelines API that answers. token: empty where it asks for none. namespace: of the user; empty for one-user
-    installations.
+    """A Pipelines API that responds.
+
+    Attributes:
+        host: URL.
+        token: Bearer token; empty if the API requires none.
+        namespace: Namespace of the user; empty in a single-user installation.
     """
 
     host: str
@@ -36,45 +40,49 @@ class Endpoint:
 
     @classmethod
     def of(cls, host: str, token: str, namespace: str) -> "Endpoint":
-        """Raises InputError, saying what to do, where nothing or something else answers, and for a refused token."""
+        """Check the URL and the token, and read the projected token of a pod if no token is given.
+
+        Raises:
+            InputError: Nothing responds at `host`, something other than a Pipelines API does, or it refuses the token.
+        """
         host = (host or IN_CLUSTER).rstrip("/")
         if not host.startswith(("http://", "https://")):
-            raise InputError(f"--host {host!r} is no address. Give it with its protocol, such as https://{host}.")
+            raise InputError(f"--host {host!r} is not a URL. Add the protocol, such as https://{host}.")
         if not token and PROJECTED_TOKEN.is_file():
             token = PROJECTED_TOKEN.read_text().strip()
-        found = cls(host=host, token=token, namespace=namespace)
-        found.check()
-        return found
+        endpoint = cls(host=host, token=token, namespace=namespace)
+        endpoint.check()
+        return endpoint
 
     def check(self) -> None:
-        """Ask whether it is well."""
-        forward = "`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` offers one at http://localhost:8080"
+        """Request the health check of the API."""
+        forward = (
+            "`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` makes it reachable at http://localhost:8080"
+        )
         try:
-            reply = call("GET", f"{self.host}/apis/v2beta1/healthz", headers=self.headers(), timeout=PATIENCE)
+            reply = call("GET", f"{self.host}/apis/v2beta1/healthz", headers=self.headers(), timeout=TIMEOUT)
         except OSError as error:
             reason = getattr(error, "reason", error)
-            raise InputError(
-                f"no Pipelines API answers at {self.host}: {reason}. Correct --host; {forward}."
-            ) from error
+            raise InputError(f"no Pipelines API responds at {self.host}: {reason}. Check --host; {forward}.") from error
         if reply.status in (401, 403):
             raise InputError(refused(self.host, reply.status))
         if reply.status != 200 or not isinstance(reply.body, dict):
-            what = "a page, perhaps a login" if reply.status == 200 else f"HTTP {reply.status}"
+            response = "a web page, perhaps a login" if reply.status == 200 else f"HTTP {reply.status}"
             raise InputError(
-                f"{self.host} is no Pipelines API: /apis/v2beta1/healthz gives {what}. Correct --host, or give a token "
-                f"by --token; {forward}."
+                f"{self.host} is not a Pipelines API: /apis/v2beta1/healthz returns {response}. Check --host, or pass "
+                f"a token with --token; {forward}."
             )
 
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def client(self) -> kfp.Client:
-        inside = set_volume_credentials.ServiceAccountTokenVolumeCredentials(path=str(PROJECTED_TOKEN))
+        projected = set_volume_credentials.ServiceAccountTokenVolumeCredentials(path=str(PROJECTED_TOKEN))
         is_projected = PROJECTED_TOKEN.is_file() and self.token == PROJECTED_TOKEN.read_text().strip()
-        given = {"credentials": inside} if is_projected else {"existing_token": self.token or None}
+        credentials = {"credentials": projected} if is_projected else {"existing_token": self.token or None}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This client only works with", category=FutureWarning)
-            return kfp.Client(host=self.host, namespace=self.namespace or "kubeflow", **given)
+            return kfp.Client(host=self.host, namespace=self.namespace or "kubeflow", **credentials)
 
     def run_address(self, run_id: str) -> str:
         return f"{self.host}/#/runs/details/{run_id}"
@@ -82,7 +90,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a pipeline reads and where its releases go, as the pods of the cluster reach them."""
+    """Data of a pipeline and the place of its releases, as the pods of the cluster reach them."""
 
     dataset: str | None
     data_dir: str
@@ -92,16 +100,20 @@ class Source:
     fingerprint: str
 
     def arguments(self, plan: Plan) -> dict[str, str]:
-        """The pipeline's parameters. Raises InputError where the cluster cannot read an address."""
+        """Parameters of the pipeline.
+
+        Raises:
+            InputError: There is no source, or the cluster cannot read a path.
+        """
         name = "dataset" if plan.pipeline == "dataset" else "feature_repo"
         if not getattr(self, name):
-            raise InputError("name what is trained on: --feature-repo s3://BUCKET/FOLDER or --dataset NAME.")
+            raise InputError("pass the data to train on: --feature-repo s3://BUCKET/FOLDER or --dataset NAME.")
         mounts = [one.rpartition(":")[2] for one in plan.cluster.volumes.split(",") if one]
         for option, address in (("--feature-repo", self.feature_repo), ("--releases", self.releases)):
             if address is not None and "://" not in address and not any(address.startswith(m) for m in mounts):
                 raise InputError(
-                    f"{option} {address!r} is no address that the cluster's pods can read. Upload it and give "
-                    "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, or mount a volume by --set volumes=CLAIM:/PATH."
+                    f"{option} {address!r} is not readable by the pods of the cluster. Upload it and pass "
+                    "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, or mount a volume with --set volumes=CLAIM:/PATH."
                 )
         common = {"releases": self.releases, "as_of": self.as_of, "fingerprint": self.fingerprint}
         source = {"data_dir": self.data_dir} if name == "dataset" else {}
@@ -109,7 +121,11 @@ class Source:
 
 
 def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> str:
-    """Start a run and return its id. Raises InputError where the endpoint refuses it."""
+    """Start a run and return its id.
+
+    Raises:
+        InputError: The endpoint refuses the run, or the cluster cannot read a path.
+    """
     stamped = source.fingerprint or f"submitted {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     arguments = {**source.arguments(plan), "fingerprint": stamped, **plan.arguments()}
     with _package(plan) as package, refusals(endpoint), _quiet():
@@ -125,14 +141,17 @@ def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> s
 
 
 def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, expression: str) -> str:
-    """Make a recurring run and return its id.
+    """Create a recurring run and return its id.
 
-    Nothing is cached: every run gets the same parameters, so that the cache could not tell new data from old.
+    Caching is off: every run has the same parameters, so the cache could not detect new data.
+
+    Raises:
+        InputError: The endpoint refuses the run, or the cluster cannot read a path.
     """
     arguments = {**source.arguments(plan), **plan.arguments()}
     with _package(plan) as package, refusals(endpoint), _quiet():
         client = endpoint.client()
-        made = client.create_recurring_run(
+        recurring_run = client.create_recurring_run(
             _experiment(client, experiment, endpoint),
             f"two-tower {plan.pipeline}",
             cron_expression=cron(expression),
@@ -143,29 +162,30 @@ def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, ex
             enable_caching=False,
             service_account=plan.cluster.service_account or None,
         )
-    return str(made.recurring_run_id)
+    return str(recurring_run.recurring_run_id)
 
 
 def refused(host: str, status: int) -> str:
+    """Message for a token that the API refused."""
     return (
-        f"{host} refused the token (HTTP {status}): it is missing, expired or of another user. Make a new one, such as "
-        "by `kubectl create token ACCOUNT -n NAMESPACE --audience pipelines.kubeflow.org`, and give it by --token or "
+        f"{host} refused the token (HTTP {status}): it is missing, expired or from another user. Create one with "
+        "`kubectl create token ACCOUNT -n NAMESPACE --audience pipelines.kubeflow.org`, and pass it with --token or "
         "TWO_TOWER_TOKEN."
     )
 
 
 @contextlib.contextmanager
 def refusals(endpoint: Endpoint) -> Iterator[None]:
-    """Turn what the endpoint refuses into InputError."""
+    """Turn an error response of the endpoint, and no response at all, into InputError."""
     try:
         yield
     except kfp_server_api.ApiException as error:
         if error.status in (401, 403):
             raise InputError(refused(endpoint.host, error.status)) from error
-        said = str(error.body or error.reason)[:300]
-        raise InputError(f"{endpoint.host} refused the request (HTTP {error.status}): {said}") from error
+        response = str(error.body or error.reason)[:300]
+        raise InputError(f"{endpoint.host} refused the request (HTTP {error.status}): {response}") from error
     except urllib3.exceptions.HTTPError as error:
-        raise InputError(f"no answer from {endpoint.host}: {error}. Try again.") from error
+        raise InputError(f"no response from {endpoint.host}: {error}. Try again.") from error
 
 
 def _experiment(client: kfp.Client, name: str, endpoint: Endpoint) -> str:
@@ -182,6 +202,6 @@ def _package(plan: Plan) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without kfp's own printing of addresses, some of which are relative."""
+    """Discard the URLs that kfp prints; some of them are relative."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

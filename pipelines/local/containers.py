@@ -1,8 +1,7 @@
-"""Steps in their containers: what has to be there first, what they are given, and how they end.
+"""Steps in Docker containers: checks before the start, options of the containers, and their exit status.
 
-kfp's DockerRunner starts the containers. One function of it is replaced while a run lasts: it lets the engine remove a
-container as soon as that ends, and calls the step a success when the exit status went with it
-(kubeflow/pipelines#13332).
+kfp's DockerRunner starts the containers. One of its functions is replaced during a run: the original lets the engine
+remove a container as soon as it ends, and reports success if the exit status is lost (kubeflow/pipelines#13332).
 """
 
 import contextlib
@@ -30,14 +29,19 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 def containers(
     pipeline: BaseComponent, writable: Sequence[Path], readable: Sequence[Path], feature_repo: Path | None, gpu: bool
 ) -> Iterator[local.DockerRunner]:
-    """A runner that executes each step in its image, as the caller, with a read-only root file system.
+    """Runner that executes each step in its image, as the current user, with a read-only root file system.
 
-    writable, readable: folders that the steps see at the same paths as here, and write to or not.
-    feature_repo: its feature_store.yaml may name environment variables, which the steps are given.
-    gpu: give the steps this machine's GPUs.
-    The steps' network is this machine's: stores on localhost are reached as from here.
+    The steps use the network of this machine, so they reach stores on localhost.
 
-    Raises InputError where no Docker engine answers, or no longer does, and where it lacks an image.
+    Args:
+        pipeline: Pipeline whose images must be present.
+        writable: Folders that are mounted at the same path, for reading and writing.
+        readable: Folders that are mounted at the same path, read-only.
+        feature_repo: Feature repository; the steps get the environment variables that its feature_store.yaml names.
+        gpu: Give the steps the GPUs of this machine.
+
+    Raises:
+        InputError: The Docker engine does not respond, or an image is missing.
     """
     with contextlib.closing(_engine()) as client:
         _check_images(client, images(pipeline))
@@ -47,7 +51,7 @@ def containers(
             user=_user(client),
             mounts=mounts,
             read_only=True,
-            tmpfs={"/tmp": ""},  # noqa: S108 - the container's own
+            tmpfs={"/tmp": ""},  # noqa: S108 - inside the container
             network_mode="host",
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
@@ -60,14 +64,14 @@ def containers(
         yield runner
     except requests.ConnectionError as error:
         raise InputError(
-            "the Docker engine went away during the run. Start it and run again: steps that were finished are reused."
+            "the Docker engine stopped during the run. Start it and run again: finished steps are reused."
         ) from error
     finally:
         docker_task_handler.run_docker_container = replaced
 
 
 def images(pipeline: BaseComponent) -> list[str]:
-    """The images that a pipeline's steps run in."""
+    """Images of the steps of a pipeline."""
     executors = pipeline.pipeline_spec.deployment_spec["executors"]
     return sorted({executors[name]["container"]["image"] for name in executors if "container" in executors[name]})
 
@@ -75,7 +79,7 @@ def images(pipeline: BaseComponent) -> list[str]:
 def run_container(
     client: docker.DockerClient, image: str, command: list[str], volumes: dict[str, Any], **options: Any
 ) -> int:
-    """Run a step, print its log, and return its exit status: 0 only if the step came to its end."""
+    """Run a step, print its log, and return its exit status: 0 only if the step wrote its outputs."""
     container = None
     try:
         try:
@@ -88,22 +92,22 @@ def run_container(
         status: int = container.wait()["StatusCode"]
         container.reload()
         if container.attrs["State"]["OOMKilled"]:
-            print("The container ran out of memory: give the Docker engine more, or the run less data.")
+            print("The container ran out of memory: give the Docker engine more memory, or use less data.")
     finally:
         if container is not None:
-            container.remove(force=True)  # stops it as well, when the run is interrupted
-    return status or int(not _came_to_its_end(command))
+            container.remove(force=True)  # also stops it if the run is interrupted
+    return status or int(not _wrote_outputs(command))
 
 
 def _not_started(image: str, error: APIError, gpu: bool) -> str:
-    step = " Give the engine NVIDIA's container toolkit, or train on the CPU: --set device=cpu." if gpu else ""
-    return f"the Docker engine started no container of {image}: {error.explanation}.{step}"
+    hint = " Install NVIDIA's container toolkit, or train on the CPU: --set device=cpu." if gpu else ""
+    return f"the Docker engine could not start a container of {image}: {error.explanation}.{hint}"
 
 
-def _came_to_its_end(command: list[str]) -> bool:
-    """Whether kfp's executor wrote the step's outputs, which it does last of all."""
-    given = json.loads(command[command.index("--executor_input") + 1])
-    return Path(given["outputs"]["outputFile"]).exists()
+def _wrote_outputs(command: list[str]) -> bool:
+    """Whether kfp's executor wrote the outputs of the step, which is the last thing it does."""
+    executor_input = json.loads(command[command.index("--executor_input") + 1])
+    return Path(executor_input["outputs"]["outputFile"]).exists()
 
 
 def _engine() -> docker.DockerClient:
@@ -113,7 +117,7 @@ def _engine() -> docker.DockerClient:
     except DockerException as error:
         place = os.environ.get("DOCKER_HOST", "the default socket")
         raise InputError(
-            f"no Docker engine answers at {place} ({error}). Start one, see that you may use it (`docker info`), "
+            f"no Docker engine responds at {place} ({error}). Start one, check that you may use it (`docker info`), "
             "or run without containers: --runner subprocess."
         ) from error
     return client
@@ -128,12 +132,12 @@ def _check_images(client: docker.DockerClient, needed: Sequence[str]) -> None:
             missing.append(image)
     if missing:
         raise InputError(
-            f"the Docker engine has no image {', '.join(missing)}. Make the images with `make images`, or pull them."
+            f"the Docker engine has no image {', '.join(missing)}. Build the images with `make images`, or pull them."
         )
 
 
 def _user(client: docker.DockerClient) -> str:
-    """The caller, so that what the steps write is the caller's; a rootless engine's root is just that."""
+    """User and group of the caller, who then owns the outputs; in a rootless engine root is the caller."""
     rootless = "name=rootless" in client.info().get("SecurityOptions", [])
     return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
 
@@ -141,5 +145,5 @@ def _user(client: docker.DockerClient) -> str:
 def _environment(feature_repo: Path | None) -> dict[str, str]:
     if feature_repo is None:
         return {}
-    named = _VARIABLE.findall((feature_repo / "feature_store.yaml").read_text())
-    return {name: os.environ[name] for name in named if name in os.environ}
+    names = _VARIABLE.findall((feature_repo / "feature_store.yaml").read_text())
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -1,4 +1,4 @@
-"""`two-tower run`: one local run of the training pipeline, and what it leaves for people and scripts."""
+"""One local run of the training pipeline (`two-tower run`), and the files that it writes: run.json and the report."""
 
 import contextlib
 import json
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from pipelines.cli.shown import Shown
+from pipelines.cli.run_progress import RunProgress
+from pipelines.exit_status import ExitStatus
 from pipelines.local.runner import LocalRun, artifact, display_names
 from pipelines.local.runner import run as run_locally
 from pipelines.local.settings import settings_from
@@ -28,12 +29,12 @@ from two_tower.datasets import fingerprint as dataset_fingerprint
 from two_tower.datasets.prepare import REPOSITORIES
 from two_tower.errors import InputError, unknown
 
+RECORD = "run.json"
 PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expectations", "kfp")
-HELD, INPUT = "GateHeldError", "InputError"
 
 
 class Runner(StrEnum):
-    """What executes the steps of a run."""
+    """Where the steps of a run execute."""
 
     SUBPROCESS = "subprocess"
     DOCKER = "docker"
@@ -41,7 +42,7 @@ class Runner(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for, checked."""
+    """Checked options of `two-tower run`."""
 
     name: str
     feature_repo: Path | None
@@ -62,10 +63,18 @@ class Request:
         assignments: list[str],
         runner: Runner = Runner.SUBPROCESS,
     ) -> Self:
+        """Check the options.
+
+        Raises:
+            InputError: An option is missing, unknown or malformed, or the feature repository does not exist.
+        """
         if (dataset is None) == (feature_repo is None):
-            raise InputError("name either --dataset NAME or --feature-repo DIR.")
+            raise InputError("pass either --dataset NAME or --feature-repo DIR.")
         if feature_repo is not None and not (feature_repo / "feature_store.yaml").is_file():
-            raise InputError(f"--feature-repo {feature_repo}: no feature_store.yaml there.")
+            raise InputError(
+                f"--feature-repo {feature_repo} is not a Feast feature repository: feature_store.yaml is missing. "
+                "Check the path."
+            )
         if as_of:
             check_instant(as_of)
         if dataset is not None and dataset not in DATASETS:
@@ -77,7 +86,7 @@ class Request:
 
 
 def config_arguments(settings: Settings) -> dict[str, str]:
-    """The pipeline's parameters that hold settings, a section each."""
+    """Parameters of the pipeline that hold settings, one per section."""
     return {
         "pull_config": settings.pull.to_json(),
         "train_config": settings.train.to_json(),
@@ -87,11 +96,11 @@ def config_arguments(settings: Settings) -> dict[str, str]:
 
 
 def run_training(request: Request, out: Console, err: Console) -> int:
-    """Run the line, write run.json and report.html under `request.out`, and return the exit status."""
+    """Run the pipeline, write run.json and report.html to `request.out`, and return the exit status."""
     request.out.mkdir(parents=True, exist_ok=True)
     settings = request.settings
     if not settings.train.checkpoints:
-        # Beside the steps' own folders, which are new in each run.
+        # Outside the folders of the steps, which are new in each run.
         settings = settings.with_values({"checkpoints": str(request.out / "checkpoints")})
     common = {
         "releases": str(request.out / "releases"),
@@ -113,13 +122,16 @@ def run_training(request: Request, out: Console, err: Console) -> int:
                 "fingerprint": dataset_fingerprint(request.name, data_dir),
             },
         )
-    with _runner(request, pipeline) as runner, Shown.on(out, request.out, len(display_names(pipeline))) as shown:
-        done = run_locally(pipeline, {**common, **source}, request.out, shown.tell, runner, shown.began)
+    total = len(display_names(pipeline))
+    with _runner(request, pipeline) as runner, RunProgress.open(out, request.out, total) as progress:
+        done = run_locally(
+            pipeline, {**common, **source}, request.out, progress.on_line, runner, on_start=progress.on_start
+        )
     return _conclude(request, done, out, err)
 
 
 def _raw_files(request: Request) -> Path | None:
-    """The folder of the data set's raw files; a step in a container would find no other than the one it is given."""
+    """Folder of the raw files. It is located here for containers, which see only mounted folders."""
     if request.runner == Runner.DOCKER and DATASETS[request.name].source:
         return locate(request.name, request.data_dir).resolve()
     return request.data_dir.resolve() if request.data_dir else None
@@ -142,12 +154,15 @@ def _runner(request: Request, pipeline: BaseComponent) -> contextlib.AbstractCon
 
 
 def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> int:
-    reported = artifact(done, "report", "summary")
-    summary = json.loads(reported.read_text()) if reported.exists() else {"metrics": {}, "gates": {}}
+    summary_file = artifact(done, "report", "summary")
+    summary = json.loads(summary_file.read_text()) if summary_file.exists() else {"metrics": {}, "gates": {}}
     status, error = _outcome(done)
-    if status == 3:
-        held = json.loads(error)
-        summary["gates"].setdefault(held["gate"], {"passed": False, "reasons": held["reasons"]})
+    if status == ExitStatus.HELD:
+        verdict = json.loads(error)
+        summary["gates"].setdefault(verdict["gate"], {"passed": False, "reasons": verdict["reasons"]})
+    elif status:
+        assert done.failed is not None
+        summary["error"] = {"message": f"step {done.failed.name} failed: {error}", "status": int(status)}
     _write_run(request, done, summary)
     _write_pages(request, done)
     if summary["metrics"]:
@@ -156,13 +171,12 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> i
     return status
 
 
-def _outcome(done: LocalRun) -> tuple[int, str]:
-    """The exit status and the text behind it."""
-    failed = done.failed
-    if failed is None:
-        return 0, ""
-    kind, message = failed.error() or ("", "\n".join(failed.lines[-15:]))
-    return {HELD: 3, "": 1}.get(kind, 2), message
+def _outcome(done: LocalRun) -> tuple[ExitStatus, str]:
+    """The exit status, and the message of the error that ended the run."""
+    if done.failed is None:
+        return ExitStatus.DONE, ""
+    name, message = done.failed.error() or ("", "\n".join(done.failed.lines[-15:]))
+    return ExitStatus.of_error(name), message
 
 
 def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> None:
@@ -173,12 +187,13 @@ def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> Non
         "gates": summary["gates"],
         "steps": _steps(request, done),
         "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
+        **({"error": summary["error"]} if "error" in summary else {}),
     }
-    (request.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+    (request.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _steps(request: Request, done: LocalRun) -> list[dict[str, Any]]:
-    """What each step took; and cost, where it is said what an hour costs."""
+    """Time and memory of each step, and its cost if `cost_per_hour` is set."""
     price = request.settings.report.cost_per_hour
     return [
         {
@@ -194,7 +209,7 @@ def _steps(request: Request, done: LocalRun) -> list[dict[str, Any]]:
 
 
 def _write_pages(request: Request, done: LocalRun) -> None:
-    """The report, with what only the runner knows, and the data gate's own page; that is the report where it held."""
+    """Write the report with the times of the steps, and the page of the data gate, which replaces a missing report."""
     from two_tower.report import with_run
 
     out = request.out
@@ -208,7 +223,7 @@ def _write_pages(request: Request, done: LocalRun) -> None:
 
 
 def _quality(metrics: dict[str, dict[str, float]]) -> Table:
-    columns = ["recall@10", "recall@20", "recall@100", "ndcg@20", "coverage@20"]  # what 80 characters hold
+    columns = ["recall@10", "recall@20", "recall@100", "ndcg@20", "coverage@20"]  # as many as fit into 80 characters
     table = Table(Column("model", no_wrap=True), *columns, title="test window")
     for model, figures in metrics.items():
         table.add_row(model, *(f"{figures[c]:.4f}" for c in columns))
@@ -217,27 +232,32 @@ def _quality(metrics: dict[str, dict[str, float]]) -> Table:
 
 def _explain(request: Request, done: LocalRun, status: int, error: str, out: Console, err: Console) -> None:
     report = request.out / "report.html"
-    if status == 0:
-        out.print(f"promoted: release [bold]{done.output}[/]\nreport:   {report}")
-        out.print(f"serve it: two-tower serve --releases {request.out / 'releases'}")
+    if status == ExitStatus.DONE:
+        out.print(f"promoted: release [bold]{done.output}[/]\nreport:   {report}", soft_wrap=True)
+        out.print(f"serve it: two-tower serve --releases {request.out / 'releases'}", soft_wrap=True)
         return
-    failed = done.failed
-    assert failed is not None
-    if status == 3:
-        held = json.loads(error)
-        err.print(f"[bold yellow]held:[/] the {held['gate']} gate holds this release back")
-        for reason in held["reasons"]:
+    assert done.failed is not None
+    if status == ExitStatus.HELD:
+        verdict = json.loads(error)
+        err.print(f"[bold yellow]held:[/] the {verdict['gate']} gate holds this release back")
+        for reason in verdict["reasons"]:
             err.print(f"  - {escape(reason)}", soft_wrap=True)
-        err.print(f"report: {report}" if report.exists() else "")
+        if report.exists():
+            err.print(f"report: {report}", soft_wrap=True)
     else:
-        err.print(f"[bold red]error:[/] step {failed.name} failed: {escape(error)}", soft_wrap=True)
-    err.print(f"whole log: {request.out / 'run.log'}")
+        err.print(f"[bold red]error:[/] step {done.failed.name} failed: {escape(error)}", soft_wrap=True)
+    err.print(f"full log: {request.out / 'run.log'}", soft_wrap=True)
 
 
 def check_instant(text: str, option: str = "--as-of") -> None:
+    """Check the time that an option gives.
+
+    Raises:
+        InputError: `text` is not in ISO 8601, or has no time zone.
+    """
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"{option} {text!r} is not an ISO 8601 instant, such as 2026-01-31T00:00:00+00:00.") from error
+        raise InputError(f"{option} {text!r} is not an ISO 8601 time, such as 2026-01-31T00:00:00+00:00.") from error
     if instant.tzinfo is None:
-        raise InputError(f"{option} {text!r} has no time zone; add one, for example {text}+00:00.")
+        raise InputError(f"{option} {text!r} has no time zone. Add one, for example {text}+00:00.")

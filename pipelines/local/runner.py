@@ -1,8 +1,8 @@
-"""Pipelines on this machine, through kfp's local runner, with a log that a person can read.
+"""Pipelines on this machine, through kfp's local runner, with readable output.
 
-kfp prints everything it does, and a failed step as a wall of executor output. Here each step is a line with its
-seconds, its own output is indented below it, the whole log goes to a file, and a failure shows what the step itself
-said last.
+kfp prints all that it does, and the full output of the executor if a step fails. Here each step is one line with its
+seconds, the lines that the step prints are indented below it, the full log goes to a file, and a failure shows the last
+lines of the step.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from kfp.dsl.base_component import BaseComponent
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STAMP = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - [A-Z]+ - ")
 _STARTED = re.compile(r"^Executing task '([^']+)'")
-_ENDED = re.compile(r"^Task '([^']+)' finished with status (\w+)")
+_FINISHED = re.compile(r"^Task '([^']+)' finished with status (\w+)")
 _CACHED = re.compile(r"^Task (\S+) cache hit")
 _OWN_ERROR = re.compile(r"^two_tower\.[\w.]*?(\w+Error): ")
 _EXECUTOR = re.compile(r"^\[KFP Executor")
@@ -38,8 +38,14 @@ _EXECUTOR = re.compile(r"^\[KFP Executor")
 class Step:
     """One executed or reused step.
 
-    cpu_seconds, peak_memory_mb: of its process and the processes that it started; those of a step in a container are
-    the engine's, and zero here. lines: what it printed, executor noise left out.
+    Attributes:
+        name: Name that the pipeline gives it.
+        seconds: Wall-clock time.
+        cpu_seconds: CPU time of its process and the child processes; 0 for a step in a container.
+        peak_memory_mb: Resident memory of the same processes, in MB; 0 for a step in a container.
+        cached: Whether the step was reused from the cache.
+        failed: Whether the step failed.
+        lines: Lines that the step printed, without those of kfp's executor.
     """
 
     name: str
@@ -51,7 +57,7 @@ class Step:
     lines: list[str] = field(default_factory=list)
 
     def error(self) -> tuple[str, str] | None:
-        """The class name and message of the project's own error that ended the step, if one did."""
+        """Class name and message of the error of this project that ended the step, None if there is none."""
         for number in range(len(self.lines) - 1, -1, -1):
             if match := _OWN_ERROR.match(self.lines[number]):
                 return match[1], "\n".join(self.lines[number:])[match.end() :].strip()
@@ -60,7 +66,13 @@ class Step:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What came of a run. output: what the pipeline returned, None after a failure."""
+    """Result of a run.
+
+    Attributes:
+        folder: Artifacts of the run.
+        steps: Steps in the order of execution.
+        output: Return value of the pipeline, None after a failure.
+    """
 
     folder: Path
     steps: list[Step]
@@ -72,7 +84,7 @@ class LocalRun:
 
 
 class PeakMemory:
-    """Watches how much memory all processes below this one hold together."""
+    """Measures the peak of the resident memory of all child processes together."""
 
     EVERY = 0.2  # seconds
 
@@ -82,7 +94,7 @@ class PeakMemory:
         self._watch.start()
 
     def stop(self) -> float:
-        """The most since `start`, in MB."""
+        """The peak since `start`, in MB."""
         self._over.set()
         self._watch.join()
         return self._peak / 1e6
@@ -96,33 +108,33 @@ class PeakMemory:
 def _resident(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:  # it ended while it was looked at
+    except psutil.NoSuchProcess:  # the process has ended meanwhile
         return 0
 
 
 def _children_cpu() -> float:
-    """Processor seconds of all processes below this one that have ended."""
+    """CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 class StepLog(io.TextIOBase):
-    """Stands in for stdout while kfp runs: keeps the whole log in a file and tells `tell` about steps and lines."""
+    """Replaces stdout while kfp runs: writes the full log to a file and reports steps and lines to callbacks."""
 
     def __init__(
         self,
         file: io.TextIOBase,
         names: dict[str, str],
-        tell: Callable[[Step, str | None], None],
-        began: Callable[[Step], None],
+        on_line: Callable[[Step, str | None], None],
+        on_start: Callable[[Step], None],
     ) -> None:
-        self.file, self.names, self._tell, self._began = file, names, tell, began
-        self._stdout = sys.stdout  # the real one, for what is told
+        self.file, self.names, self._on_line, self._on_start = file, names, on_line, on_start
+        self._stdout = sys.stdout  # the real one, for the callbacks
         self.steps: list[Step] = []
         self._pending = ""
         self._started = self._cpu = 0.0
         self._memory = PeakMemory()
-        self._speaking = False  # the step's own code runs: after the executor has printed its input
+        self._in_step = False  # the code of the step runs: the executor has printed its input
 
     def write(self, text: str) -> int:
         *lines, self._pending = (self._pending + text).split("\n")
@@ -137,47 +149,55 @@ class StepLog(io.TextIOBase):
         message = _STAMP.sub("", plain)
         if match := _CACHED.match(message):
             self.steps.append(Step(self.names.get(match[1], match[1]), cached=True))
-            self.tell(self.steps[-1], None)
+            self._report(self.steps[-1], None)
         elif plain == message:
             self._own_line(plain.removeprefix("    "))
         elif match := _STARTED.match(message):
             self.steps.append(Step(self.names.get(match[1], match[1])))
             self._started, self._cpu = time.monotonic(), _children_cpu()
             self._memory.start()
-            self._speaking = False
-            self._began(self.steps[-1])
-        elif match := _ENDED.match(message):
-            step, self._speaking = self.steps[-1], False
+            self._in_step = False
+            self._on_start(self.steps[-1])
+        elif match := _FINISHED.match(message):
+            step, self._in_step = self.steps[-1], False
             step.seconds, step.cpu_seconds = time.monotonic() - self._started, _children_cpu() - self._cpu
             step.peak_memory_mb = self._memory.stop()
             step.failed = match[2] != "SUCCESS"
-            self.tell(step, None)
+            self._report(step, None)
 
-    def tell(self, step: Step, line: str | None) -> None:
+    def _report(self, step: Step, line: str | None) -> None:
         with contextlib.redirect_stdout(self._stdout):
-            self._tell(step, line)
+            self._on_line(step, line)
 
     def _own_line(self, line: str) -> None:
-        if self._speaking and line.strip() and not _EXECUTOR.match(line):
+        if self._in_step and line.strip() and not _EXECUTOR.match(line):
             self.steps[-1].lines.append(line)
-            self.tell(self.steps[-1], line)
+            self._report(self.steps[-1], line)
         elif line == "}":  # the end of the executor's input, printed as JSON
-            self._speaking = True
+            self._in_step = True
 
 
 def run(
     pipeline: BaseComponent,
     arguments: dict[str, str],
     folder: Path,
-    tell: Callable[[Step, str | None], None],
+    on_line: Callable[[Step, str | None], None],
     runner: local.DockerRunner | None = None,
-    began: Callable[[Step], None] = lambda _: None,
+    on_start: Callable[[Step], None] = lambda _: None,
 ) -> LocalRun:
-    """Run a pipeline step by step: in subprocesses of this interpreter, or by `runner` in containers.
+    """Run a pipeline step by step, in subprocesses of this interpreter or in containers.
 
-    folder: takes the artifacts (`pipeline/`), the cache and `run.log`.
-    tell: called with (step, a line it printed) and, when it ends or is reused, with (step, None). began: called when a
-    step begins; the standard output is not the real one then.
+    Args:
+        pipeline: Compiled pipeline.
+        arguments: Parameters of the pipeline.
+        folder: Receives the artifacts (`pipeline/`), the cache and `run.log`.
+        on_line: Called with (step, line) for each line that a step prints, and with (step, None) when a step ends or is
+            reused.
+        runner: Runs each step in its container; None for subprocesses.
+        on_start: Called when a step starts, while stdout is captured.
+
+    Raises:
+        RuntimeError: kfp failed outside the steps.
     """
     artifacts = folder / "pipeline" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     artifacts.mkdir(parents=True)
@@ -187,10 +207,10 @@ def run(
         enable_caching=True,
         cache_root=str(folder / "pipeline" / "cache"),
     )
-    # Where steps share their cores, a thread of OpenMP that spins for the others keeps them from finishing.
+    # If steps share their cores, an OpenMP thread that spins while it waits slows the others down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (folder / "run.log").open("w") as file:
-        log = StepLog(file, display_names(pipeline), tell, began)
+        log = StepLog(file, display_names(pipeline), on_line, on_start)
         try:
             with _captured(log):
                 output = pipeline(**arguments).outputs.get("Output")
@@ -202,18 +222,18 @@ def run(
 
 
 def display_names(pipeline: BaseComponent) -> dict[str, str]:
-    """Kfp's name of each step (`gate-2`) → the one the pipeline gave it (`parity-gate`)."""
+    """Map kfp's name of each step (`gate-2`) to the name that the pipeline gives it (`parity-gate`)."""
     return {name: task.task_info.name for name, task in pipeline.pipeline_spec.root.dag.tasks.items()}
 
 
 def artifact(run: LocalRun, step: str, name: str) -> Path:
-    """Where a step that ran, and was not reused, leaves an artifact; it may not be there."""
+    """Path of an artifact of a step that ran and was not reused. The path may not exist."""
     return next(run.folder.glob(f"*/{step}/{name}"), run.folder / step / name)
 
 
 @contextlib.contextmanager
 def _captured(log: StepLog) -> Iterator[None]:
-    """Kfp logs some lines through the root logger and prints the others; both go to the log."""
+    """Capture kfp's output: it logs some lines through the root logger and prints the others."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     handler = logging.StreamHandler(log)
@@ -221,7 +241,7 @@ def _captured(log: StepLog) -> Iterator[None]:
     root.handlers, root.level = [handler], logging.INFO
     try:
         with contextlib.redirect_stdout(log), warnings.catch_warnings():
-            # Resources and display names mean nothing to a local runner: that is known, and no news.
+            # A local runner ignores resources and display names, and warns each time.
             warnings.filterwarnings("ignore", module="kfp.local")
             warnings.filterwarnings("ignore", message=".*local runner.*")
             yield

@@ -1,4 +1,4 @@
-"""`two-tower tune`: a search for settings on data that are pulled once, and what it leaves for people and scripts."""
+"""A search for settings on data that are pulled once (`two-tower tune`), and the files that it writes."""
 
 import csv
 import json
@@ -11,29 +11,41 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from pipelines.kubeflow.trial_log import TrialLog
-from pipelines.local.run import Request as Line
+from pipelines.exit_status import ExitStatus
+from pipelines.local.run import Request as RunRequest
 from pipelines.local.settings import settings_from
+from pipelines.local.trial_log import TrialLog
 from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
 from two_tower.tuning.space import DEFAULT, Space, Value, shown
 from two_tower.tuning.tried import Tried, ranked
 
-SHOWN = 5  # trials in the table
-PLACES = ("checkpoints", "device")  # settings of a machine, which a repository's file does not name
+TABLE_ROWS = 5
+PLACES = ("checkpoints", "device")  # settings of one machine, which best.toml leaves out
 BEST, PAGE, ROWS, RECORD = "best.toml", "tune.html", "trials.csv", "tune.json"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for, checked. line: where the data come from, None where they are pulled already."""
+    """Checked options of `two-tower tune`.
+
+    Attributes:
+        name: Name of the data.
+        run: Source of the data, None if they are pulled already.
+        pulled: Output of a pull step, None if the data are still to be pulled.
+        out: Output folder.
+        trials: Number of trials, including those of earlier calls.
+        time_limit: Seconds after which no trial starts, None for no limit.
+        space: Search space.
+        settings: Settings that all trials share.
+    """
 
     name: str
-    line: Line | None
+    run: RunRequest | None
     pulled: Path | None
     out: Path
     trials: int
-    minutes: float | None
+    time_limit: float | None
     space: Space
     settings: Settings
 
@@ -46,25 +58,34 @@ class Request:
         data_dir: Path | None,
         out: Path | None,
         trials: int,
-        minutes: float | None,
+        time_limit: float | None,
         space: Path | None,
         assignments: list[str],
     ) -> Self:
-        if sum(given is not None for given in (dataset, feature_repo, pulled)) != 1:
-            raise InputError("name one of --dataset NAME, --feature-repo DIR and --pulled DIR.")
-        searched = Space.read(space or DEFAULT)
+        """Check the options.
+
+        Raises:
+            InputError: An option, a setting or the search space is not allowed, or the data do not exist.
+        """
+        if sum(source is not None for source in (dataset, feature_repo, pulled)) != 1:
+            raise InputError("pass one of --dataset NAME, --feature-repo DIR and --pulled DIR.")
+        search_space = Space.read(space or DEFAULT)
         if pulled is not None:
             if not (pulled / "pulled.json").is_file():
-                raise InputError(f"--pulled {pulled}: no pulled.json there. Give the folder that a pull step wrote.")
+                raise InputError(
+                    f"--pulled {pulled} is not the output of a pull step: pulled.json is missing. Pass the folder that "
+                    "the pull step of a run wrote."
+                )
             out = (out or Path("runs") / "tune").resolve()
-            return cls(pulled.name, None, pulled, out, trials, minutes, searched, settings_from(None, assignments))
-        line = Line.of(dataset, feature_repo, data_dir, out, "", assignments)
-        folder = line.out if out else line.out / "tune"
-        return cls(line.name, line, None, folder, trials, minutes, searched, line.settings)
+            settings = settings_from(None, assignments)
+            return cls(pulled.name, None, pulled, out, trials, time_limit, search_space, settings)
+        run = RunRequest.of(dataset, feature_repo, data_dir, out, "", assignments)
+        folder = run.out if out else run.out / "tune"
+        return cls(run.name, run, None, folder, trials, time_limit, search_space, run.settings)
 
 
 def tune(request: Request, out: Console, err: Console) -> int:
-    """Search, tell, and leave best.toml, trials.csv, tune.json and tune.html; returns the exit status."""
+    """Run the search, write best.toml, trials.csv, tune.json and tune.html, and return the exit status."""
     from two_tower.data.parts import Parts
     from two_tower.training.train import choose_device
     from two_tower.tuning.objective import Training, made_of, source
@@ -73,53 +94,54 @@ def tune(request: Request, out: Console, err: Console) -> int:
     base, space = request.settings.train, request.space
     choose_device(base.device)  # before minutes are spent on the data
     request.out.mkdir(parents=True, exist_ok=True)
-    with TrialLog.on(out, request.out / "tune.log", request.trials) as log:
-        log.began("pulling the data")
+    with TrialLog.open(out, request.out / "tune.log", request.trials) as log:
+        log.start("pulling the data")
         parts = Parts(request.pulled or _pulled(request))
         with opened(request.out, space, made_of(parts, base, space), base.seed) as study:
             training = Training(source(parts, base), base, request.out)
             study.first(space.shared(base))
-            log.began("searching", study.tried())
-            seconds = request.minutes * 60 if request.minutes is not None else None
+            log.start("searching", study.tried())
             interrupted = False
             try:
-                study.run(training, request.trials, seconds, log.ended)
+                study.run(training, request.trials, request.time_limit, log.on_trial)
             except KeyboardInterrupt:
                 interrupted = True
             tried, importance = study.tried(), study.importance()
-    if interrupted:
-        err.print(f"interrupted after {len(tried)} of {request.trials} trials; the same command goes on")
-    return max(_conclude(request, tried, importance, out, err), int(interrupted))
+    status = _conclude(request, tried, importance, out, err)
+    if not interrupted:
+        return status
+    err.print(f"interrupted after {len(tried)} of {request.trials} trials; the same command resumes the search")
+    return ExitStatus.INTERRUPTED
 
 
 def _pulled(request: Request) -> Path:
-    """The pulled data under `request.out`; pulled again where their source or the settings of the pull have changed."""
+    """Folder of the pulled data; they are pulled again if their source or the settings of the pull have changed."""
     from two_tower.data.features import pull_into
     from two_tower.data.fingerprint import fingerprint
     from two_tower.datasets import fingerprint as dataset_fingerprint
     from two_tower.datasets.prepare import prepare
 
-    line, folder, said = request.line, request.out / "pulled", request.out / "source.json"
-    assert line is not None
-    if line.feature_repo:
-        repo, version = line.feature_repo, fingerprint(line.feature_repo)
+    run, folder, record = request.run, request.out / "pulled", request.out / "source.json"
+    assert run is not None
+    if run.feature_repo:
+        repo, version = run.feature_repo, fingerprint(run.feature_repo)
     else:
-        repo, version = request.out / "repo", dataset_fingerprint(line.name, line.data_dir)
-    source = {"source": line.name, "version": version, "pull": asdict(request.settings.pull)}
-    if said.is_file() and json.loads(said.read_text()) == source:
+        repo, version = request.out / "repo", dataset_fingerprint(run.name, run.data_dir)
+    source = {"source": run.name, "version": version, "pull": asdict(request.settings.pull)}
+    if record.is_file() and json.loads(record.read_text()) == source:
         return folder
-    said.unlink(missing_ok=True)
-    if not line.feature_repo:
-        prepare(line.name, line.data_dir, repo)
+    record.unlink(missing_ok=True)
+    if not run.feature_repo:
+        prepare(run.name, run.data_dir, repo)
     pull_into(repo.resolve(), request.settings.pull, None, folder)
-    said.write_text(json.dumps(source))
+    record.write_text(json.dumps(source))
     return folder
 
 
 def _conclude(
     request: Request, tried: Sequence[Tried], importance: dict[str, float], out: Console, err: Console
 ) -> int:
-    """Write the files and tell what was found; 1 where no trial finished."""
+    """Write the files and print the result; the exit status is 1 if no trial finished."""
     from two_tower.report import tuning
     from two_tower.tuning.objective import METRIC
 
@@ -139,23 +161,23 @@ def _conclude(
     )
     tuning.write(request.out / PAGE, page)
     if best is None:
-        err.print(f"no trial has finished: {tuning.counts(tried) if tried else 'none was made'}")
+        err.print(f"no trial has finished: {tuning.counts(tried) if tried else 'none was started'}")
         for why in sorted({one.why for one in tried if one.why}):
             err.print(f"  - {escape(why)}", soft_wrap=True)
-        return 1
+        return ExitStatus.FAULT
     (request.out / BEST).write_text(f"# {METRIC} {best.value:.4f} on the validation window, by two-tower tune\n{toml}")
-    _tell(request, tried, best, METRIC, out)
-    return 0
+    _print_best(request, tried, best, METRIC, out)
+    return ExitStatus.DONE
 
 
 def settings_file(settings: Settings, values: Mapping[str, Value]) -> str:
-    """The lines of a two_tower.toml: these settings with these values, as far as they are not the defaults."""
-    found, lines = settings.with_values(dict(values)), []
-    for section in fields(found):
-        mine, usual = getattr(found, section.name), getattr(Settings(), section.name)
-        for f in fields(mine):
-            value = getattr(mine, f.name)
-            if value != getattr(usual, f.name) and f.name not in PLACES:
+    """Text of a two_tower.toml: these settings, with these values, without those that equal the defaults."""
+    changed, lines = settings.with_values(dict(values)), []
+    for section in fields(changed):
+        values_now, defaults = getattr(changed, section.name), getattr(Settings(), section.name)
+        for f in fields(values_now):
+            value = getattr(values_now, f.name)
+            if value != getattr(defaults, f.name) and f.name not in PLACES:
                 lines.append(f"{f.name} = {json.dumps(value)}\n")
     return "".join(lines)
 
@@ -167,26 +189,26 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _tell(request: Request, tried: Sequence[Tried], best: Tried, metric: str, out: Console) -> None:
+def _print_best(request: Request, tried: Sequence[Tried], best: Tried, metric: str, out: Console) -> None:
     from two_tower.report.tuning import counts
 
     base = request.settings.train
-    table = Table("trial", Column(metric, no_wrap=True), "epochs", "s", "unlike the settings now", title=counts(tried))
-    for one in ranked(tried)[:SHOWN]:
-        unlike = ", ".join(f"{name} {shown(value)}" for name, value in _unlike(one, base).items())
-        table.add_row(str(one.number), f"{one.value:.4f}", str(len(one.curve)), f"{one.seconds:.0f}", unlike)
+    table = Table("trial", Column(metric, no_wrap=True), "epochs", "s", "changed settings", title=counts(tried))
+    for one in ranked(tried)[:TABLE_ROWS]:
+        changes = ", ".join(f"{name} {shown(value)}" for name, value in _changes(one, base).items())
+        table.add_row(str(one.number), f"{one.value:.4f}", str(len(one.curve)), f"{one.seconds:.0f}", changes)
     out.print(table)
-    now = next((one for one in tried if one.value is not None and not _unlike(one, base)), None)
-    if now is not None:
-        out.print(f"the settings now, trial {now.number}: {now.value:.4f}")
-    sets = " ".join(f"--set {name}={shown(value)}" for name, value in _unlike(best, base).items())
-    out.print(f"best:   {request.out / BEST}, for the repository's two_tower.toml", soft_wrap=True)
+    current = next((one for one in tried if one.value is not None and not _changes(one, base)), None)
+    if current is not None:
+        out.print(f"current settings, trial {current.number}: {current.value:.4f}")
+    sets = " ".join(f"--set {name}={shown(value)}" for name, value in _changes(best, base).items())
+    out.print(f"best:   {request.out / BEST} (copy it into two_tower.toml of the repository)", soft_wrap=True)
     if sets:
-        out.print(f"        or {sets}", soft_wrap=True)
+        out.print(f"        or pass {sets}", soft_wrap=True)
     out.print(f"report: {request.out / PAGE}", soft_wrap=True)
-    out.print("what it is worth on the test window: two-tower run with these settings", soft_wrap=True)
+    out.print("To measure it on the test window: two-tower run with these settings", soft_wrap=True)
 
 
-def _unlike(one: Tried, base: TrainConfig) -> dict[str, Value]:
-    """The values that are others than those of the settings now."""
+def _changes(one: Tried, base: TrainConfig) -> dict[str, Value]:
+    """Values of a trial that differ from the current settings."""
     return {name: value for name, value in one.values.items() if value != getattr(base, name)}

@@ -104,7 +104,7 @@ def test_a_repository_of_the_users_own_is_read_where_it_is(tmp_path: Path) -> No
 
 @pytest.mark.containers
 def test_an_image_that_is_not_there_is_named() -> None:
-    with pytest.raises(ValueError, match=r"no image two-tower-data:0\.0\.0\. Make the images with `make images`"):
+    with pytest.raises(ValueError, match=r"no image two-tower-data:0\.0\.0\. Build the images with `make images`"):
         containers(without_image, [], [], feature_repo=None, gpu=False).__enter__()
 
 
@@ -112,7 +112,7 @@ def test_an_image_that_is_not_there_is_named() -> None:
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
 def test_an_engine_without_gpus_is_told_with_the_next_step(tmp_path: Path) -> None:
     before = subprocess.run(["docker", "ps", "--all", "--quiet"], check=True, capture_output=True, text=True).stdout
-    with pytest.raises(InputError, match=r"started no container of two-tower-data.*--set device=cpu"):
+    with pytest.raises(InputError, match=r"could not start a container of two-tower-data.*--set device=cpu"):
         start("well", tmp_path / "out", gpu=True)
     after = subprocess.run(["docker", "ps", "--all", "--quiet"], check=True, capture_output=True, text=True).stdout
     assert set(after.split()) <= set(before.split()), "a container that did not start was left"

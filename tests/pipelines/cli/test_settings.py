@@ -1,17 +1,13 @@
 import json
 
-import pytest
-from typer.testing import CliRunner
-
-from pipelines.cli.main import app
 from pipelines.cli.settings import sections
 from tests.docs.shown import ROOT
+from tests.pipelines.cli.running import two_tower
 from two_tower.config.reference import documented, markdown
-from two_tower.errors import InputError
 
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["settings", *arguments], catch_exceptions=False)
+    result = two_tower("settings", *arguments)
     assert result.exit_code == 0
     return result.stdout
 
@@ -41,5 +37,5 @@ def test_settings_as_json() -> None:
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"unknown setting 'epoch'\. Did you mean 'epochs'"):
-        run("epoch")
+    result = two_tower("settings", "epoch")
+    assert result.exit_code == 2 and "unknown setting 'epoch'. Did you mean 'epochs'" in result.stderr

@@ -43,7 +43,7 @@ def submit(host: str, **changes: Any) -> tuple[int, str, str]:
     }
     out, err = io.StringIO(), io.StringIO()
     request = Request(**(given | changes))
-    status = submit_request(request, Console(file=out, width=500), Console(file=err, width=500), poll_every=0.01)
+    status, _ = submit_request(request, Console(file=out, width=500), Console(file=err, width=500), poll_every=0.01)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -114,16 +114,16 @@ def test_a_wrong_address_is_said_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(InputError, match=f"no Pipelines API answers at {address}.*port-forward"):
+        with pytest.raises(InputError, match=f"no Pipelines API responds at {address}.*port-forward"):
             submit(address)
-    with pytest.raises(InputError, match=r"--host 'kubeflow\.example\.com' is no address"):
+    with pytest.raises(InputError, match=r"--host 'kubeflow\.example\.com' is not a URL"):
         submit("kubeflow.example.com")
 
 
 def test_a_login_page_is_no_pipelines_api() -> None:
     with (
         pipelines(page="<html>Log in</html>") as api,
-        pytest.raises(InputError, match=r"is no Pipelines API.*a page, perhaps a login"),
+        pytest.raises(InputError, match=r"is not a Pipelines API.*a web page, perhaps a login"),
     ):
         submit(api.address)
 
@@ -144,10 +144,10 @@ def test_an_expired_token_is_said_before_and_while_waiting() -> None:
     ("changes", "said"),
     [
         ({"feature_repo": None}, "--feature-repo s3://BUCKET/FOLDER or --dataset NAME"),
-        ({"feature_repo": "./features"}, "--feature-repo './features' is no address"),
-        ({"releases": ""}, "--releases '' is no address"),
-        ({"schedule": "every night"}, "is no cron expression"),
-        ({"schedule": "0 3 * * *", "wait": True}, "--wait follows one run"),
+        ({"feature_repo": "./features"}, "--feature-repo './features' is not readable"),
+        ({"releases": ""}, "--releases '' is not readable"),
+        ({"schedule": "every night"}, "is not a cron expression"),
+        ({"schedule": "0 3 * * *", "wait": True}, "--wait is for one run"),
         ({"assignments": ("accelerator_count=1",)}, "Did you mean"),
         ({"pipeline": "trainning"}, "Did you mean 'training'"),
         ({"as_of": "2026-01-01"}, "no time zone"),

@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a line a trial and what is left of the time; the trainer's lines go to a file."""
+"""Progress of a search: one line per trial and the time left; the output of the training goes to a file."""
 
 import contextlib
 import io
@@ -11,24 +11,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from pipelines.cli.progress import same_file
 from two_tower.tuning.tried import Tried
 
 
 class TrialLog(io.TextIOBase):
-    """A stream for all that the steps print: it goes to a file, and its last line beside the clock on a terminal."""
+    """Stream for the output of the training: it goes to a file, and its last line is shown on a terminal."""
 
     def __init__(self, console: Console, status: Status, file: TextIO, trials: int) -> None:
         self._console, self._status, self._file, self._trials = console, status, file, trials
-        self._what, self._line = "", ""
+        self._activity, self._line = "", ""
         self._best: Tried | None = None
-        self._made, self._since = 0, 0.0
+        self._ended, self._since = 0, 0.0
 
     @classmethod
     @contextlib.contextmanager
-    def on(cls, out: Console, file: Path, trials: int) -> Iterator["TrialLog"]:
-        """Standard output goes here while the block lasts."""
-        # The console's stream as it is now: once standard output is redirected, the console would follow it.
-        console = Console(file=out.file, highlight=False)
+    def open(cls, out: Console, file: Path, trials: int) -> Iterator["TrialLog"]:
+        """Redirect stdout to this log for as long as the context lasts."""
+        console = same_file(out)
         with file.open("a") as opened, console.status("") as status:
             log = cls(console, status, opened, trials)
             with contextlib.redirect_stdout(log):
@@ -37,30 +37,30 @@ class TrialLog(io.TextIOBase):
     def write(self, text: str) -> int:
         self._file.write(text)
         self._file.flush()
-        *whole, self._line = (self._line + text).split("\n")
-        if whole and whole[-1].strip():
-            self._status.update(f"{self._what}: [dim]{escape(whole[-1].strip())}[/]")
+        *lines, self._line = (self._line + text).split("\n")
+        if lines and lines[-1].strip():
+            self._status.update(f"{self._activity}: [dim]{escape(lines[-1].strip())}[/]")
         return len(text)
 
-    def began(self, what: str, tried: Sequence[Tried] = ()) -> None:
-        """Say what is under way; tried: the trials of an earlier process."""
-        self._what, self._since = what, time.monotonic()
-        self._status.update(what)
+    def start(self, activity: str, tried: Sequence[Tried] = ()) -> None:
+        """Show an activity. tried: trials of an earlier call."""
+        self._activity, self._since = activity, time.monotonic()
+        self._status.update(activity)
         for one in tried:
             self._best = _better(self._best, one)
         if tried:
-            self._console.print(f"going on after {len(tried)} trials, the best {_figure(self._best)}")
+            self._console.print(f"resuming after {len(tried)} trials, best {_figure(self._best)}")
 
-    def ended(self, one: Tried) -> None:
-        """A line of a trial that has ended."""
-        self._made += 1
+    def on_trial(self, one: Tried) -> None:
+        """Print the line of a trial that has ended."""
+        self._ended += 1
         self._best = _better(self._best, one)
         result = {
             "finished": f"{one.value:.4f}" if one.value is not None else "",
-            "pruned": f"given up, {len(one.curve)} epochs",
-            "unfit": "could not be trained",
+            "pruned": f"pruned, {len(one.curve)} epochs",
+            "unfit": "training failed",
         }[one.state]
-        left = (time.monotonic() - self._since) / self._made * max(0, self._trials - one.number)
+        left = (time.monotonic() - self._since) / self._ended * max(0, self._trials - one.number)
         self._console.print(
             f"trial {one.number:>3}/{self._trials}  {result:<20} {one.seconds:>5.0f} s"
             f"  best {_figure(self._best)}  {_minutes(left)} left"
