@@ -23,6 +23,7 @@ from two_tower.datasets.prepare import prepare
 from two_tower.exporting.export import export
 from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.releases import release
+from two_tower.releases.manifest import File, Manifest
 from two_tower.retrieval import index
 from two_tower.schema import POPULARITY
 from two_tower.training.network.model import load
@@ -77,26 +78,25 @@ def publish(world: World, items: int, releases: Path, first: int = 10_000_000, s
     folder = world.folder / f"index-{first}-{items}-{seed}"
     folder.mkdir(exist_ok=True)
     vectors = item_vectors(items, seed)
-    index.build(vectors, "cosine", world.embedding_space, folder / "index.onnx")
+    index.build(vectors, "cosine", world.embedding_space, folder / File.INDEX)
     contract = world.pulled.contract
     catalogue = world.pulled.catalogue_at(world.pulled.bounds.as_of)
     table = catalogue.take(pa.array(np.arange(items) % catalogue.num_rows))
     ids = pa.array(np.arange(first, first + items), type=ARROW_TYPES[contract.item_key_dtype])
     table = table.set_column(table.column_names.index(contract.item_key), contract.item_key, ids)
     popularity = np.random.default_rng(seed).permutation(items).astype(np.float64)
-    pq.write_table(table.append_column(POPULARITY, pa.array(popularity)), folder / "items.parquet")
-    (folder / "profile.json").write_text("{}")
-    (folder / release.FEATURE_STORE).write_text(online_config(world.repo))
-    manifest = {
-        "contract": contract.to_dict(),
-        "embedding_space": world.embedding_space,
-        "bounds": json.loads((world.folder / "pulled" / "pulled.json").read_text())["bounds"],
-        "dataset": "benchmark",
-        "metrics": {},
-        "gates": {},
-        "settings": {},
-        "versions": {},
-    }
+    pq.write_table(table.append_column(POPULARITY, pa.array(popularity)), folder / File.ITEMS)
+    (folder / File.FEATURE_STORE).write_text(online_config(world.repo))
+    manifest = Manifest(
+        dataset="benchmark",
+        contract=contract,
+        embedding_space=world.embedding_space,
+        bounds=json.loads((world.folder / "pulled" / "pulled.json").read_text())["bounds"],
+        metrics={},
+        gates={},
+        settings={},
+        versions={},
+    )
     return release.publish(releases, [world.towers, folder], manifest)
 
 

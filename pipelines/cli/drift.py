@@ -62,19 +62,21 @@ def _compare(releases: str, release: str, feature_log: Path, since: str) -> "tup
     """The release, the number of its logged requests, and the drift of each feature."""
     from pipelines.local.run import check_instant
     from two_tower.checks.drift import compare, read_log
-    from two_tower.releases.release import current, local_copy, verify
-    from two_tower.schema import Contract
+    from two_tower.releases.manifest import File
+    from two_tower.releases.release import open_release, resolve
 
-    name = release or current(releases)
-    if not name:
-        raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-    contract = Contract.from_dict(verify(releases, name)["contract"])
     if since:
         check_instant(since, "--since")
-    rows = read_log(feature_log, name, int(datetime.fromisoformat(since).timestamp()) if since else 0)
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        profile = json.loads((local_copy(releases, name, Path(cache)) / "profile.json").read_text())["user"]
-    return name, rows.num_rows, compare(profile, rows, contract.user)
+        opened = open_release(releases, resolve(releases, release), Path(cache))
+        profile = opened.profile("user")
+    if profile is None:
+        raise InputError(
+            f"release {opened.id} has no {File.PROFILE}, so there is nothing to compare requests with. Publish a "
+            "release with the training pipeline."
+        )
+    rows = read_log(feature_log, opened.id, int(datetime.fromisoformat(since).timestamp()) if since else 0)
+    return opened.id, rows.num_rows, compare(profile, rows, opened.contract.user)
 
 
 def _document(release: str, requests: int, drifts: "list[Drift]") -> dict[str, Any]:

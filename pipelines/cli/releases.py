@@ -7,7 +7,6 @@ import typer
 from pipelines.cli.command import Program, add, command
 from pipelines.cli.options import Releases
 from pipelines.cli.output import Output
-from two_tower.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,11 +27,10 @@ def list_(output: Output, releases: Releases) -> None:
         from two_tower.releases import release
 
         listed = release.list_releases(releases)
-    keys = ("dataset", "created", "metrics")
     output.json(
         [
             {"id": one.id, "current": one.current, "problem": one.problem}
-            | {key: one.manifest[key] for key in keys if key in one.manifest}
+            | (one.manifest.model_dump(include={"dataset", "created", "metrics"}) if one.manifest else {})
             for one in listed
         ]
     )
@@ -46,11 +44,11 @@ def _table(listed: "list[Listed]") -> "Table":
     table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
     for one in listed:
         mark = "→" if one.current else ""
-        if one.problem:
+        if one.manifest is None:
             table.add_row(mark, one.id, f"[red]{escape(one.problem)}[/]", "", "")
         else:
-            recall = one.manifest["metrics"]["two_tower"]["recall@20"]
-            table.add_row(mark, one.id, escape(one.manifest["dataset"]), f"{recall:.4f}", one.manifest["created"][:16])
+            recall = "–" if one.manifest.recall is None else f"{one.manifest.recall:.4f}"
+            table.add_row(mark, one.id, escape(one.manifest.dataset), recall, one.manifest.created[:16])
     return table
 
 
@@ -64,10 +62,7 @@ def show(
     with output.progress("verifying the release"):
         from two_tower.releases import release
 
-        name = release_id or release.current(releases)
-        if name is None:
-            raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-        manifest = release.verify(releases, name)
+        manifest = release.verify(releases, release.resolve(releases, release_id)).model_dump()
     output.json(manifest)
     if not output.as_json:
         output.text.print_json(data=manifest)

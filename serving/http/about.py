@@ -1,12 +1,10 @@
 """What a release says of itself beside what it answers with: for people, never for a recommendation."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from two_tower.releases.release import MANIFEST, PROFILE, USERS
+from two_tower.releases.release import Release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +22,11 @@ class About:
     profile: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, folder: Path) -> "About":
-        """Read it from the folder of a verified release."""
-        manifest = json.loads((folder / MANIFEST).read_text())
+    def of(cls, release: Release) -> "About":
         return cls(
-            dataset=manifest["dataset"],
-            as_of=manifest["bounds"]["as_of"],
-            recall=recall(manifest),
-            users=tuple(_read(folder / USERS, [])),
-            profile=_read(folder / PROFILE, {}).get("user", {}).get("features", {}),
+            dataset=release.manifest.dataset,
+            as_of=release.manifest.bounds["as_of"],
+            recall=release.manifest.recall,
+            users=tuple(release.users()),
+            profile=(release.profile("user") or {}).get("features", {}),
         )
-
-
-def recall(manifest: Mapping[str, Any]) -> float | None:
-    """recall@20 of a manifest."""
-    value: float | None = manifest["metrics"].get("two_tower", {}).get("recall@20")
-    return value
-
-
-def _read(path: Path, absent: Any) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else absent

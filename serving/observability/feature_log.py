@@ -4,7 +4,6 @@ A request pays for a random number and, if it is drawn, for an append to a queue
 comes faster than it can be written is left out and counted: the log is a sample anyway.
 """
 
-import json
 import logging
 import os
 import random
@@ -22,6 +21,7 @@ from serving.observability.metrics import Metrics
 from two_tower.checks.drift import REQUEST_TIME, compare, log_schema
 from two_tower.errors import InputError
 from two_tower.inputs import table_from_rows
+from two_tower.releases.release import Release
 from two_tower.schema import Contract
 
 EVERY = 10.0  # seconds between two files
@@ -39,9 +39,8 @@ class Logged(NamedTuple):
     profile: Mapping[str, Any] | None
 
     @classmethod
-    def of(cls, folder: Path, release: str, contract: Contract) -> "Logged":
-        said = json.loads((folder / "profile.json").read_text())
-        return cls(release, contract, said.get("user"))
+    def of(cls, release: Release) -> "Logged":
+        return cls(release.id, release.contract, release.profile("user"))
 
 
 class FeatureLog:

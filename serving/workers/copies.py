@@ -6,27 +6,27 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from two_tower.releases.release import local_copy, verify
+from two_tower.releases.release import Release, open_release, verify
 from two_tower.storage import open_storage
 
 RELEASES = "releases"  # folder, in the one that workers share, of their download
 
 
-def local(releases: str, release: str, own: Path, shared: Path | None) -> Path:
-    """The folder of a verified release: in place, or below `own`, which may be removed once the release is open.
+def local(releases: str, release: str, own: Path, shared: Path | None) -> Release:
+    """A verified release: in place, or below `own`, which may be removed once the release is open.
 
     shared: the folder of the workers of a service, which keep one download there; None downloads into `own`. Below
     `own` are then links to its files: they are the same files, in memory too, and stay when the next download comes.
     Raises ReleaseError and OSError.
     """
     if shared is None:
-        return local_copy(releases, release, own)
+        return open_release(releases, release, own)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, be it by a kill
         copy = shared / RELEASES / release
         if copy.is_dir() or _download(releases, release, copy):
-            return Path(shutil.copytree(copy, own / release, copy_function=os.link))
-    return local_copy(releases, release, own)
+            return Release.read(shutil.copytree(copy, own / release, copy_function=os.link))
+    return open_release(releases, release, own)
 
 
 def _download(releases: str, release: str, copy: Path) -> bool:

@@ -5,7 +5,6 @@ embedding, so an infinite age gives no finite one. The item tower puts red items
 is red where j is even, costs j, and is tagged "t<j mod 3>".
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from onnx import helper, parser
 
 from two_tower.inputs import ARROW_TYPES
+from two_tower.releases.manifest import Manifest
 from two_tower.retrieval.index import build
 from two_tower.schema import Contract, Dtype, feature
 
@@ -83,19 +83,18 @@ def write(folder: Path, *, items: int = 10, prefix: str = "i", space: str = "spa
     }
     popularity = pa.array(np.arange(items, dtype=np.float64))
     pq.write_table(pa.table({"item_id": ids, **features, "popularity": popularity}), folder / "items.parquet")
-    (folder / "profile.json").write_text("{}")
     return folder
 
 
-def manifest(space: str = "space-1", **others: object) -> dict[str, object]:
-    return {
-        "contract": json.loads(CONTRACT.to_json()),
+def manifest(space: str = "space-1", **others: object) -> Manifest:
+    fields: dict[str, object] = {
+        "dataset": "by hand",
+        "contract": CONTRACT,
         "embedding_space": space,
         "bounds": BOUNDS,
-        "dataset": "by hand",
         "metrics": {"two_tower": {"recall@20": 0.5}},
         "gates": {},
         "settings": {},
         "versions": {},
-        **others,
     }
+    return Manifest(**{**fields, **others})

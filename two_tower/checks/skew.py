@@ -17,14 +17,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 from feast import FeatureStore
 
-from two_tower.checks.skew_release import Release
 from two_tower.checks.skew_service import compare_service, served_release
 from two_tower.checks.skew_stores import compare_types, compare_values, mistyped, online_rows
 from two_tower.data import sources
 from two_tower.data.repository import apply, open_store, view
 from two_tower.errors import InputError
 from two_tower.gates import Verdict
-from two_tower.releases.release import current, local_copy, verify
+from two_tower.releases.release import Release, open_release, resolve
 from two_tower.schema import INTERACTIONS_VIEW
 
 USERS = 100
@@ -67,22 +66,19 @@ def check_release(repo: Path, releases: str, release: str, address: str, users: 
 
     Raises InputError where there is none, too.
     """
-    wanted = release or current(releases)
-    if not wanted:
-        raise InputError(f"no release of {releases} is active. Name one of `two-tower releases list`.")
-    manifest = verify(releases, wanted)
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
-        return check(repo, Release.of(local_copy(releases, wanted, Path(cache)), manifest), address, users)
+        return check(repo, open_release(releases, resolve(releases, release), Path(cache)), address, users)
 
 
 def _newest_users(store: FeatureStore, release: Release, count: int) -> list[str | int]:
     source = view(store, INTERACTIONS_VIEW, "its users are asked for")
-    table = sources.read(store, source, [release.contract.user_key], until=release.as_of)
+    table = sources.read(store, source, [release.contract.user_key], until=release.manifest.as_of)
     stamp = source.batch_source.timestamp_field
     order = pc.sort_indices(table, sort_keys=[(stamp, "descending")])
     newest = table[release.contract.user_key].take(order).unique().slice(0, count).to_pylist()
     if not newest:
         raise InputError(
-            f"feature view {INTERACTIONS_VIEW!r} has no rows up to {release.as_of}; there is no user to ask for."
+            f"feature view {INTERACTIONS_VIEW!r} has no rows up to {release.manifest.as_of}; "
+            "there is no user to ask for."
         )
     return newest

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from two_tower.checks.skew_release import Release
 from two_tower.checks.skew_stores import Row, nan
 from two_tower.deployment.smoke_test import as_json
 from two_tower.errors import InputError
 from two_tower.http_json import call
 from two_tower.inputs import Array, table_from_rows
 from two_tower.releases import item_index
-from two_tower.releases.release import ITEMS
+from two_tower.releases.manifest import File
+from two_tower.releases.release import Release
 from two_tower.runtime import open_session
 from two_tower.schema import EMBEDDING, MISSING_INT
 
@@ -50,7 +50,7 @@ def compare_service(
     served: str,
 ) -> Iterator[str]:
     """The service's embeddings, its store and its index, each beside the release; the first that differs ends it."""
-    seconds = np.full(len(rows), int(release.as_of.timestamp()), dtype=np.int64)
+    seconds = np.full(len(rows), int(release.manifest.as_of.timestamp()), dtype=np.int64)
     own = item_index.embed_users(
         release.folder, table_from_rows(rows, release.contract.user), release.contract, seconds
     )
@@ -64,7 +64,7 @@ def compare_service(
             f"on the same values.{other} Activate the release that was meant."
         )
         return
-    items = pq.read_table(release.folder / ITEMS)
+    items = pq.read_table(release.path(File.ITEMS))
     k = max(1, min(K, items.num_rows // 4))  # of all items, any order is the same answer
     by_values = [_answer(address, {"features": as_json(row), "k": k, "exclude_seen": False}) for row in rows]
     by_id = [_by_id(address, user, k) for user in users]
@@ -99,7 +99,7 @@ def compare_service(
 
 def _embedded(address: str, release: Release, rows: Sequence[Row], seconds: Array) -> Array:
     """The service's embeddings of raw values, float32 [rows, dim], by the Open Inference Protocol."""
-    session = open_session(release.folder / "user_tower.onnx")
+    session = open_session(release.path(File.USER_TOWER))
     table = table_from_rows(rows, release.contract.user)
     inputs = item_index.tower_inputs(session, table, release.contract.user, seconds)
     kinds = {"O": "BYTES", "i": "INT64", "f": "FP32"}
@@ -137,12 +137,13 @@ def _answer(address: str, question: Mapping[str, Any]) -> list[Any]:
 
 def _exact(release: Release, users: Array, items: pa.Table, k: int) -> list[list[Any]]:
     """The best k items of each user by the release's own embeddings, all of them compared."""
-    seconds = np.full(items.num_rows, int(release.as_of.timestamp()), dtype=np.int64)
+    seconds = np.full(items.num_rows, int(release.manifest.as_of.timestamp()), dtype=np.int64)
     embedded = item_index.embed_items(release.folder, items, release.contract, seconds)
-    if release.similarity == "cosine":
+    metadata = open_session(release.path(File.ITEM_TOWER)).get_modelmeta().custom_metadata_map
+    if metadata["similarity"] == "cosine":
         users, embedded = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-30) for v in (users, embedded))
     scores = users @ embedded.T
-    if release.similarity == "euclidean":
+    if metadata["similarity"] == "euclidean":
         scores = 2 * scores - (embedded**2).sum(axis=1)
     ids = items[release.contract.item_key].to_pylist()
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]

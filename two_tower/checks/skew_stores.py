@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
-from two_tower.checks.skew_release import Release
 from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.data.repository import service
 from two_tower.errors import InputError
 from two_tower.inputs import inputs_from_rows
+from two_tower.releases.release import Release
 from two_tower.schema import USER_SERVICE, Contract, Dtype, Feature
 
 _MARGIN = timedelta(seconds=1)  # materialisation takes rows up to a second after its instant
@@ -79,7 +79,7 @@ def compare_values(
     layers: dict[str, dict[str, int]],
 ) -> Iterator[str]:
     """Online values beside offline ones as of the release; one that is older, missing or other differs."""
-    schema, at = release.contract, release.as_of + _MARGIN
+    schema, at = release.contract, release.manifest.as_of + _MARGIN
     truth = _offline(store, schema, users, [at] * len(users))
     differ = [
         (i, f)

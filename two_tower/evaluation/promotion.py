@@ -1,9 +1,7 @@
 """The promotion gate: whether the new model is worth serving, and no worse than the one that is served."""
 
-import json
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime
 from math import hypot
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from two_tower.data.pulled import Pulled
 from two_tower.evaluation import metrics
 from two_tower.evaluation.evaluate import GATED, POPULARITY, TWO_TOWER, Report, evaluate_towers
 from two_tower.gates import Verdict
-from two_tower.releases import release
+from two_tower.releases.manifest import ReleaseError
+from two_tower.releases.release import Release, current, open_release
 from two_tower.schema import Contract
 
 FEW_USERS = 30
@@ -37,23 +36,22 @@ class Champion:
     note: str = ""
 
     @classmethod
-    def of(cls, release: Path, pulled: Pulled, config: EvaluationConfig) -> "Champion":
-        """The release in a local folder, its towers run on the pulled test events if these have all its features."""
-        manifest = json.loads((release / "manifest.json").read_text())
-        contract = Contract.from_dict(manifest["contract"])
-        absent = _absent(contract, pulled.contract)
+    def of(cls, release: Release, pulled: Pulled, config: EvaluationConfig) -> "Champion":
+        """The current release, its towers run on the pulled test events if these have all of its features."""
+        absent = _absent(release.contract, pulled.contract)
         if absent:
             note = (
                 f"Its towers need what was not pulled ({', '.join(absent)}): compared by its own evaluation's figures."
             )
-            figures, per_user = manifest["metrics"][TWO_TOWER], None
+            figures, per_user = release.manifest.metrics[TWO_TOWER], None
         else:
-            report = evaluate_towers(pulled, release, contract, config)
+            report = evaluate_towers(pulled, release.folder, release.contract, config)
             note, figures, per_user = "", report.metrics[TWO_TOWER], tuple(report.per_user[TWO_TOWER])
-            if datetime.fromisoformat(manifest["bounds"]["train_end"]) > pulled.bounds.validation_end:
+            train_end = release.manifest.train_end
+            if train_end and train_end > pulled.bounds.validation_end:
                 note = "It was trained on part of these test events, which favours it."
         low, high = figures[f"{GATED}_low"], figures[f"{GATED}_high"]
-        return cls(release=manifest["id"], recall=figures[GATED], low=low, high=high, per_user=per_user, note=note)
+        return cls(release=release.id, recall=figures[GATED], low=low, high=high, per_user=per_user, note=note)
 
 
 def _absent(needed: Contract, pulled: Contract) -> list[str]:
@@ -73,12 +71,12 @@ def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConf
     to hold the new one back for its sake would keep the damage.
     """
     try:
-        current = release.current(releases)
-        if current is None:
+        active = current(releases)
+        if active is None:
             return judge(report, None, config)
         with tempfile.TemporaryDirectory() as cache:
-            champion = Champion.of(release.local_copy(releases, current, Path(cache)), pulled, config)
-    except release.ReleaseError as error:
+            champion = Champion.of(open_release(releases, active, Path(cache)), pulled, config)
+    except ReleaseError as error:
         return judge(
             report, None, config, f"Compared with popularity alone, for the current release is unusable: {error}"
         )

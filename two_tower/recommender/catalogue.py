@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from two_tower.inputs import Array
 from two_tower.recommender.filters import Columns, Filter
-from two_tower.releases.release import ITEMS
+from two_tower.releases.manifest import File
 from two_tower.schema import POPULARITY, Contract
 
 MASKS = 64  # filters whose masks are kept
@@ -24,7 +24,7 @@ class Catalogue:
 
     def __init__(self, folder: Path, contract: Contract) -> None:
         self._contract = contract
-        self.table = pq.read_table(folder / ITEMS)
+        self.table = pq.read_table(folder / File.ITEMS)
         self.ids: list[Any] = self.table[contract.item_key].to_pylist()
         self.row_of: dict[Any, int] = {item: row for row, item in enumerate(self.ids)}
         self._popularity: Array = self.table[POPULARITY].fill_null(0).to_numpy()

@@ -27,7 +27,7 @@ from two_tower.recommender.catalogue import Catalogue
 from two_tower.recommender.errors import invalid, unavailable
 from two_tower.recommender.filters import Columns
 from two_tower.recommender.tower import Tower
-from two_tower.releases.release import ITEMS
+from two_tower.releases.manifest import File
 from two_tower.schema import EMBEDDING, POPULARITY, Contract
 from two_tower.storage import open_storage
 
@@ -118,7 +118,7 @@ class SideIndex:
             found = [name for name in self._storage.folders() if name not in self._read]
             rows: dict[Any, dict[str, Any]] = {}
             for name in found:  # the oldest first
-                table = pq.read_table(io.BytesIO(self._storage.read(f"{name}/{ITEMS}")))
+                table = pq.read_table(io.BytesIO(self._storage.read(f"{name}/{File.ITEMS}")))
                 self._read.add(name)
                 if table.schema.equals(self._schema):
                     rows |= {row[self._contract.item_key]: row for row in table.to_pylist()}
@@ -183,7 +183,7 @@ class SideIndex:
         pq.write_table(table, file)
         name = f"{stamp:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
         try:
-            self._storage.write_folder(name, {ITEMS: file.getvalue()})
+            self._storage.write_folder(name, {File.ITEMS: file.getvalue()})
         except OSError as error:
             raise unavailable("not_stored", "The items could not be written.", "Try again later.", 30) from error
         self._read.add(name)

@@ -9,7 +9,7 @@ import numpy as np
 from two_tower.errors import InputError
 from two_tower.inputs import Array, inputs_from_rows
 from two_tower.recommender.errors import invalid
-from two_tower.releases.release import ReleaseError
+from two_tower.releases.manifest import ReleaseError
 from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, EVENT_TIME, Contract, Dtype, TowerName, needs_event_time
 

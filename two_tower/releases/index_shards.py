@@ -25,7 +25,9 @@ def embed_part(towers: Path, catalogue: Catalogue, part: str, folder: Path) -> N
     (folder / PART).write_text(json.dumps({"part": part}))
 
 
-def assemble(towers: Path, catalogue: Catalogue, shards: Sequence[Path], users: dict[str, Any], folder: Path) -> None:
+def assemble(
+    towers: Path, catalogue: Catalogue, shards: Sequence[Path], users: dict[str, Any] | None, folder: Path
+) -> None:
     """Write what `embed.build_index` writes, from the folders of all shards, in any order.
 
     users: reference profile of the users. Raises InputError where a shard is missing or is of another catalogue.

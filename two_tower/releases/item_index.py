@@ -13,7 +13,7 @@ from two_tower.data.catalogue import Catalogue
 from two_tower.data.pulled import Pulled, Split
 from two_tower.errors import InputError
 from two_tower.inputs import Array, to_inputs
-from two_tower.releases.release import CHOICE, PROFILE, USERS
+from two_tower.releases.manifest import File
 from two_tower.retrieval import ann_comparison, index
 from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, Contract, Encoding, Feature, TowerName
@@ -93,7 +93,7 @@ def user_profile(pulled: Pulled) -> dict[str, Any]:
     return profile(pulled.user.take(training), pulled.contract.user, pulled.seconds[training])
 
 
-def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[str, Any], folder: Path) -> None:
+def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[str, Any] | None, folder: Path) -> None:
     """Write an index of embedded items, float32 [items, dim] in the order of the catalogue.
 
     index.onnx      the retrieval index (see `index.build`)
@@ -103,11 +103,11 @@ def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[st
     users.json      ids of users seen lately, the newest first, for the demo page to offer
     """
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = open_session(towers / "item_tower.onnx").get_modelmeta().custom_metadata_map
-    index.build(items, metadata["similarity"], metadata["embedding_space"], folder / "index.onnx")
-    ann_comparison.write(items, metadata["similarity"], folder / "index.onnx", folder / CHOICE)
-    pq.write_table(catalogue.items, folder / "items.parquet")
+    metadata = open_session(towers / File.ITEM_TOWER).get_modelmeta().custom_metadata_map
+    index.build(items, metadata["similarity"], metadata["embedding_space"], folder / File.INDEX)
+    ann_comparison.write(items, metadata["similarity"], folder / File.INDEX, folder / File.ANN_COMPARISON)
+    pq.write_table(catalogue.items, folder / File.ITEMS)
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
-    profiles = {"user": users, "item": profile(catalogue.items, catalogue.contract.item, seconds)}
-    (folder / PROFILE).write_text(json.dumps(profiles, indent=1))
-    (folder / USERS).write_text(json.dumps(catalogue.users[:OFFERED]))
+    profiles = ({"user": users} if users else {}) | {"item": profile(catalogue.items, catalogue.contract.item, seconds)}
+    (folder / File.PROFILE).write_text(json.dumps(profiles, indent=1))
+    (folder / File.USERS).write_text(json.dumps(catalogue.users[:OFFERED]))

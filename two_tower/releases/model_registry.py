@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 from two_tower.errors import InputError
 from two_tower.http_json import call
+from two_tower.releases.manifest import Manifest
 
 ROOT = "/api/model_registry/v1alpha3"
 
 
-def register(address: str, name: str, uri: str, manifest: Mapping[str, Any]) -> None:
+def register(address: str, name: str, uri: str, manifest: Manifest) -> None:
     """Name a release as a version of the registered model `name`, with the address of its files and its metrics.
 
     What is registered already stays as it is. Raises InputError where the registry cannot be reached or refuses.
@@ -18,13 +19,13 @@ def register(address: str, name: str, uri: str, manifest: Mapping[str, Any]) -> 
     root = address.rstrip("/") + ROOT
     model = _found(root, f"registered_model?name={quote(name)}") or _made(root, "registered_models", {"name": name})
     parent = f"parentResourceId={model['id']}"
-    version = _found(root, f"model_version?name={quote(manifest['id'])}&{parent}") or _made(
+    version = _found(root, f"model_version?name={quote(manifest.id)}&{parent}") or _made(
         root, "model_versions", _version(model["id"], manifest)
     )
-    if not _found(root, f"model_artifact?name={quote(manifest['id'])}&parentResourceId={version['id']}"):
+    if not _found(root, f"model_artifact?name={quote(manifest.id)}&parentResourceId={version['id']}"):
         artifact = {
             "artifactType": "model-artifact",
-            "name": manifest["id"],
+            "name": manifest.id,
             "uri": uri,
             "modelFormatName": "onnx",
             "modelFormatVersion": "1",
@@ -32,12 +33,11 @@ def register(address: str, name: str, uri: str, manifest: Mapping[str, Any]) -> 
         _made(root, f"model_versions/{version['id']}/artifacts", artifact)
 
 
-def _version(model: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    measured = manifest["metrics"]["two_tower"]
-    said = {f"two_tower_{name}": _double(value) for name, value in measured.items()}
-    for key in ("dataset", "embedding_space"):
-        said[key] = {"metadataType": "MetadataStringValue", "string_value": str(manifest[key])}
-    return {"registeredModelId": model, "name": manifest["id"], "customProperties": said}
+def _version(model: str, manifest: Manifest) -> dict[str, Any]:
+    properties = {f"two_tower_{name}": _double(value) for name, value in manifest.metrics["two_tower"].items()}
+    for name, value in (("dataset", manifest.dataset), ("embedding_space", manifest.embedding_space)):
+        properties[name] = {"metadataType": "MetadataStringValue", "string_value": value}
+    return {"registeredModelId": model, "name": manifest.id, "customProperties": properties}
 
 
 def _double(value: float) -> dict[str, Any]:

@@ -1,11 +1,9 @@
-"""A new release of the same towers: the catalogue as it is now, embedded by the item tower that serves."""
+"""A new release with the same towers: the current catalogue, embedded by the item tower that serves."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -13,58 +11,85 @@ from two_tower.data.catalogue import Catalogue
 from two_tower.errors import InputError
 from two_tower.gates import Verdict
 from two_tower.releases import index_shards, release
-from two_tower.schema import Contract
+from two_tower.releases.manifest import File, ReleaseError
+from two_tower.releases.release import Release
 
-LEAST_SHARE = 0.5  # of the items that serve now; fewer are a broken table rather than a smaller shop
+MIN_SHARE = 0.5  # of the items that serve now; fewer indicate a broken table rather than a smaller catalogue
 
 
 def fetch(releases: str, folder: Path) -> None:
-    """Copy the current release, verified, to `folder`. Raises ReleaseError where none is active."""
+    """Copy the current release, verified, to `folder`.
+
+    Raises:
+        ReleaseError: No release is active.
+    """
     current = release.current(releases)
     if current is None:
-        raise release.ReleaseError(f"no release of {releases} is active, so there is no item tower. Train one first.")
+        raise ReleaseError(f"no release of {releases} is active, so there is no item tower. Train one first.")
     with tempfile.TemporaryDirectory() as cache:
-        shutil.copytree(release.local_copy(releases, current, Path(cache)), folder, dirs_exist_ok=True)
+        shutil.copytree(release.open_release(releases, current, Path(cache)).folder, folder, dirs_exist_ok=True)
 
 
-def assemble(served: Path, catalogue: Catalogue, parts: Sequence[Path], folder: Path) -> Verdict:
-    """Write the index of the embedded shards, and say whether it may replace the one that serves.
+def assemble(served: Path, catalogue: Catalogue, shards: Sequence[Path], folder: Path) -> Verdict:
+    """Write the index of the embedded shards, and judge whether it may replace the index that serves.
 
-    served: folder that `fetch` filled. Holds where less than half of the items that serve now are left.
-    Raises InputError where the towers were made for other item features than the store now has.
+    Args:
+        served: Folder that `fetch` filled.
+        catalogue: The current catalogue, without the items' embeddings.
+        shards: Folders with the embeddings of its shards, in any order.
+        folder: Receives the index (see `item_index.write_index`).
+
+    Returns:
+        A verdict that does not pass if fewer than half of the items that serve now are left.
+
+    Raises:
+        InputError: The towers were trained on other item features than the feature store now has.
     """
-    _check_contract(served, catalogue)
-    profile = served / "profile.json"
-    users = json.loads(profile.read_text()).get("user", {}) if profile.exists() else {}
-    index_shards.assemble(served, catalogue, parts, users, folder)
-    before, now = pq.read_metadata(served / release.ITEMS).num_rows, catalogue.items.num_rows
-    reasons = (
-        f"the catalogue has {now} items, the current release {before}; below {LEAST_SHARE:.0%} of them is taken for a "
-        "broken table. Mend the feature store, or train again, which judges the new catalogue by its recall.",
+    current = Release.read(served)
+    _check_contract(current, catalogue)
+    index_shards.assemble(served, catalogue, shards, current.profile("user"), folder)
+    before, after = pq.read_metadata(current.path(File.ITEMS)).num_rows, catalogue.items.num_rows
+    reason = (
+        f"the catalogue has {after} items, the current release {before}; fewer than {MIN_SHARE:.0%} of them indicate a "
+        "broken table. Repair the feature store, or run the training pipeline, which judges the new catalogue by its "
+        "recall."
     )
-    passed = now >= LEAST_SHARE * before
-    details = {"items": now, "items_before": before}
-    return Verdict(gate="refresh", passed=passed, reasons=() if passed else reasons, details=details)
+    passed = after >= MIN_SHARE * before
+    details = {"items": after, "items_before": before}
+    return Verdict(gate="refresh", passed=passed, reasons=() if passed else (reason,), details=details)
 
 
 def publish(served: Path, index: Path, catalogue: Catalogue, verdict: Verdict, releases: str) -> str:
-    """Write the release, which nothing points to yet, and return its id.
+    """Write the refreshed release and return its id; nothing points to it yet.
 
-    It is the served one but for its index, its items and its time; metrics and gates are those of its towers.
+    Its index, items and `as_of` are new. All else is that of the served release, also its metrics and gates.
+
+    Args:
+        served: Folder that `fetch` filled.
+        index: Folder that `assemble` filled.
+        catalogue: The catalogue of that index.
+        verdict: Verdict of `assemble`; it is added to the gates.
+        releases: Folder or URL of the releases.
     """
-    manifest = json.loads((served / release.MANIFEST).read_text())
-    manifest["bounds"] = {**manifest["bounds"], "as_of": catalogue.as_of.isoformat()}
-    manifest["gates"] = {**manifest["gates"], "refresh": {"passed": verdict.passed, "reasons": list(verdict.reasons)}}
-    kept = [served / name for name in ("user_tower.onnx", "item_tower.onnx", release.REFERENCE, release.FEATURE_STORE)]
-    return release.publish(releases, [*(path for path in kept if path.exists()), index], manifest)
+    current = Release.read(served)
+    manifest = current.manifest.model_copy(
+        update={
+            "bounds": {**current.manifest.bounds, "as_of": catalogue.as_of.isoformat()},
+            "gates": {
+                **current.manifest.gates,
+                "refresh": {"passed": verdict.passed, "reasons": list(verdict.reasons)},
+            },
+        }
+    )
+    kept = (File.USER_TOWER, File.ITEM_TOWER, File.REFERENCE, File.FEATURE_STORE)
+    return release.publish(releases, [*(current.path(file) for file in kept if current.has(file)), index], manifest)
 
 
-def _check_contract(served: Path, catalogue: Catalogue) -> None:
-    manifest: dict[str, Any] = json.loads((served / release.MANIFEST).read_text())
-    made_for, now = Contract.from_dict(manifest["contract"]), catalogue.contract
-    if (made_for.item, made_for.item_key) != (now.item, now.item_key):
-        changed = sorted({f.name for f in set(made_for.item) ^ set(now.item)} or {made_for.item_key, now.item_key})
+def _check_contract(current: Release, catalogue: Catalogue) -> None:
+    old, new = current.contract, catalogue.contract
+    if (old.item, old.item_key) != (new.item, new.item_key):
+        changed = sorted({f.name for f in set(old.item) ^ set(new.item)} or {old.item_key, new.item_key})
         raise InputError(
-            f"the item tower of release {manifest['id']} was made for other item features than the feature store now "
+            f"the item tower of release {current.id} was trained on other item features than the feature store now "
             f"has ({', '.join(changed)}). Run the training pipeline."
         )

@@ -1,16 +1,15 @@
 """What a run says of itself: the report for people, and the same figures as JSON for scripts."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from two_tower import report
 from two_tower.data.pulled import Pulled
 from two_tower.evaluation.evaluate import Report
 from two_tower.gates import Verdict
-from two_tower.releases import release
+from two_tower.releases.manifest import Manifest, ReleaseError
+from two_tower.releases.release import current, verify
 from two_tower.report.changes import changes
 from two_tower.report.items_map import items_map
 
@@ -52,20 +51,16 @@ def write(
         evaluation=measured,
         history=trained["history"],
         items=items_map(towers, tables),
-        changes=changes(figures | described, since) if since else (),
-        since=since["id"] if since else "",
+        changes=changes(figures | described, since.model_dump()) if since else (),
+        since=since.id if since else "",
     )
     report.write(page, told)
 
 
-def _current(releases: str) -> dict[str, Any] | None:
-    """The manifest of the release that serves; None where there is none, or a torn one, of which the gate warns."""
+def _current(releases: str) -> Manifest | None:
+    """The manifest of the current release; None if there is none, or a torn one, which the promotion gate reports."""
     try:
-        current = release.current(releases)
-        if current is None:
-            return None
-        with tempfile.TemporaryDirectory() as cache:
-            manifest = release.local_copy(releases, current, Path(cache)) / release.MANIFEST
-            return dict(json.loads(manifest.read_text()))
-    except release.ReleaseError:
+        active = current(releases)
+        return verify(releases, active) if active else None
+    except ReleaseError:
         return None

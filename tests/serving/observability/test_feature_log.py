@@ -14,6 +14,7 @@ from tests.two_tower import parts
 from two_tower.checks.drift import read_log
 from two_tower.errors import InputError
 from two_tower.inputs import table_from_rows
+from two_tower.releases.release import Release
 from two_tower.statistics.profile import profile
 
 
@@ -71,7 +72,8 @@ def test_a_share_is_kept_and_too_much_is_dropped(tmp_path, monkeypatch) -> None:
 
 def test_a_release_without_a_profile_and_a_bad_folder(tmp_path) -> None:
     (tmp_path / "profile.json").write_text(json.dumps({"user": trained("a")}))
-    assert Logged.of(tmp_path, "r1", parts.CONTRACT).profile["rows"] == 300
+    assert Logged.of(Release(tmp_path, parts.manifest(id="r1", files={"profile.json": "0"}))).profile["rows"] == 300
+    assert Logged.of(Release(tmp_path, parts.manifest(id="r1"))) == Logged("r1", parts.CONTRACT, None)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="may write"):
         FeatureLog(tmp_path / "file" / "log", 0.1, Metrics())

@@ -14,7 +14,7 @@ from serving.workers import copies
 from serving.workers.processes import MEMORY, Processes
 from serving.workers.worker_group import Alone, Member, Team
 from tests.serving.making import made
-from two_tower.releases.release import local_copy
+from two_tower.releases.release import open_release
 
 
 @pytest.fixture
@@ -65,15 +65,15 @@ def test_a_download_is_made_once_and_outlives_the_next_one(team, tmp_path):
     url = "memory://team/releases"
     first = made(url, tmp_path / "first", prefix="f")
     second = made(url, tmp_path / "second", prefix="s")
-    folders = [copies.local(url, first, tmp_path / own, team.folder) for own in ("a", "b")]
+    folders = [copies.local(url, first, tmp_path / own, team.folder).folder for own in ("a", "b")]
     assert len({(folder / "index.onnx").stat().st_ino for folder in folders}) == 1
-    assert copies.local(url, second, tmp_path / "c", team.folder).name == second
+    assert copies.local(url, second, tmp_path / "c", team.folder).id == second
     assert [held.name for held in (team.folder / copies.RELEASES).iterdir()] == [second]
-    assert local_copy(tmp_path / "a", first, tmp_path) == folders[0], "whole, and in place"
+    assert open_release(tmp_path / "a", first, tmp_path).folder == folders[0], "whole, and in place"
 
 
 def test_what_lies_on_this_machine_is_opened_where_it_lies(team, releases, release, tmp_path):
-    assert copies.local(str(releases), release, tmp_path, team.folder) == releases / release
+    assert copies.local(str(releases), release, tmp_path, team.folder).folder == releases / release
 
 
 def test_a_worker_that_comes_late_serves_what_the_others_do_where_the_pointer_is_refused(members, releases, tmp_path):

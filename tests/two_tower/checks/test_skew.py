@@ -1,6 +1,5 @@
 """Four ways in which training and serving part, each planted by hand and named, in a real store and service."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +17,13 @@ from onnx import helper, parser
 from serving.http.web import create_app
 from tests.two_tower import parts
 from tests.two_tower.starter import tables
-from two_tower.checks.skew import Release, check
+from two_tower.checks.skew import check
 from two_tower.data.features import contract
 from two_tower.data.materialize import materialize
 from two_tower.data.online_config import online_config
 from two_tower.data.repository import apply
 from two_tower.releases import item_index
-from two_tower.releases.release import activate, publish
+from two_tower.releases.release import Release, activate, publish
 from two_tower.retrieval.index import build
 from two_tower.starter.create import create
 from two_tower.starter.decide import Asked
@@ -93,9 +92,8 @@ def released(folder: Path, repo: Path, *, turn: float = 0.17, index_turn: float 
     turned = np.array([[np.cos(index_turn), np.sin(index_turn)], [-np.sin(index_turn), np.cos(index_turn)]])
     build((embedded @ turned).astype(np.float32), "dot", "space-1", files / "index.onnx")
     pq.write_table(items.append_column("popularity", pa.array([1.0] * len(items))), files / "items.parquet")
-    (files / "profile.json").write_text("{}")
     (files / "feature_store.yaml").write_text(online_config(repo))
-    manifest = parts.manifest(contract=json.loads(schema.to_json()), bounds={"as_of": AS_OF.isoformat()})
+    manifest = parts.manifest(contract=schema, bounds={"as_of": AS_OF.isoformat()})
     one = publish(folder / "releases", [files], manifest)
     activate(folder / "releases", one)
     return folder / "releases", one
@@ -116,7 +114,7 @@ def serving(releases: Path) -> Iterator[str]:
 
 
 def release(releases: Path, one: str) -> Release:
-    return Release.of(releases / one, json.loads((releases / one / "manifest.json").read_text()))
+    return Release.read(releases / one)
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:

@@ -6,12 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.two_tower import parts
 from tests.two_tower.timelines import CONTRACT, lookup_towers, timeline
 from two_tower.config import EvaluationConfig
 from two_tower.evaluation import metrics
 from two_tower.evaluation.evaluate import Report, evaluate
 from two_tower.evaluation.promotion import Champion, decide, judge
 from two_tower.releases import release
+from two_tower.releases.release import Release
 from two_tower.retrieval import index
 from two_tower.schema import feature
 
@@ -147,17 +149,11 @@ def towers(folder, sign: float):
 
 
 def current(folder, contract=CONTRACT, train_end="2024-01-01T00:30:00+00:00", recall=1.0):
-    """The folder of a release whose manifest claims this recall@20, and whose towers are perfect."""
+    """A release whose manifest claims this recall@20, and whose towers are perfect."""
     towers(folder, 1)
     own = {"recall@20": recall, "recall@20_low": recall - 0.1, "recall@20_high": recall}
-    manifest = {
-        "id": "r-1",
-        "contract": contract.to_dict(),
-        "metrics": {"two_tower": own},
-        "bounds": {"train_end": train_end},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    bounds = {**parts.BOUNDS, "train_end": train_end}
+    return Release(folder, parts.manifest(id="r-1", contract=contract, metrics={"two_tower": own}, bounds=bounds))
 
 
 def test_the_current_towers_are_run_on_the_same_events(world, tmp_path):
@@ -194,12 +190,8 @@ def test_the_gate_looks_up_the_current_release(world, tmp_path):
     assert decide(new, world, str(releases), CONFIG).details["champion"] is None
     index.build(np.ones((50, 1), dtype=np.float32), "dot", "space", better / "index.onnx")
     pq.write_table(pa.table({"item_id": ITEMS}), better / "items.parquet")
-    given = {key: {} for key in release.FIELDS} | {
-        "contract": CONTRACT.to_dict(),
-        "embedding_space": "space",
-        "bounds": {"train_end": "2024-01-01T01:00:00+00:00", "as_of": "2024-01-01T09:00:00+00:00"},
-    }
-    name = release.publish(releases, [better], given)
+    bounds = {"train_end": "2024-01-01T01:00:00+00:00", "as_of": "2024-01-01T09:00:00+00:00"}
+    name = release.publish(releases, [better], parts.manifest("space", contract=CONTRACT, bounds=bounds))
     release.activate(releases, name)
     compared = decide(new, world, str(releases), CONFIG).details["champion"]
     assert (compared["release"], compared["difference"]) == (name, 0)

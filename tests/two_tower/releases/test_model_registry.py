@@ -4,16 +4,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.two_tower import parts
 from tests.two_tower.cluster import Handler, listening
 from two_tower.errors import InputError
 from two_tower.releases import model_registry
 
-MANIFEST = {
-    "id": "20240301T120000-00000000",
-    "dataset": "sample",
-    "embedding_space": "space-1",
-    "metrics": {"two_tower": {"recall@20": 0.5}},
-}
+MANIFEST = parts.manifest(id="20240301T120000-00000000")
 
 
 @pytest.fixture
@@ -46,7 +42,7 @@ def test_a_release_becomes_a_version_with_its_files_and_metrics(registry) -> Non
     model_registry.register(address, "two-tower", "s3://shop/releases/1", MANIFEST)
     model, version, artifact = made
     assert (model["name"], version["registeredModelId"]) == ("two-tower", "1")
-    assert version["name"] == MANIFEST["id"]
+    assert version["name"] == MANIFEST.id
     assert version["customProperties"]["two_tower_recall@20"]["double_value"] == 0.5
     assert artifact["path"].endswith("/api/model_registry/v1alpha3/model_versions/2/artifacts")
     assert artifact["uri"] == "s3://shop/releases/1"

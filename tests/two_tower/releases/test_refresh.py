@@ -12,6 +12,8 @@ from two_tower.data.catalogue import Catalogue, shard_names
 from two_tower.errors import InputError
 from two_tower.releases import index_shards, refresh, release
 from two_tower.releases.item_index import build_index
+from two_tower.releases.manifest import Manifest
+from two_tower.releases.release import Release
 from two_tower.schema import Dtype, Encoding, Feature
 
 
@@ -20,16 +22,17 @@ def served(world, exported, tmp_path):
     """The folder of the current release, which was trained on the world."""
     releases = str(tmp_path / "releases")
     build_index(exported, world, tmp_path / "index")
-    manifest = {
-        "dataset": "world",
-        "contract": world.contract.to_dict(),
-        "bounds": {"as_of": world.bounds.as_of.isoformat(), "train_end": world.bounds.train_end.isoformat()},
-        "embedding_space": "space-1",
-        "metrics": {"two_tower": {"recall@20": 0.5}},
-        "gates": {"data": {"passed": True, "reasons": []}},
-        "settings": {},
-        "versions": {},
-    }
+    manifest = Manifest(
+        dataset="world",
+        contract=world.contract,
+        bounds={"as_of": world.bounds.as_of.isoformat(), "train_end": world.bounds.train_end.isoformat()},
+        embedding_space="space-1",
+        metrics={"two_tower": {"recall@20": 0.5}},
+        gates={"data": {"passed": True, "reasons": []}},
+        settings={},
+        versions={},
+        licence="CC0",
+    )
     release.activate(releases, release.publish(releases, [exported, tmp_path / "index"], manifest))
     refresh.fetch(releases, tmp_path / "served")
     return tmp_path / "served"
@@ -61,11 +64,11 @@ def test_a_new_item_is_in_the_next_release_of_the_same_towers(served, later, tmp
     assert refresh.publish(served, tmp_path / "new", later, verdict, releases) == made
 
     manifest = release.verify(releases, made)
-    old = json.loads((served / "manifest.json").read_text())
-    assert manifest["bounds"]["as_of"] == later.as_of.isoformat()
-    assert manifest["bounds"]["train_end"] == old["bounds"]["train_end"]
-    assert manifest["gates"] == {**old["gates"], "refresh": {"passed": True, "reasons": []}}
-    same = [name for name in old["files"] if manifest["files"][name] == old["files"][name]]
+    old = Release.read(served).manifest
+    assert (manifest.as_of, manifest.train_end) == (later.as_of, old.train_end)
+    assert manifest.gates == {**old.gates, "refresh": {"passed": True, "reasons": []}}
+    assert manifest.model_extra == {"licence": "CC0"}, "a field that this version does not know is kept"
+    same = [name for name in old.files if manifest.files[name] == old.files[name]]
     assert sorted(same) == ["item_tower.onnx", "user_tower.onnx", "users.json"]
     items = pq.read_table(tmp_path / "releases" / made / "items.parquet")
     assert items[later.contract.item_key][-1].as_py() == "brand-new"

@@ -15,12 +15,12 @@ import pytest
 from tests.two_tower import parts
 from two_tower.errors import InputError
 from two_tower.releases import release
+from two_tower.releases.manifest import ONNX_FILES, REQUIRED, ReleaseError, id_of
 from two_tower.releases.release import (
-    ReleaseError,
     activate,
     current,
     list_releases,
-    local_copy,
+    open_release,
     publish,
     rollback,
     verify,
@@ -54,16 +54,16 @@ def test_published_release_is_whole_listed_and_not_yet_current(releases, made, t
     assert [(r.id, r.current, r.problem) for r in list_releases(releases)] == [(one, False, "")]
     assert current(releases) is None
     manifest = verify(releases, one)
-    assert set(manifest["files"]) == {*release.REQUIRED, "profile.json"}
-    copy = local_copy(releases, one, tmp_path / "cache")
-    assert sorted(p.name for p in copy.iterdir()) == sorted([*manifest["files"], "manifest.json"])
+    assert set(manifest.files) == set(REQUIRED)
+    copy = open_release(releases, one, tmp_path / "cache").folder
+    assert sorted(p.name for p in copy.iterdir()) == sorted([*manifest.files, "manifest.json"])
 
 
 def test_publishing_the_same_again_changes_nothing(releases, made):
     one = publish(releases, [made], parts.manifest())
-    created = list_releases(releases)[0].manifest["created"]
+    created = list_releases(releases)[0].manifest.created
     assert publish(releases, [made], parts.manifest()) == one
-    assert [r.manifest["created"] for r in list_releases(releases)] == [created]
+    assert [r.manifest.created for r in list_releases(releases)] == [created]
     assert publish(releases, [made], parts.manifest(dataset="another")) != one
 
 
@@ -93,7 +93,7 @@ def test_rollback_without_a_current_release(releases, made):
         rollback(releases)
 
 
-@pytest.mark.parametrize("name", [*release.REQUIRED, "profile.json", "manifest.json"])
+@pytest.mark.parametrize("name", [*REQUIRED, "manifest.json"])
 @pytest.mark.parametrize("harm", ["cut", "flipped", "absent"])
 def test_torn_release_is_refused_by_name_and_the_pointer_stays(tmp_path, name, harm):
     releases = tmp_path / "releases"
@@ -117,7 +117,7 @@ def test_torn_release_is_refused_by_name_and_the_pointer_stays(tmp_path, name, h
     )  # a listing reads the manifests only
 
 
-@pytest.mark.parametrize("file", release.ONNX_FILES)
+@pytest.mark.parametrize("file", ONNX_FILES)
 def test_mixed_embedding_spaces_are_not_published(tmp_path, made, file):
     other = parts.write(tmp_path / "other", space="space-2")
     (other / file).replace(made / file)
@@ -140,15 +140,11 @@ def test_missing_and_doubled_parts_are_named(tmp_path, made):
     (made / "index.onnx").unlink()
     with pytest.raises(ReleaseError, match=r"index\.onnx is not among its parts"):
         publish(tmp_path, [made], parts.manifest())
-    without = parts.manifest()
-    del without["embedding_space"]
-    with pytest.raises(ReleaseError, match="'embedding_space'"):
-        publish(tmp_path, [parts.write(made)], without)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../elsewhere", "20240301T120000-00000000", "x" * 5000])
 def test_unknown_release_is_refused(releases, name):
-    with pytest.raises(ReleaseError, match="no release"):
+    with pytest.raises(ReleaseError, match=r"no release|not a release id"):
         activate(releases, name)
 
 
@@ -156,7 +152,7 @@ def test_unknown_release_is_refused(releases, name):
 def test_torn_pointer_is_refused_and_hides_no_release(tmp_path, made, pointer):
     one = publish(tmp_path, [made], parts.manifest())
     (tmp_path / "current").write_bytes(pointer)
-    with pytest.raises(ReleaseError, match="no release id"):
+    with pytest.raises(ReleaseError, match="not a release id"):
         current(tmp_path)
     assert [r.id for r in list_releases(tmp_path)] == [one]
     activate(tmp_path, one)
@@ -228,7 +224,7 @@ def test_pointer_survives_a_disk_that_is_full_to_the_last_byte(small_disk, tmp_p
     activate(small_disk, first)
     with pytest.raises(OSError, match="No space"):
         (small_disk / "filler").write_bytes(bytes(300_000))
-    with pytest.raises(ReleaseError, match="pointer is as it was"):
+    with pytest.raises(ReleaseError, match="pointer is unchanged"):
         activate(small_disk, second)
     assert current(small_disk) == first
 
@@ -236,11 +232,13 @@ def test_pointer_survives_a_disk_that_is_full_to_the_last_byte(small_disk, tmp_p
 def test_file_size_limit_leaves_no_trace(tmp_path, made):
     """As a full disk, for those who cannot mount one: the process may write no file above 64 KiB."""
     (made / "profile.json").write_bytes(os.urandom(100_000))
-    (tmp_path / "manifest.json").write_text(json.dumps(parts.manifest()))
+    (tmp_path / "manifest.json").write_text(parts.manifest().to_json())
     script = (
         "import json, pathlib, resource, sys; from two_tower.releases.release import publish;"
+        "from two_tower.releases.manifest import Manifest;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536));"
-        "publish(sys.argv[1], [pathlib.Path(sys.argv[2])], json.loads(pathlib.Path(sys.argv[3]).read_text()))"
+        "fields = json.loads(pathlib.Path(sys.argv[3]).read_text());"
+        "publish(sys.argv[1], [pathlib.Path(sys.argv[2])], Manifest(**fields))"
     )
     command = [sys.executable, "-c", script, tmp_path / "releases", made, tmp_path / "manifest.json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(release.__file__).parents[2])
@@ -277,11 +275,11 @@ def test_a_release_with_fields_of_another_version_is_whole_and_cannot_be_changed
     one = publish(tmp_path / "releases", [made], parts.manifest())
     path = tmp_path / "releases" / one / "manifest.json"
     later = {**json.loads(path.read_text()), "licence": "CC0"}
-    name = release._id_of(later)
+    name = id_of(later)
     path.parent.rename(tmp_path / "releases" / name)
     path = tmp_path / "releases" / name / "manifest.json"
     path.write_text(json.dumps({**later, "id": name}))
-    assert verify(tmp_path / "releases", name)["licence"] == "CC0"
+    assert verify(tmp_path / "releases", name).model_extra["licence"] == "CC0"
     path.write_text(json.dumps({**later, "id": name, "licence": "none"}))
     with pytest.raises(ReleaseError, match="torn or changed"):
         verify(tmp_path / "releases", name)

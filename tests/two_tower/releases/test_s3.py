@@ -17,7 +17,7 @@ from two_tower.config import DeployConfig
 from two_tower.deployment import deploy
 from two_tower.errors import InputError
 from two_tower.releases import release
-from two_tower.releases.release import ReleaseError
+from two_tower.releases.manifest import ReleaseError
 from two_tower.storage import StorageError
 
 RELEASES = "s3://shop/releases"
@@ -117,7 +117,7 @@ def test_a_release_is_published_deployed_and_read_back(s3, tmp_path) -> None:
     assert deploy.deploy(one, RELEASES, [], DeployConfig()).details["action"] == "promoted"
     forget()
     assert release.current(RELEASES) == one
-    folder = release.local_copy(RELEASES, one, tmp_path / "cache")
+    folder = release.open_release(RELEASES, one, tmp_path / "cache").folder
     assert json.loads((folder / "manifest.json").read_text())["id"] == one
     assert (folder / "index.onnx").read_bytes() == (tmp_path / "parts" / "index.onnx").read_bytes()
 
@@ -152,7 +152,7 @@ def test_a_broken_upload_leaves_what_serves(s3, tmp_path, request) -> None:
 def test_an_object_that_was_changed_is_not_activated(s3, tmp_path) -> None:
     one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
     boto3.client("s3").put_object(Bucket="shop", Key=f"releases/{one}/items.parquet", Body=b"torn")
-    with pytest.raises(ReleaseError, match=r"items\.parquet is not the file"):
+    with pytest.raises(ReleaseError, match=r"items\.parquet differs from the file"):
         release.activate(RELEASES, one)
     assert release.current(RELEASES) is None
 
