@@ -18,6 +18,7 @@ from two_tower.recommender.ranker import Ranker
 from two_tower.recommender.recommender import Recommender
 from two_tower.recommender.requests import RecommendRequest, SimilarRequest
 from two_tower.recommender.response import Fallback, Response
+from two_tower.releases.release import Release
 from two_tower.runtime import Device
 
 MAX_RANKED = 32  # users of one call of the towers and the index
@@ -70,10 +71,10 @@ class LoadedRelease:
     log: FeatureLog | None
 
     @classmethod
-    def open(cls, folder: Path, opening: Opening) -> "LoadedRelease":
+    def open(cls, release: Release, opening: Opening) -> "LoadedRelease":
         """Open a verified release, with the side items of its embedding space."""
         recommender = Recommender.open(
-            opening.releases, folder, opening.device, opening.worker_group.size, opening.feature_repo
+            opening.releases, release, opening.device, opening.worker_group.size, opening.feature_repo
         )
         ranker, store = recommender.ranker, recommender.store
         lookup = UserLookup(store, opening.pool, opening.metrics) if store else None
@@ -84,8 +85,8 @@ class LoadedRelease:
             return ranker.rank(requests, time.time())
 
         rank = Batcher(run, most=MAX_RANKED, threaded=ranker.large, observe=opening.metrics.ranked)
-        logged = Logged.of(folder, ranker.release, ranker.contract)
-        return cls(ranker, lookup, rank, About.read(folder), logged, opening.log)
+        logged = Logged.of(release)
+        return cls(ranker, lookup, rank, About.of(release), logged, opening.log)
 
     async def recommend(self, request: RecommendRequest, *, explain: bool = False) -> Response:
         """Recommend items for the given features, else for the user of the online store, else popular items.

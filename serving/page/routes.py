@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.engine.loaded_release import LoadedRelease
-from serving.http.about import recall
 from serving.http.admin import ADMIN_TOKEN
 from serving.http.responses import Json
 from serving.page.document import document
@@ -123,12 +122,12 @@ class Page:
             {
                 "release": one.id,
                 "serves": one.id == serving,
-                "dataset": one.manifest["dataset"],
-                "created": one.manifest["created"],
-                "recall": recall(one.manifest),
+                "dataset": one.manifest.dataset,
+                "created": one.manifest.created,
+                "recall": one.manifest.recall,
             }
             for one in listed[:RELEASES]
-            if not one.problem
+            if one.manifest
         ]
         return Json({"releases": said}, headers=_PRIVATE)
 

@@ -19,6 +19,7 @@ from pipelines.cli.main import app
 from serving.page.facets import facets
 from tests.raw import real
 from tests.serving.running import service
+from tests.two_tower import parts
 from two_tower.config import PullConfig, TrainConfig
 from two_tower.data.features import materialize, pull
 from two_tower.data.online_config import online_config
@@ -64,15 +65,11 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model = load_model(folder / "model")
     export(model, folder / "towers")
     build_index(folder / "towers", pulled, folder / "index")
-    (folder / "index" / release.FEATURE_STORE).write_text(online_config(repo))
+    (folder / "index" / "feature_store.yaml").write_text(online_config(repo))
     materialize(repo, pulled.bounds.as_of)
-    fields = {field: {} for field in release.FIELDS} | {
-        "contract": pulled.contract.to_dict(),
-        "embedding_space": model.embedding_space,
-        "bounds": {"as_of": pulled.bounds.as_of.isoformat()},
-        "dataset": name,
-    }
-    made = release.publish(folder / "releases", [folder / "towers", folder / "index"], fields)
+    bounds = {"as_of": pulled.bounds.as_of.isoformat()}
+    manifest = parts.manifest(model.embedding_space, contract=pulled.contract, bounds=bounds, dataset=name)
+    made = release.publish(folder / "releases", [folder / "towers", folder / "index"], manifest)
     release.activate(folder / "releases", made)
     yield World(folder / "releases", pulled)
     shutil.rmtree(folder)

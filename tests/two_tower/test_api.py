@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import two_tower
+from tests.two_tower import parts
 from two_tower.releases import release
 
 README = Path(two_tower.__file__).parents[1] / "README.md"
@@ -50,9 +51,9 @@ def publish(scope: dict, releases: Path) -> None:
     from two_tower.releases.item_index import build_index
 
     build_index(scope["towers"], scope["pulled"], Path("index"))
-    said = {name: {} for name in release.FIELDS} | {
-        "contract": scope["pulled"].contract.to_dict(),
-        "embedding_space": scope["model"].embedding_space,
-        "bounds": {"as_of": scope["pulled"].bounds.as_of.isoformat()},
-    }
-    release.activate(releases, release.publish(releases, [Path("towers"), Path("index")], said))
+    manifest = parts.manifest(
+        scope["model"].embedding_space,
+        contract=scope["pulled"].contract,
+        bounds={"as_of": scope["pulled"].bounds.as_of.isoformat()},
+    )
+    release.activate(releases, release.publish(releases, [Path("towers"), Path("index")], manifest))

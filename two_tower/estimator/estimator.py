@@ -307,9 +307,9 @@ class TwoTowerRecommender(Params):
 
     def _adopt(self, fitted: Fitted) -> None:
         """Answer from a fitted folder from now on."""
-        bounds = fitted.manifest["bounds"]
+        bounds = fitted.release.manifest.bounds
         self._state: Fitted | None = fitted
-        self.metrics_ = fitted.manifest["metrics"]
+        self.metrics_ = fitted.release.manifest.metrics
         self.history_ = fitted.state["history"]
         self.contract_ = fitted.contract
         self.columns_ = fitted.columns()

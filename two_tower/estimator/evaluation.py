@@ -27,14 +27,14 @@ def evaluate(
     from two_tower.data import features
     from two_tower.evaluation.evaluate import evaluate as evaluate_towers
 
-    bounds = fitted.manifest["bounds"]
+    bounds = fitted.release.manifest.bounds
     train_end, start = (datetime.fromisoformat(bounds[name]) for name in ("train_end", "validation_end"))
     with tempfile.TemporaryDirectory(prefix="two-tower-evaluate-") as scratch:
         repo = source if isinstance(source, Path) else Path(scratch) / "repo"
         if not isinstance(source, Path):
             start = _write_repository(fitted, source, start, repo)
         pulled = features.pull(repo, pull, None, Path(scratch) / "pulled", (train_end, start))
-        return evaluate_towers(pulled, fitted.release, None, config).metrics
+        return evaluate_towers(pulled, fitted.release.folder, None, config).metrics
 
 
 def _write_repository(fitted: Fitted, events: pa.Table, start: Any, repo: Path) -> Any:

@@ -22,8 +22,8 @@ from two_tower.recommender.filters import parse
 from two_tower.recommender.recommender import Recommender
 from two_tower.recommender.requests import RecommendRequest
 from two_tower.recommender.response import Item, Response
-from two_tower.releases import release
 from two_tower.releases.item_index import embed_items, embed_users
+from two_tower.releases.release import CURRENT, Release, current, open_release
 from two_tower.schema import Contract, Feature
 
 BATCH = 256  # users of one call of the recommender
@@ -36,16 +36,14 @@ class Fitted:
 
     Attributes:
         folder: The folder.
-        release: The folder of the release in it.
-        manifest: The manifest of the release.
+        release: The release in it.
         recommender: The opened release.
         users: Table of the user key and features, one row per user.
         state: Content of estimator.json.
     """
 
     folder: Path
-    release: Path
-    manifest: Mapping[str, Any]
+    release: Release
     recommender: Recommender
     users: pa.Table
     state: Mapping[str, Any]
@@ -61,12 +59,11 @@ class Fitted:
         state = json.loads((folder / STATE).read_text())
         if state["format"] > FORMAT:
             raise InputError(f"{folder} was saved by a newer two-tower (format {state['format']}). Upgrade two-tower.")
-        current = release.current(folder)
-        if current is None:
-            raise InputError(f"{folder} has no active release: {release.CURRENT} is missing. Save the estimator again.")
-        manifest = release.verify(folder, current)
-        opened = Recommender.open(folder, folder / current)
-        return cls(folder, folder / current, manifest, opened, pq.read_table(folder / USERS), state)
+        active = current(folder)
+        if active is None:
+            raise InputError(f"{folder} has no active release: {CURRENT} is missing. Save the estimator again.")
+        release = open_release(folder, active, folder)
+        return cls(folder, release, Recommender.open(folder, release), pq.read_table(folder / USERS), state)
 
     @property
     def contract(self) -> Contract:
@@ -75,7 +72,7 @@ class Fitted:
     @property
     def as_of(self) -> datetime:
         """Time of the newest interaction."""
-        return datetime.fromisoformat(self.manifest["bounds"]["as_of"])
+        return self.release.manifest.as_of
 
     @property
     def external_repo(self) -> Path | None:
@@ -206,14 +203,14 @@ class Fitted:
         """Embeddings of known users, [users, dim] float32."""
         places = pa.array([self._row_of[user] for user in users], pa.int64())
         at = np.full(len(users), int(seconds(now)))
-        return embed_users(self.release, self.users.take(places), self.contract, at)
+        return embed_users(self.release.folder, self.users.take(places), self.contract, at)
 
     def embed_items(self, items: Sequence[Any]) -> Array:
         """Embeddings of known items as in the index, [items, dim] float32."""
         catalogue = self.recommender.ranker.catalogue
         places = pa.array([catalogue.row_of[item] for item in items], pa.int64())
         at = np.full(len(items), self.recommender.ranker.as_of)
-        return embed_items(self.release, catalogue.table.take(places), self.contract, at)
+        return embed_items(self.release.folder, catalogue.table.take(places), self.contract, at)
 
     def score(self, users: Sequence[Any], items: Sequence[Any], now: datetime | None) -> Array:
         """The similarity of each pair, [pairs] float32; NaN where the user or the item is unknown."""

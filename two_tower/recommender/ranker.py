@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from two_tower.recommender.response import Fallback, Item, Response
 from two_tower.recommender.search import ItemSearch
 from two_tower.recommender.side_index import SideIndex
 from two_tower.recommender.tower import Tower
+from two_tower.releases.release import Release
 from two_tower.runtime import Device
-from two_tower.schema import Contract, Encoding
+from two_tower.schema import Encoding
 
 LARGE = 100_000  # items from which a search may use more than one core, and the service runs it on a thread
 NEAREST = 3  # history items that explain a recommendation
@@ -43,20 +43,18 @@ class Ranker:
         large: whether the catalogue has more than 100,000 items.
 
     Args:
-        manifest: the release's manifest.
+        opened: the release, verified.
         releases: folder or URL of the releases, which also holds the side items.
-        folder: the release's files on this machine, verified.
         device: where the towers and the index run.
         workers: number of processes that share the cores.
     """
 
-    def __init__(
-        self, manifest: Mapping[str, Any], releases: str | Path, folder: Path, device: Device, workers: int
-    ) -> None:
-        self.release: str = manifest["id"]
-        self.contract = Contract.from_dict(manifest["contract"])
-        self.embedding_space: str = manifest["embedding_space"]
-        self.as_of = int(datetime.fromisoformat(manifest["bounds"]["as_of"]).timestamp())
+    def __init__(self, opened: Release, releases: str | Path, device: Device, workers: int) -> None:
+        folder = opened.folder
+        self.release = opened.id
+        self.contract = opened.contract
+        self.embedding_space = opened.manifest.embedding_space
+        self.as_of = int(opened.manifest.as_of.timestamp())
         self.catalogue = Catalogue(folder, self.contract)
         self.large = len(self.catalogue.ids) > LARGE
         self.user_tower = Tower(folder, "user", self.contract, device, threads=1)

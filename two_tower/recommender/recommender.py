@@ -1,6 +1,5 @@
 """The recommender: one loaded release that answers the service, the command line and Python alike."""
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,8 @@ from two_tower.recommender.requests import (
     similar_request,
 )
 from two_tower.recommender.response import Fallback, Response
-from two_tower.releases import release
+from two_tower.releases.manifest import File
+from two_tower.releases.release import Release, open_release, resolve
 from two_tower.runtime import Device
 from two_tower.schema import Contract
 
@@ -44,7 +44,7 @@ class Recommender:
     def open(
         cls,
         releases: str | Path,
-        folder: Path,
+        release: Release,
         device: Device = "cpu",
         workers: int = 1,
         feature_repo: Path | None = None,
@@ -53,7 +53,7 @@ class Recommender:
 
         Args:
             releases: folder or URL of the releases, which also holds the side items.
-            folder: the release's files on this machine.
+            release: the release, verified.
             device: where the towers and the index run.
             workers: number of processes that share the cores.
             feature_repo: Feast repository to look users up in. Default: the release's own.
@@ -62,13 +62,12 @@ class Recommender:
             InputError: if the files do not belong together, if the device is not available, or if feature_repo has no
                 feature_store.yaml.
         """
-        manifest = json.loads((folder / release.MANIFEST).read_text())
-        ranker = Ranker(manifest, releases, folder, device, workers)
+        ranker = Ranker(release, releases, device, workers)
         ranker.side_index.refresh()
         for response in ranker.rank([RecommendRequest(features={}, k=1)] * 2, ranker.as_of):
             if isinstance(response, RequestError):
                 raise response
-        repo = feature_repo or (folder if (folder / release.FEATURE_STORE).is_file() else None)
+        repo = feature_repo or (release.folder if release.has(File.FEATURE_STORE) else None)
         return cls(ranker, OnlineStore(repo, ranker.contract) if repo else None)
 
     @property
@@ -264,14 +263,8 @@ def load_release(
     Raises:
         ReleaseError: an InputError, if there is no such release or its files are not those that were published.
     """
-    name = release_id or release.current(releases)
-    if name is None:
-        raise release.ReleaseError(
-            f"no release of {releases} is active. Activate one with `two-tower releases activate`, or pass release_id "
-            "(`two-tower releases list`)."
-        )
-    folder = release.local_copy(releases, name, cache.expanduser())
-    return Recommender.open(releases, folder, device, feature_repo=Path(feature_repo) if feature_repo else None)
+    release = open_release(releases, resolve(releases, release_id), cache.expanduser())
+    return Recommender.open(releases, release, device, feature_repo=Path(feature_repo) if feature_repo else None)
 
 
 def _users(user_ids: Sequence[Any] | None, features: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:

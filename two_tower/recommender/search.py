@@ -12,7 +12,7 @@ from two_tower.recommender.filters import Filter
 from two_tower.recommender.requests import RecommendRequest
 from two_tower.recommender.response import Item
 from two_tower.recommender.side_index import SideItems
-from two_tower.releases.release import ITEMS, ReleaseError
+from two_tower.releases.manifest import File, ReleaseError
 from two_tower.retrieval.index import Index
 from two_tower.runtime import Device
 
@@ -32,12 +32,12 @@ class ItemSearch:
 
     def __init__(self, folder: Path, catalogue: Catalogue, device: Device, threads: int) -> None:
         self._catalogue = catalogue
-        self._index = Index(folder / "index.onnx", device, threads)
+        self._index = Index(folder / File.INDEX, device, threads)
         self.dim = self._index.dim
         if self._index.items != len(catalogue.ids):
             raise ReleaseError(
-                f"release {folder.name}: index.onnx holds {self._index.items} items, {ITEMS} {len(catalogue.ids)}. "
-                "Index again."
+                f"release {folder.name}: index.onnx holds {self._index.items} items, {File.ITEMS} "
+                f"{len(catalogue.ids)}. Index again."
             )
 
     def search(

@@ -166,7 +166,8 @@ def resolve(releases: str | Path, release_id: str | None = None) -> str:
     active = release_id or current(releases)
     if not active:
         raise ReleaseError(
-            f"no release of {releases} is active. Name one of `two-tower releases list`, or activate it."
+            f"no release of {releases} is active. Activate one with `two-tower releases activate`, or name one of "
+            "`two-tower releases list`."
         )
     return active
 

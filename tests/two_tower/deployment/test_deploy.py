@@ -14,6 +14,7 @@ from two_tower.deployment import deploy, kserve, kubernetes
 from two_tower.deployment.smoke_test import by_id
 from two_tower.errors import InputError
 from two_tower.releases import release
+from two_tower.releases.manifest import ReleaseError
 
 QUESTIONS = [*by_id(["u1", "u2"]), {"user_id": "u3", "k": 10, "features": {"group": "a"}}]
 PATH = "/apis/serving.kserve.io/v1beta1/namespaces/shop/inferenceservices"
@@ -167,7 +168,7 @@ def test_a_mode_without_canaries_is_refused(kube: Cluster, releases) -> None:
 def test_a_torn_release_is_never_staged(kube: Cluster, releases, tmp_path: Path) -> None:
     where, first, _ = releases
     (tmp_path / "releases" / first / "index.onnx").write_bytes(b"torn")
-    with pytest.raises(release.ReleaseError, match=r"index\.onnx"):
+    with pytest.raises(ReleaseError, match=r"index\.onnx"):
         deploy.deploy(first, where, QUESTIONS, settings(kube))
     assert kube.changes() == []
 

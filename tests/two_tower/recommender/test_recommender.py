@@ -17,6 +17,7 @@ from two_tower.recommender.recommender import Recommender, load_release
 from two_tower.recommender.requests import plain
 from two_tower.recommender.response import Response
 from two_tower.releases import release
+from two_tower.releases.manifest import ReleaseError
 
 ITEMS = 40
 
@@ -182,7 +183,7 @@ def test_values_of_numpy_and_datetimes_are_taken(recommender: Recommender) -> No
 def test_without_a_current_release_one_must_be_named(releases: Path) -> None:
     name = release.current(releases)
     (releases / "current").unlink()
-    with pytest.raises(release.ReleaseError, match=r"no release of .* is active"):
+    with pytest.raises(ReleaseError, match=r"no release of .* is active"):
         load_release(releases)
     assert load_release(releases, name).release == name
 

@@ -12,7 +12,7 @@ from two_tower.data.catalogue import Catalogue, shard_names
 from two_tower.errors import InputError
 from two_tower.releases import index_shards, refresh, release
 from two_tower.releases.item_index import build_index
-from two_tower.releases.manifest import Manifest
+from two_tower.releases.manifest import Manifest, ReleaseError
 from two_tower.releases.release import Release
 from two_tower.schema import Dtype, Encoding, Feature
 
@@ -91,5 +91,5 @@ def test_other_item_features_need_other_towers(served, later, tmp_path) -> None:
 
 
 def test_without_a_current_release_there_is_no_item_tower(tmp_path) -> None:
-    with pytest.raises(release.ReleaseError, match="Train one first"):
+    with pytest.raises(ReleaseError, match="Train one first"):
         refresh.fetch(str(tmp_path), tmp_path / "served")
