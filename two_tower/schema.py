@@ -202,7 +202,9 @@ class Contract:
 
 
 def _feature_from_dict(data: Mapping[str, Any]) -> Feature:
-    assert set(data) == {f.name for f in fields(Feature)}, data
+    names = {f.name for f in fields(Feature)}
+    if set(data) != names:
+        raise InputError(f"a feature has the fields {', '.join(sorted(data))}. Needed: {', '.join(sorted(names))}.")
     return Feature(**{**data, "dtype": Dtype(data["dtype"]), "encoding": Encoding(data["encoding"])})
 
 

@@ -185,5 +185,5 @@ def _problem(error: ValidationError) -> str:
     """Describes the first problem that pydantic found."""
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f"the field {name!r} has the value {first['input']!r:.60}: {reason[:200]}"
+    reason = first["msg"].removeprefix("Value error, ")[:200].rstrip(".")
+    return f"the field {name!r} has the value {first['input']!r:.60}: {reason[:200].rstrip('.')}"

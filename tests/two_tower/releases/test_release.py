@@ -15,17 +15,19 @@ import pytest
 from tests.two_tower import parts
 from two_tower.errors import InputError
 from two_tower.releases import release
-from two_tower.releases.manifest import ONNX_FILES, REQUIRED, ReleaseError, id_of
+from two_tower.releases.manifest import ONNX_FILES, REQUIRED, File, ReleaseError, id_of
 from two_tower.releases.release import (
+    Release,
     activate,
     current,
     list_releases,
     open_release,
     publish,
+    resolve,
     rollback,
     verify,
 )
-from two_tower.storage import TEMPORARY, open_storage
+from two_tower.storage import TEMPORARY
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -142,6 +144,32 @@ def test_missing_and_doubled_parts_are_named(tmp_path, made):
         publish(tmp_path, [made], parts.manifest())
 
 
+def test_a_release_is_read_from_its_folder(tmp_path, made):
+    (made / File.PROFILE).write_text(json.dumps({"user": {"rows": 3}}))
+    (made / File.USERS).write_text('["ann", "bob"]')
+    one = Release.read(tmp_path / publish(tmp_path, [made], parts.manifest()))
+    assert one.id == one.folder.name and one.contract == parts.CONTRACT
+    assert one.path(File.ITEMS) == one.folder / "items.parquet"
+    assert (one.has(File.USERS), one.has(File.REFERENCE)) == (True, False)
+    assert (one.profile("user"), one.profile("item"), one.users()) == ({"rows": 3}, None, ["ann", "bob"])
+    with pytest.raises(ReleaseError, match=r"parts is not a release: manifest\.json is missing"):
+        Release.read(made)
+
+
+def test_a_profile_and_users_are_optional(releases, made, tmp_path):
+    one = open_release(releases, publish(releases, [made], parts.manifest()), tmp_path / "cache")
+    assert (one.profile("user"), one.users()) == (None, [])
+
+
+def test_the_current_release_is_the_default(releases, tmp_path):
+    first, second = several(releases, tmp_path, 2)
+    with pytest.raises(ReleaseError, match=r"no release of .* is active"):
+        resolve(releases)
+    activate(releases, second)
+    assert resolve(releases) == resolve(releases, "") == second
+    assert resolve(releases, first) == first
+
+
 @pytest.mark.parametrize("name", ["", "..", "../elsewhere", "20240301T120000-00000000", "x" * 5000])
 def test_unknown_release_is_refused(releases, name):
     with pytest.raises(ReleaseError, match=r"no release|not a release id"):
@@ -179,17 +207,6 @@ def test_pointer_is_whole_at_every_moment_of_concurrent_activations(releases, tm
         stop.set()
         assert all(r.result() > 20 for r in readers)
     assert not list(Path(releases).glob(f"{TEMPORARY}*"))
-
-
-def test_folder_of_a_killed_writer_is_ignored_then_removed(tmp_path, made):
-    left = tmp_path / f"{TEMPORARY}left"
-    left.mkdir()
-    (left / "index.onnx").write_bytes(b"half")
-    one = publish(tmp_path, [made], parts.manifest())
-    assert [r.id for r in list_releases(tmp_path)] == [one] and left.exists()
-    os.utime(left, (0, 0))
-    publish(tmp_path, [made], parts.manifest(dataset="another"))
-    assert not left.exists()
 
 
 @pytest.fixture
@@ -244,13 +261,6 @@ def test_file_size_limit_leaves_no_trace(tmp_path, made):
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(release.__file__).parents[2])
     assert "ReleaseError" in ran.stderr and "File too large" in ran.stderr
     assert list((tmp_path / "releases").iterdir()) == []
-
-
-def test_failed_upload_is_taken_back(made):
-    storage = open_storage(f"memory://{uuid.uuid4()}/releases")
-    with pytest.raises(FileNotFoundError):
-        storage.write_folder("one", {"items.parquet": made / "items.parquet", "absent": made / "absent"})
-    assert storage.folders() == [] or not storage.fs.find(storage.root)
 
 
 def test_places_that_cannot_hold_releases(tmp_path):
