@@ -1,4 +1,4 @@
-from tests.pipelines.cli.test_main import two_tower
+from tests.pipelines.cli.running import two_tower
 from tests.two_tower import parts
 from two_tower.releases import release
 
@@ -9,5 +9,5 @@ def test_a_release_without_a_profile_is_refused_by_name(tmp_path) -> None:
     release.activate(releases, one)
     (tmp_path / "log").mkdir()
     done = two_tower("drift", "--releases", str(releases), "--feature-log", str(tmp_path / "log"))
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert f"release {one} has no profile.json" in " ".join(done.stderr.split())
