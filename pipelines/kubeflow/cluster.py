@@ -20,8 +20,8 @@ VARIABLE = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>[^,]*)")
 _TAG = r"(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _TAG_WORDS = "a version; not `latest`, because Kubeflow's cache does not notice when that changes"
 
-_Cores = Annotated[str, Form(re.compile(r"\d+m|\d+(\.\d+)?"), "cores, such as 2, 0.5 or 500m")]
-_Memory = Annotated[str, Form(re.compile(r"\d+([KMGT]i?)?"), "bytes, such as 8Gi or 512Mi")]
+_Cores = Annotated[str, Form(re.compile(r"[0-9]+m|[0-9]+(\.[0-9]+)?"), "cores, such as 2, 0.5 or 500m")]
+_Memory = Annotated[str, Form(re.compile(r"[0-9]+([KMGT]i?)?"), "bytes, such as 8Gi or 512Mi")]
 _Labels = Annotated[str, Form(LABEL, "LABEL=VALUE", separated=True)]
 _Tolerations = Annotated[str, Form(TOLERATION, "KEY=VALUE:EFFECT or KEY:EFFECT", separated=True)]
 
@@ -38,51 +38,58 @@ class ClusterConfig(Section):
     """Number of accelerators that training requests. 0 trains on the CPU; set `device=cpu` with it."""
 
     data_cpu: _Cores = "2"
-    """CPU cores that each step on data requests: pull, validate, leaks, materialise and others."""
+    """CPU cores that each step on data requests: pull, validate, leaks, materialise and others. Raise it to shorten the
+    pull."""
 
     data_memory: _Memory = "8Gi"
     """Memory of each step on data, both the request and the limit. Raise it if the pull is killed (OOMKilled)."""
 
     train_cpu: _Cores = "4"
-    """CPU cores that the train step requests."""
+    """CPU cores that the train step requests. Raise it if training runs on the CPU."""
 
     train_memory: _Memory = "16Gi"
     """Memory of the train step, both the request and the limit. Training streams its rows from disk if they do not fit;
     see `stream`."""
 
     model_cpu: _Cores = "2"
-    """CPU cores that each step on the trained towers requests: export, embed, index, evaluate, publish and others."""
+    """CPU cores that each step on the trained towers requests: export, embed, index, evaluate, publish and others.
+    Raise it to shorten the embedding of a large catalogue."""
 
     model_memory: _Memory = "8Gi"
     """Memory of each step on the trained towers, both the request and the limit. Raise it for catalogues of millions of
     items."""
 
     retries: Annotated[int, Bounds(at_least=0, at_most=20)] = 3
-    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same."""
+    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same. Raise
+    it on nodes that can be preempted."""
 
     retry_seconds: Count = 30
-    """Waiting time before the first retry, in seconds. It grows by retry_factor with each further retry."""
+    """Waiting time before the first retry, in seconds. It grows by retry_factor with each further retry. Raise it if a
+    failed dependency needs longer to recover."""
 
     retry_factor: Annotated[float, Bounds(at_least=1)] = 2.0
-    """Factor by which the waiting time grows from one retry to the next."""
+    """Factor by which the waiting time grows from one retry to the next. 1 keeps it constant."""
 
     retry_most_seconds: Count = 600
-    """Upper limit of the waiting time before a retry, in seconds."""
+    """Upper limit of the waiting time before a retry, in seconds. Lower it if a long wait costs more than one more
+    attempt."""
 
     step_timeout: Count = 4 * 3600
-    """Seconds after which the pod of a step is ended, except for training."""
+    """Seconds after which the pod of a step is ended, except for training. Raise it if a step on large data needs
+    longer."""
 
     train_timeout: Count = 24 * 3600
     """Seconds after which the pod of the train step is ended. Set `checkpoints` so that a retry resumes."""
 
     node_selector: _Labels = ""
-    """Node labels that every step requires."""
+    """Node labels that every step requires. Set it to keep the steps on certain nodes."""
 
     train_node_selector: _Labels = ""
     """Node labels that training requires in addition to node_selector, for example those of GPU nodes."""
 
     tolerations: _Tolerations = ""
-    """Node taints that every step tolerates. EFFECT is NoSchedule, NoExecute or PreferNoSchedule."""
+    """Node taints that every step tolerates. EFFECT is NoSchedule, NoExecute or PreferNoSchedule. Set it if the nodes
+    for the steps are tainted."""
 
     train_tolerations: _Tolerations = ""
     """Node taints that training tolerates in addition to tolerations, for example those of GPU nodes."""
@@ -91,28 +98,31 @@ class ClusterConfig(Section):
     """Keys of Kubernetes secrets that every step receives as environment variables, named VARIABLE or else KEY."""
 
     secret_volumes: Annotated[str, Form(MOUNT, "SECRET:/PATH", separated=True)] = ""
-    """Kubernetes secrets that every step mounts as folders."""
+    """Kubernetes secrets that every step mounts as folders. Use it for credentials that a library reads from a file."""
 
     volumes: Annotated[str, Form(MOUNT, "CLAIM:/PATH", separated=True)] = ""
     """Persistent volume claims that every step mounts. Use one if the pods have no object store."""
 
     environment: Annotated[str, Form(VARIABLE, "VARIABLE=VALUE", separated=True)] = ""
-    """Environment variables of every step. A value cannot contain a comma."""
+    """Environment variables of every step. A value cannot contain a comma. Use it for what is not secret, such as
+    AWS_ENDPOINT_URL."""
 
     image_prefix: str = ""
-    """Registry and folder of the images, such as `registry.example.com/shop`. Empty: the images have no prefix."""
+    """Registry and folder of the images, such as `registry.example.com/shop`. Empty: the images have no prefix. Set it
+    to the registry that you push the images to."""
 
     image_tag: Annotated[str, Form(re.compile(_TAG), _TAG_WORDS)] = __version__
-    """Tag of the images. Default: the version of this package."""
+    """Tag of the images. Default: the version of this package. Set it if you push the images under another tag."""
 
     train_image_tag: Annotated[str, Form(re.compile(f"({_TAG})?"), f"{_TAG_WORDS}; or empty")] = ""
     """Tag of the training image, for example of the CUDA variant. Empty: image_tag."""
 
     image_pull_secret: str = ""
-    """Kubernetes secret with which images are pulled. Empty: none."""
+    """Kubernetes secret with which images are pulled. Empty: none. Set it if the registry is private."""
 
     service_account: str = ""
-    """Kubernetes service account that runs the steps. Empty: the default of the namespace."""
+    """Kubernetes service account that runs the steps. Empty: the default of the namespace. Set it if that one may not
+    change the InferenceService."""
 
     shards: Annotated[int, Bounds(at_least=1, at_most=1000)] = 1
     """Number of pods that embed the catalogue, each a part of it; for the pipelines `training` and `refresh_items`.

@@ -27,7 +27,8 @@ class DeployConfig(Section):
     several."""
 
     namespace: Annotated[str, Form(re.compile(f"({_NAME})?"), f"{_NAME_WORDS}with a letter first; or empty")] = ""
-    """Kubernetes namespace of the InferenceService. Empty: the namespace of the deploy step."""
+    """Kubernetes namespace of the InferenceService. Empty: the namespace of the deploy step. Set it if the service runs
+    in another namespace than the pipeline."""
 
     kubernetes_api: _Address = ""
     """Address of the Kubernetes API. Empty: the cluster in which the deploy step runs. Set it to deploy from outside of
@@ -35,11 +36,11 @@ class DeployConfig(Section):
 
     serving_image: str = f"two-tower-serving:{__version__}"
     """Container image of an InferenceService that does not exist yet; an existing one keeps its image. Default: the
-    image of this version, on a cluster under image_prefix."""
+    image of this version, on a cluster under image_prefix. Set it to an image of your own."""
 
     serving_account: str = "two-tower"
-    """Kubernetes service account of an InferenceService that does not exist yet. It needs read access to the
-    releases."""
+    """Kubernetes service account of an InferenceService that does not exist yet. It needs read access to the releases.
+    Change it if another account has that access."""
 
     canary_percent: Annotated[int, Bounds(at_least=1, at_most=100)] = 10
     """Percentage of the traffic that the new release receives during the smoke test (`kserve` only). Lower it if even a
@@ -50,11 +51,13 @@ class DeployConfig(Section):
     release is large."""
 
     questions: Count = 100
-    """Maximum number of users whose requests the smoke test sends, each by id and with features (`kserve` only)."""
+    """Maximum number of users whose requests the smoke test sends, each by id and with features (`kserve` only). Raise
+    it to measure the latency on more requests; lower it to promote sooner."""
 
     slowest_ms: Positive = 250.0
     """Latency in milliseconds within which 95 % of the responses of the smoke test have to arrive (`kserve` only). Set
     it to the latency that your callers accept."""
 
     model_registry: _Address = ""
-    """Address of a Kubeflow Model Registry, in which a promoted release is registered. Empty: none."""
+    """Address of a Kubeflow Model Registry, in which a promoted release is registered. Empty: none. Set it if other
+    teams find models there."""

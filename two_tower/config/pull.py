@@ -19,7 +19,7 @@ class PullConfig(Section):
 
     validation_fraction: _Fraction = 0.1
     """Share of the interactions, those after the training window, on which early stopping and `two-tower tune` measure
-    recall. Each window needs at least 20 interactions."""
+    recall. Each window needs at least 20 interactions. Raise it if the recall varies too much to compare epochs."""
 
     index_refreshes: Annotated[int, Bounds(at_least=1, at_most=1000)] = 8
     """Number of times that evaluation refreshes the item index within the test window. Set it to how often your refresh

@@ -39,7 +39,8 @@ class TrainConfig(Section):
     recency and content. Try `attention` if the histories mix several interests."""
 
     loss: Annotated[str, Choice(*LOSSES, plugin=True)] = "sampled_softmax"
-    """The joint loss of both towers; the page "Losses and negatives" describes each one."""
+    """The joint loss of both towers; the page "Losses and negatives" describes each one. Keep the default unless
+    another one has a better recall on the validation window; `two-tower tune` compares them."""
 
     similarity: Literal["cosine", "dot", "euclidean"] = "cosine"
     """Score of a user and an item: cosine, dot product or negative Euclidean distance. The loss `cosine_contrastive`
@@ -51,7 +52,7 @@ class TrainConfig(Section):
 
     margin: Positive = 0.5
     """Margin of the losses `contrastive`, `triplet` and `cosine_contrastive`, in units of the distance, for
-    `cosine_contrastive` of the cosine. Other losses ignore it."""
+    `cosine_contrastive` of the cosine. Other losses ignore it. Tune it with the loss: it depends on the similarity."""
 
     negative_weight: NonNegative = 1.0
     """Weight of the negatives in the loss `cosine_contrastive`. Raise it if unrelated pairs stay too similar. Other
@@ -59,7 +60,7 @@ class TrainConfig(Section):
 
     mining: Literal["random", "semi_hard", "hard"] = "random"
     """Which negatives the loss `triplet` uses: the mean over all, the nearest one that is farther than the positive, or
-    the nearest one. Other losses ignore it."""
+    the nearest one. Other losses ignore it. Try `semi_hard` if the loss of `random` is close to 0 after few epochs."""
 
     negatives: Annotated[str, Choice(*NEGATIVES, plugin=True)] = "in_batch"
     """Where negatives come from: `in_batch` takes the other items of the batch; `uniform` and `popularity` draw from
@@ -120,10 +121,12 @@ class TrainConfig(Section):
 
     stream: Literal["auto", "on", "off"] = "auto"
     """Whether the training rows stay on disk and are trained in shards. `auto` decides by the free memory and logs the
-    decision. Rows stream only from a folder, as the train step reads them, not from tables in memory."""
+    decision. Rows stream only from a folder, as the train step reads them, not from tables in memory. Set `on` or `off`
+    if other processes share the memory and the decision does not suit."""
 
     stream_megabytes: Count = 2000
-    """Megabytes of the streamed training rows that memory holds at a time."""
+    """Megabytes of the streamed training rows that memory holds at a time. Lower it on a machine with little memory; a
+    higher value mixes the rows of a batch better."""
 
     compile: bool = False
     """Whether torch.compile compiles the towers and the loss before the first steps, which takes about half a minute.
@@ -146,7 +149,8 @@ class TrainConfig(Section):
     are always written."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device of the training. `auto` takes a GPU if there is one; `cuda` without a GPU is an error."""
+    """Device of the training. `auto` takes a GPU if there is one; `cuda` without a GPU is an error. Set `cpu` on a
+    cluster without GPUs, together with accelerators=0."""
 
     seed: Annotated[int, Bounds(at_least=0, at_most=2**32 - 1)] = 0
     """Seed of the weights, the order of the rows and the drawn negatives. On a CPU, equal seeds give equal models.
