@@ -55,7 +55,7 @@ def drift(
         out_file.write_text(json.dumps(document, indent=2) + "\n")
     _print(output, requests, drifts)
     output.json(document)
-    return ExitStatus.HELD if any(one.word == "much" for one in drifts) else ExitStatus.DONE
+    return ExitStatus.HELD if any(one.level == "much" for one in drifts) else ExitStatus.DONE
 
 
 def _compare(releases: str, release: str, feature_log: Path, since: str) -> "tuple[str, int, list[Drift]]":
@@ -95,7 +95,7 @@ def _print(output: Output, requests: int, drifts: "list[Drift]") -> None:
     for one in drifts:
         psi = "–" if one.psi is None else f"{one.psi:.3f}"
         shares = (f"{one.missing:.1%}", f"{one.missing_before:.1%}")
-        grid.add_row(escape(one.feature), psi, one.word, *shares, style=_STYLES[one.word])
+        grid.add_row(escape(one.feature), psi, one.level, *shares, style=_STYLES[one.word])
     output.text.print(grid)
     if requests < LEAST_ROWS:
         output.text.print(f"not enough requests to judge: {requests}, at least {LEAST_ROWS} are needed")

@@ -30,7 +30,7 @@ def leaks(
 
         if as_of:
             check_instant(as_of)
-        verdict = check(feature_repo, datetime.fromisoformat(as_of) if as_of else None, tell=progress.part)
+        verdict = check(feature_repo, datetime.fromisoformat(as_of) if as_of else None, progress=progress.part)
     _print(output, verdict)
     output.json({"passed": verdict.passed, "reasons": verdict.reasons, **verdict.details})
     return ExitStatus.DONE if verdict.passed else ExitStatus.HELD
@@ -40,8 +40,8 @@ def _print(output: Output, verdict: "Verdict") -> None:
     from rich.markup import escape
 
     output.text.print(_grid(verdict))
-    if untold := verdict.details["untold"]:
-        output.text.print(f"not enough events to judge: {', '.join(untold)}", markup=False)
+    if inconclusive := verdict.details["inconclusive"]:
+        output.text.print(f"not enough events to judge: {', '.join(inconclusive)}", markup=False)
     if verdict.passed:
         output.text.print("these tests found no feature that knows the future")
     for reason in verdict.reasons:
@@ -57,7 +57,7 @@ def _grid(verdict: "Verdict") -> "Table":
     for result in verdict.details["features"]:
         results.setdefault((result["view"], result["feature"]), []).append(result)
     for (view, feature), all_tests in results.items():
-        judged = [test for test in all_tests if test["told"]]
+        judged = [test for test in all_tests if test["conclusive"]]
         own = next((f"{test['share']:.0%}" for test in judged if test["test"] == "own item"), "")
         future = next((f"{test['correlation']:.2f}" for test in judged if test["test"] == "future"), "")
         mark = "[red]leak[/]" if any(test["leaks"] for test in all_tests) else "[green]✓[/]"

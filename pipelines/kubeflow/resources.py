@@ -36,7 +36,6 @@ NEEDS = {
     "catalogue": Need("data"),
     "validate": Need("data"),
     "leaks": Need("data"),
-    "skew": Need("data"),
     "materialise": Need("data"),
     "train": Need("train"),
     "export": Need("model"),

@@ -1,1 +1,1 @@
-"""What the data must be: the gate before training, leaks, drift, and skew between training and serving."""
+"""Data checks: the data gate before training, the leak gate, drift, and skew between training and serving."""

@@ -1,4 +1,4 @@
-"""Pulled tables as the data frames that expectations are run on."""
+"""Convert pulled tables to the data frames that the expectations check."""
 
 import great_expectations as gx
 import numpy as np
@@ -8,38 +8,53 @@ import pyarrow.compute as pc
 
 from two_tower.data.pulled import Pulled
 
-ROW = "two_tower_row"  # the row's number, by which a failed expectation points at it
+ROW = "two_tower_row"  # the row number, so that a failed expectation can name the row
 ABSENT = "absent"
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 def finite_column(name: str) -> str:
-    """The checked column that says whether each vector of a feature is finite."""
+    """Return the name of the checked column that holds whether each vector of a feature is finite."""
     return f"{name} (finite)"
 
 
 def unlisted_column(item_key: str) -> str:
-    """The checked column that holds an interaction's item where the last catalogue lacks it."""
+    """Return the name of the checked column with the items that are not in the newest catalogue."""
     return f"{item_key} (not in the catalogue)"
 
 
 def type_row(table: pa.Table, suite: gx.ExpectationSuite) -> pd.DataFrame:
-    """One row: the type of each column that the suite asks for, by the column's name."""
-    found = dict(zip(table.schema.names, map(_type_name, table.schema.types), strict=True))
+    """Return one row with the type of each column that the suite checks.
+
+    Args:
+        table: The pulled table.
+        suite: The suite of `suites.type_suites` for this table.
+
+    Returns:
+        One column per expectation: the Arrow type name, or ABSENT if the table does not have the column.
+    """
+    types = dict(zip(table.schema.names, map(_type_name, table.schema.types), strict=True))
     columns = [e.column for e in suite.expectations]
-    return pd.DataFrame([{name: found.get(name, ABSENT) for name in columns} | {ROW: 0}])
+    return pd.DataFrame([{name: types.get(name, ABSENT) for name in columns} | {ROW: 0}])
 
 
 def _type_name(kind: pa.DataType) -> str:
-    # What a list's elements are called differs between writers and means nothing.
+    # The name of the list element differs between writers and has no meaning.
     return str(pa.list_(kind.value_type)) if pa.types.is_list(kind) else str(kind)
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """A table's columns, and the row's number.
+    """Convert a table to a data frame with a column of row numbers.
 
-    Nulls stay nulls: pandas takes a float NaN for one, so NaN becomes infinite here, and is found as such. A list
-    stands as its length, for Great Expectations hashes every value; whether a vector is finite becomes a column.
+    Nulls stay nulls. pandas reads a float NaN as null, so NaN becomes infinity, which an expectation reports. A list
+    becomes its length, because Great Expectations hashes every value. Vectors get a further column: whether all
+    elements are finite.
+
+    Args:
+        table: The pulled table.
+
+    Returns:
+        ROW, the columns of the table, and `finite_column` of each vector column.
     """
     columns: dict[str, pd.Series] = {ROW: pd.Series(np.arange(table.num_rows))}
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -64,8 +79,8 @@ def _all_finite(column: pa.ChunkedArray) -> pd.Series:
 
 
 def unlisted_items(pulled: Pulled) -> pd.Series:
-    """The item of each interaction where the last catalogue lacks it, else null."""
+    """Return the item of each interaction if the newest catalogue does not contain it, else null; (interactions,)."""
     items = pulled.interactions[pulled.contract.item_key]
-    listed = pulled.catalogue_at(pulled.bounds.as_of)[pulled.contract.item_key]
-    found = pc.is_in(items, value_set=listed.combine_chunks().cast(items.type))
-    return _series(pc.if_else(found, pa.scalar(None, items.type), items))
+    catalogue = pulled.catalogue_at(pulled.bounds.as_of)[pulled.contract.item_key]
+    listed = pc.is_in(items, value_set=catalogue.combine_chunks().cast(items.type))
+    return _series(pc.if_else(listed, pa.scalar(None, items.type), items))

@@ -1,8 +1,8 @@
-"""The data gate's measures: what pulled data must be like beside the data of the release that serves.
+"""The measures of the data gate: compare pulled data with the training data of the current release.
 
-Each is one number with its limits, which follow from the reference (`reference.describe`) of that release. They become
-Great Expectations suites in `suites`. Limits leave room for what changes from one run to the next, a day or a week
-later: counts grow, items come and go, few rows tell little.
+A measure is one number with limits. The limits follow from the reference (`reference.describe`) of the current release.
+`suites` converts measures to Great Expectations suites. The limits allow the changes between two runs that are a day or
+a week apart: counts grow, items are added and removed, and small samples vary.
 """
 
 import re
@@ -14,22 +14,32 @@ from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.schema import INTERACTIONS_VIEW, Contract, Feature, TowerName
 from two_tower.statistics.reference import SAMPLED_KEYS
 
-PSI_WARNS, PSI_FAILS = 0.1, 0.25  # of the population stability index: something moved, much moved
-STEADY = 0.95  # a feature whose value stayed for so many keys belongs to the key, and not to the day
-LEAST_KEYS = 20  # of those in both samples
-PSI = re.compile(r"\bpsi\b( of)?")  # in what a measure says that it is
-_FEW = 3  # rows that alarm nobody, in the smallest table
+PSI_WARNS, PSI_FAILS = 0.1, 0.25  # limits of the population stability index: some drift, much drift
+STEADY = 0.95  # if at least this share of keys kept its value, the feature depends on the key and not on the day
+LEAST_KEYS = 20  # a comparison of keys needs at least this many in both samples
+PSI = re.compile(r"\bpsi\b( of)?")  # marks a measure of drift in its quantity
+_FEW = 3  # this many rows never fail the gate, not even in the smallest table
 
 Described = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """value must lie between least and most, both included; `warning`: else it is said and nothing is held."""
+    """One number and its limits.
+
+    Attributes:
+        table: The table that the number describes.
+        column: The column, or columns, that the number describes.
+        quantity: What the number is, such as "null share".
+        value: The number.
+        least: The smallest allowed value. None: no limit.
+        most: The largest allowed value. None: no limit.
+        warning: Whether a value outside the limits is only a warning. Otherwise it fails the gate.
+    """
 
     table: str
     column: str
-    what: str
+    quantity: str
     value: float
     least: float | None = None
     most: float | None = None
@@ -37,37 +47,62 @@ class Measure:
 
     @property
     def label(self) -> str:
-        return f"{self.column} ({self.what})"
+        """Column and quantity, the name of the measure in messages."""
+        return f"{self.column} ({self.quantity})"
 
 
-def of_sources(views: Described) -> Iterator[Measure]:
-    """What every view's source must be like, whatever it was before."""
+def source_measures(views: Described) -> Iterator[Measure]:
+    """Yield the measures of the sources of feature views. They need no reference.
+
+    Args:
+        views: The statistics of each source, by the name of the view (`sources.state`).
+
+    Yields:
+        Rows in the future, the share of duplicate rows, and the age of the newest row if the view limits it.
+    """
     for name, view in views.items():
         time, key = f"{name}.{view['time']}", f"{name}.{view['key']}"
-        yield Measure(table="views", column=time, what="rows in the future", value=view["future"], most=0)
-        if name != INTERACTIONS_VIEW:  # of two rows of one key and instant, a join takes any
-            yield Measure(table="views", column=key, what="share repeated", value=view["repeated"], most=0.001)
+        yield Measure(table="views", column=time, quantity="rows in the future", value=view["future"], most=0)
+        if name != INTERACTIONS_VIEW:  # the join picks an arbitrary row of two with equal key and timestamp
+            yield Measure(table="views", column=key, quantity="duplicate share", value=view["repeated"], most=0.001)
         if "max_age_hours" in view and view["lag"] is not None:
             most = view["max_age_hours"] / 24
-            yield Measure(table="views", column=time, what="days behind", value=view["lag"], most=most)
+            yield Measure(table="views", column=time, quantity="days behind", value=view["lag"], most=most)
 
 
-def of_texts(contract: Contract, now: Described) -> Iterator[Measure]:
-    """What every text must be like: encoded well, and, so far as one can tell, a value."""
+def text_measures(contract: Contract, now: Described) -> Iterator[Measure]:
+    """Yield the measures of string values: wrong encodings and strings such as "NaN". They need no reference.
+
+    Args:
+        contract: The feature contract.
+        now: The description of the pull (`reference.describe`).
+
+    Yields:
+        For each string feature, the share of values with a wrong encoding, and the share of values that stand for a
+        missing value (a warning).
+    """
+    quantities = (("garbled", "share with a wrong encoding", False), ("no_value", "share without a value", True))
     for table, features in (("user", contract.user), ("item", contract.item), ("catalogue", contract.item)):
         for f in features:
-            found = now[table][f.name]
-            for what, warning in (("garbled", False), ("no_value", True)):
-                if what in found:
-                    said = f"share {what}".replace("_", " ")
-                    most = 0.0005 + 1 / found["rows"]
-                    yield Measure(table=table, column=f.name, what=said, value=found[what], most=most, warning=warning)
+            description = now[table][f.name]
+            for name, quantity, warning in quantities:
+                if name in description:
+                    value, most = description[name], 0.0005 + 1 / description["rows"]
+                    yield Measure(
+                        table=table, column=f.name, quantity=quantity, value=value, most=most, warning=warning
+                    )
 
 
 def measures(contract: Contract, now: Described, before: Described) -> Iterator[Measure]:
-    """All measures of a pull against a release's reference. What the reference does not know, for it is new, has none.
+    """Yield the measures that compare a pull with a reference. New views and features are not compared.
 
-    now: the description that was made with that reference.
+    Args:
+        contract: The feature contract.
+        now: The description of the pull, made with `before` as its reference.
+        before: The reference of the current release.
+
+    Yields:
+        The measures of interactions, histories, views and features.
     """
     yield from _interactions(contract, now["interactions"], before["interactions"])
     yield from _histories(contract, now["interactions"]["histories"], before["interactions"]["histories"])
@@ -81,10 +116,11 @@ def measures(contract: Contract, now: Described, before: Described) -> Iterator[
             if f.name not in before[table]:
                 continue
             steady = keys_before["steady"].get(f.name, 0.0) >= STEADY
-            # What depends on the day moves from one to the next, a catalogue, which is of one instant, altogether.
+            # A feature that depends on the day changes from day to day. In a catalogue, which is from a single time,
+            # all its values may change.
             fails = PSI_FAILS if steady else 2 * PSI_FAILS
-            moves = table == "catalogue" and not steady
-            yield from _feature(table, f, now[table][f.name], before[table][f.name], fails, moves=moves)
+            volatile = table == "catalogue" and not steady
+            yield from _feature(table, f, now[table][f.name], before[table][f.name], fails, volatile=volatile)
             if steady and table != "item":
                 yield from _same_keys(table, contract.key(tower), f, keys_now, keys_before)
 
@@ -92,35 +128,43 @@ def measures(contract: Contract, now: Described, before: Described) -> Iterator[
 def _interactions(contract: Contract, now: Described, before: Described) -> Iterator[Measure]:
     user, item = contract.user_key, contract.item_key
 
-    def measure(column: str, what: str, value: float, **limits: Any) -> Measure:
-        return Measure(table="interactions", column=column, what=what, value=value, **limits)
+    def measure(column: str, quantity: str, value: float, **limits: Any) -> Measure:
+        return Measure(table="interactions", column=column, quantity=quantity, value=value, **limits)
 
     few = _FEW / before["rows"]
-    for column, name in ((EVENT_TIMESTAMP, "rows_a_day"), (user, "rows_a_user"), (item, "rows_an_item")):
-        yield measure(column, name.replace("_", " "), now[name], least=before[name] / 2, most=before[name] * 2)
+    rates = (
+        (EVENT_TIMESTAMP, "rows_a_day", "rows per day"),
+        (user, "rows_a_user", "rows per user"),
+        (item, "rows_an_item", "rows per item"),
+    )
+    for column, name, quantity in rates:
+        yield measure(column, quantity, now[name], least=before[name] / 2, most=before[name] * 2)
     yield measure(user, "users", now["users"], least=before["users"] / 2)
     yield measure(item, "items", now["items"], least=before["items"] / 2)
-    yield measure(user, "share of the busiest", now["busiest_user"], most=2 * before["busiest_user"] + 0.01 + few)
-    yield measure(item, "share of the busiest", now["busiest_item"], most=2 * before["busiest_item"] + 0.01 + few)
+    most_frequent = "share of the most frequent value"
+    yield measure(user, most_frequent, now["busiest_user"], most=2 * before["busiest_user"] + 0.01 + few)
+    yield measure(item, most_frequent, now["busiest_item"], most=2 * before["busiest_item"] + 0.01 + few)
     triple = f"{user}, {item}, {EVENT_TIMESTAMP}"
-    yield measure(triple, "share repeated", now["repeated"], most=1.5 * before["repeated"] + 0.001 + few)
+    yield measure(triple, "duplicate share", now["repeated"], most=1.5 * before["repeated"] + 0.001 + few)
     time = EVENT_TIMESTAMP
     oldest = (now["oldest"] - before["oldest"]) / 86_400_000_000
-    yield measure(time, "days after the oldest before", oldest, least=-0.1 * before["days"] - 1)
+    yield measure(time, "oldest row: days after the previous oldest", oldest, least=-0.1 * before["days"] - 1)
     gap = before["longest_gap"]
     yield measure(time, "longest gap in days", now["longest_gap"], most=1.5 * gap + 0.05)
     yield measure(time, "days behind", now["lag"], most=1.5 * max(gap, before["lag"]) + 0.05)
     if (kept := _kept(now["sample"], before["sample"], now["oldest"])) is not None:
-        yield measure(triple, "share of earlier interactions that are still there", kept, least=0.98)
+        yield measure(triple, "share of previous interactions still present", kept, least=0.98)
     if days := [now["days_rows"][d] / n for d, n in before["days_rows"].items() if d in now["days_rows"] and n >= 50]:
-        yield measure(time, "least share of a day's rows that are still there", min(days), least=0.8)
+        yield measure(time, "minimum over days: share of rows still present", min(days), least=0.8)
     yield measure(time, "psi of the hours of the day", now["hours"]["psi"], most=PSI_FAILS + 10 * few)
-    yield from _numbers("interactions", WEIGHT, "", now["weight"], before["weight"], few, PSI_FAILS, moves=False)
+    yield from _numbers("interactions", WEIGHT, "", now["weight"], before["weight"], few, PSI_FAILS, volatile=False)
 
 
 def _kept(now: list[list[int]], before: list[list[int]], oldest: int) -> float | None:
-    """Of the interactions sampled before, so far as they lie in the time that was pulled and would be sampled now, the
-    share that was. A history that is only added to keeps all; None where hardly any lie so.
+    """Return the share of previously sampled interactions that are still in the data.
+
+    Only interactions count that are inside the pulled time and that the new sample would contain. The share is 1 if
+    rows are only appended. None if fewer than LEAST_KEYS interactions count.
     """
     sampled = {h for h, _ in now}
     due = [h for h, t in before if t >= oldest and (len(now) < SAMPLED_KEYS or h <= now[-1][0])]
@@ -128,49 +172,51 @@ def _kept(now: list[list[int]], before: list[list[int]], oldest: int) -> float |
 
 
 def _histories(contract: Contract, now: Described, before: Described) -> Iterator[Measure]:
-    """Histories and interactions are of one making: where they part, keys or times of one of them are wrong."""
+    """Compare histories with interactions. If they disagree, the keys or the times of one of them are wrong."""
     for name in now.keys() & before.keys():
         if "follows" not in now[name] or "follows" not in before[name]:
             continue
         limits: tuple[tuple[str, str, float | None, float | None], ...] = (
-            ("follows", "share that holds the item taken before", before[name]["follows"] - 0.05, None),
-            ("knows", "share that holds the item taken next", None, before[name]["knows"] + 0.05),
+            ("follows", "share that contains the previous item", before[name]["follows"] - 0.05, None),
+            ("knows", "share that contains the next item", None, before[name]["knows"] + 0.05),
         )
-        for measured, what, least, most in limits:
-            joined = f"{what} by interactions' {contract.user_key}, {contract.item_key}, {EVENT_TIMESTAMP}"
-            yield Measure(table="user", column=name, what=joined, value=now[name][measured], least=least, most=most)
+        for key, share, least, most in limits:
+            quantity = f"{share} by interactions' {contract.user_key}, {contract.item_key}, {EVENT_TIMESTAMP}"
+            yield Measure(table="user", column=name, quantity=quantity, value=now[name][key], least=least, most=most)
 
 
 def _view(name: str, now: Described, before: Described) -> Iterator[Measure]:
     time, key = f"{name}.{now['time']}", f"{name}.{now['key']}"
-    yield Measure(table="views", column=key, what="rows", value=now["rows"], least=before["rows"] / 2)
+    yield Measure(table="views", column=key, quantity="rows", value=now["rows"], least=before["rows"] / 2)
     if name != INTERACTIONS_VIEW:
-        yield Measure(table="views", column=key, what="distinct", value=now["keys"], least=0.9 * before["keys"] - 1)
+        least = 0.9 * before["keys"] - 1
+        yield Measure(table="views", column=key, quantity="distinct values", value=now["keys"], least=least)
     if now["lag"] is not None and before["lag"] is not None:
         most = max(2 * before["lag"], 1.5 * before["longest_gap"]) + 0.05
-        yield Measure(table="views", column=time, what="days behind", value=now["lag"], most=most)
+        yield Measure(table="views", column=time, quantity="days behind", value=now["lag"], most=most)
 
 
 def _same_keys(table: str, key: str, f: Feature, now: Described, before: Described) -> Iterator[Measure]:
-    """Shares of the keys in both samples whose value is what it was; a column that was shuffled has few."""
-    was = dict(zip(before["keys"], before["newest"][f.name], strict=True))
-    pairs = [(was[k], v) for k, v in zip(now["keys"], now["newest"][f.name], strict=True) if k in was]
+    """Measure the share of the keys in both samples with an unchanged value. It is small for a shuffled column."""
+    old_values = dict(zip(before["keys"], before["newest"][f.name], strict=True))
+    pairs = [(old_values[k], v) for k, v in zip(now["keys"], now["newest"][f.name], strict=True) if k in old_values]
     if len(pairs) >= LEAST_KEYS:
         value, least = sum(a == b for a, b in pairs) / len(pairs), before["steady"][f.name] - 0.2
-        what = f"share of sampled {key} with the value they had"
-        yield Measure(table=table, column=f.name, what=what, value=value, least=least)
+        quantity = f"share of sampled {key} with an unchanged value"
+        yield Measure(table=table, column=f.name, quantity=quantity, value=value, least=least)
 
 
 def _feature(
-    table: str, f: Feature, now: Described, before: Described, fails: float, *, moves: bool
+    table: str, f: Feature, now: Described, before: Described, fails: float, *, volatile: bool
 ) -> Iterator[Measure]:
     few = _FEW / max(1, min(now["rows"], before["rows"]))
     nulls, most = now["null_share"], 1.1 * before["null_share"] + 0.01 + few
-    yield Measure(table=table, column=f.name, what="null share", value=nulls, most=most, warning=moves)
+    yield Measure(table=table, column=f.name, quantity="null share", value=nulls, most=most, warning=volatile)
     if "lengths" in now and before.get("lengths"):
-        yield from _numbers(table, f.name, "lengths: ", now["lengths"], before["lengths"], few, fails, moves=moves)
+        lengths = now["lengths"], before["lengths"]
+        yield from _numbers(table, f.name, "lengths: ", *lengths, few, fails, volatile=volatile)
     if "edges" in now and "edges" in before:
-        yield from _numbers(table, f.name, "", now, before, few, fails, moves=moves)
+        yield from _numbers(table, f.name, "", now, before, few, fails, volatile=volatile)
     if now.get("values") and before.get("values") and not before["names_items"]:
         yield from _categories(table, f.name, now, before, few)
 
@@ -178,47 +224,53 @@ def _feature(
 def _categories(table: str, column: str, now: Described, before: Described, few: float) -> Iterator[Measure]:
     whole = before["whole"]
 
-    def measure(what: str, value: float, most: float, *, warning: bool = False) -> Measure:
-        return Measure(table=table, column=column, what=what, value=value, most=most, warning=warning)
+    def measure(quantity: str, value: float, most: float, *, warning: bool = False) -> Measure:
+        return Measure(table=table, column=column, quantity=quantity, value=value, most=most, warning=warning)
 
     yield measure("psi", now["psi"], PSI_WARNS + few, warning=True)
     yield measure("psi", now["psi"], (PSI_FAILS if whole else 2 * PSI_FAILS) + few)
-    yield measure("distinct", now["distinct"], 2 * before["distinct"] + 5)
+    yield measure("distinct values", now["distinct"], 2 * before["distinct"] + 5)
     if "no_value" in now and "no_value" in before:
-        yield measure("share no value", now["no_value"], 1.1 * before["no_value"] + 0.005 + few)
+        yield measure("share without a value", now["no_value"], 1.1 * before["no_value"] + 0.005 + few)
     if whole:
         yield measure("share of new values", now["new"], 0.01 + few)
-        yield measure("share of values that are gone", now["lost"], few)
+        yield measure("share of values that disappeared", now["lost"], few)
 
 
 def _numbers(
-    table: str, column: str, of: str, now: Described, before: Described, few: float, fails: float, *, moves: bool
+    table: str, column: str, prefix: str, now: Described, before: Described, few: float, fails: float, *, volatile: bool
 ) -> Iterator[Measure]:
     if not now or not before:
         return
 
-    def measure(what: str, value: float, **limits: Any) -> Measure:
-        return Measure(table=table, column=column, what=f"{of}{what}", value=value, **limits)
+    def measure(quantity: str, value: float, **limits: Any) -> Measure:
+        return Measure(table=table, column=column, quantity=f"{prefix}{quantity}", value=value, **limits)
 
     yield measure("psi", now["psi"], most=PSI_WARNS + few, warning=True)
-    yield measure("psi", now["psi"], most=fails + few, warning=moves)
-    yield measure("share outside the old range", now["outside"], most=0.002 + few, warning=moves)
+    yield measure("psi", now["psi"], most=fails + few, warning=volatile)
+    yield measure("share outside the previous range", now["outside"], most=0.002 + few, warning=volatile)
     most = 1.2 * before["most_frequent"] + 0.05 + few
-    yield measure("share of the most frequent value", now["most_frequent"], most=most, warning=moves)
+    yield measure("share of the most frequent value", now["most_frequent"], most=most, warning=volatile)
     if before["distinct"] > 1:
-        yield measure("distinct", now["distinct"], least=max(2, before["distinct"] / 3), warning=moves)
+        yield measure("distinct values", now["distinct"], least=max(2, before["distinct"] / 3), warning=volatile)
 
 
-def drift(found: Iterable[Measure]) -> list[dict[str, Any]]:
-    """How far each feature has moved, the farthest first: table, feature, psi, and `limit`, above which the gate holds
-    where `holds`, and says so where not.
+def drift(comparison: Iterable[Measure]) -> list[dict[str, Any]]:
+    """Extract the drift of each feature from the measures.
+
+    Args:
+        comparison: The measures of `measures`.
+
+    Returns:
+        One row per feature, sorted by descending psi: table, feature, psi, the `limit` of the psi, and whether a psi
+        above the limit fails the gate (`holds`) or is a warning.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in (m for m in found if PSI.search(m.what)):
-        assert one.most is not None
-        part = PSI.sub("", one.what).strip(" :")
-        name = f"{one.column}, {part}" if part else one.column
-        limits = {"limit": float(one.most), "holds": not one.warning}
-        row = {"table": one.table, "feature": name, "psi": float(one.value), **limits}
-        rows[one.table, name] = max(rows.get((one.table, name), row), row, key=lambda r: bool(r["holds"]))
+    for measure in (m for m in comparison if PSI.search(m.quantity)):
+        assert measure.most is not None
+        part = PSI.sub("", measure.quantity).strip(" :")
+        name = f"{measure.column}, {part}" if part else measure.column
+        limits = {"limit": float(measure.most), "holds": not measure.warning}
+        row = {"table": measure.table, "feature": name, "psi": float(measure.value), **limits}
+        rows[measure.table, name] = max(rows.get((measure.table, name), row), row, key=lambda r: bool(r["holds"]))
     return sorted(rows.values(), key=lambda row: -row["psi"])

@@ -1,4 +1,4 @@
-"""The data gate's report: one page of HTML that needs no network and no other file."""
+"""The report of the data gate: one self-contained HTML page."""
 
 from html import escape
 
@@ -16,7 +16,16 @@ td { overflow-wrap: anywhere; }
 
 
 def page(verdict: Verdict, outcomes: list[Outcome], bounds: Bounds) -> str:
-    """The verdict, its reasons, and every expectation by table, failed ones first."""
+    """Render the report.
+
+    Args:
+        verdict: The verdict of the data gate.
+        outcomes: The results of all expectations.
+        bounds: The times that separate the splits.
+
+    Returns:
+        HTML with the verdict, its reasons, and all expectations by table, failed expectations first.
+    """
     word = "passed" if verdict.passed else "held"
     rows = verdict.details["rows"]
     parts = [
@@ -44,10 +53,11 @@ def _table(outcomes: list[Outcome]) -> str:
     for o in sorted(outcomes, key=lambda o: (o.passed, o.warning, o.columns)):
         word, kind = ("passed", "passed") if o.passed else ("warning", "warned") if o.warning else ("failed", "held")
         allowed = ", ".join(f"{name} {value}" for name, value in o.allowed.items())
-        seen = f"{o.counted[0]} of {o.counted[1]} broke it" if o.counted else "" if o.observed is None else o.observed
-        cells = (", ".join(o.columns), o.expectation, allowed, o.error or seen)
+        counts = f"{o.counted[0]} of {o.counted[1]} failed" if o.counted else None
+        observed = counts or ("" if o.observed is None else o.observed)
+        cells = (", ".join(o.columns), o.expectation, allowed, o.error or observed)
         lines.append(
             f"<tr><td class='{kind}'>{word}</td>" + "".join(f"<td>{escape(str(c))}</td>" for c in cells) + "</tr>"
         )
-    head = "<tr><th></th><th>column</th><th>expectation</th><th>allowed</th><th>found</th></tr>"
+    head = "<tr><th></th><th>column</th><th>expectation</th><th>allowed</th><th>observed</th></tr>"
     return f"<table>{head}{''.join(lines)}</table>"

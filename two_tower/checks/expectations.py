@@ -1,7 +1,7 @@
-"""The data gate: runs the expectations of `suites` on what was pulled, and says what came of it.
+"""The data gate: run the expectations of `suites` on pulled data.
 
-Great Expectations runs them in a context that lives in memory and reports to nobody; a failed one becomes a reason that
-names the table, the column and some of the values.
+Great Expectations runs in an ephemeral context and sends no analytics. A failed expectation becomes a reason that names
+the table, the column and some of the values.
 """
 
 import logging
@@ -18,7 +18,7 @@ from two_tower.checks import compared, data_report
 from two_tower.checks.checked import ROW, frame, type_row, unlisted_column, unlisted_items
 from two_tower.checks.compared import Measure
 from two_tower.checks.outcome import EXAMPLES, Outcome, outcome
-from two_tower.checks.suites import of_measures, own_suites, suites, type_suites
+from two_tower.checks.suites import custom_suites, measure_suite, suites, type_suites
 from two_tower.data.pulled import TABLES, Pulled
 from two_tower.gates import Verdict
 from two_tower.statistics import reference
@@ -27,59 +27,70 @@ from two_tower.statistics import reference
 def validate(
     pulled: Pulled, report: Path, before: Mapping[str, Any] | None = None, repo: Path | None = None
 ) -> Verdict:
-    """Check the pulled tables and write `report`, a page of HTML that needs nothing else.
+    """Check the pulled tables and write the report.
 
-    before: the reference of the release that serves; without one nothing is compared. repo: the feature repository,
-    which may hold expectations of its own.
-    Types come first: where one is wrong, values are not looked at, and where values are, nothing is measured. A failed
-    expectation is a reason, one of severity warning only a line in the details.
+    The checks run in three stages: types, values, measures. A stage runs only if the stages before it have passed. A
+    failed expectation is a reason of the verdict. A failed expectation with the severity warning is listed only in the
+    details.
+
+    Args:
+        pulled: The pulled tables.
+        report: The path of the report, a self-contained HTML page.
+        before: The reference of the current release. None: no comparison.
+        repo: The feature repository, which may contain its own expectations. None: no expectations of a repository.
+
+    Returns:
+        The verdict of the gate `data`.
+
+    Raises:
+        InputError: If the expectations of the repository are not valid.
     """
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # a step's log is for its own words
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # keeps the log of the pipeline step short
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("pulled")
     tables = {name: getattr(pulled, name) for name in TABLES}
-    kinds = type_suites(pulled.contract)
-    moved: list[dict[str, Any]] = []
-    outcomes = [o for t in TABLES for o in _run(source, t, kinds[t], type_row(tables[t], kinds[t]), {})]
+    types = type_suites(pulled.contract)
+    drift: list[dict[str, Any]] = []
+    outcomes = [o for t in TABLES for o in _run(source, t, types[t], type_row(tables[t], types[t]), {})]
     if all(o.passed for o in outcomes):
-        outcomes += _of_values(source, pulled, repo)
-        outcomes += _of_measures(source, "sources", compared.of_sources(pulled.views))
+        outcomes += _check_values(source, pulled, repo)
+        outcomes += _check_measures(source, "sources", compared.source_measures(pulled.views))
     if all(o.passed or o.warning for o in outcomes):
         now = reference.describe(pulled, before)
-        measures = list(compared.of_texts(pulled.contract, now))
+        measures = list(compared.text_measures(pulled.contract, now))
         if before:
             measures += compared.measures(pulled.contract, now, before)
-            moved = compared.drift(measures)
-        outcomes += _of_measures(source, "measures", measures)
-    verdict = _verdict(outcomes, tables, compared_with=before["as_of"] if before else None, drift=moved)
+            drift = compared.drift(measures)
+        outcomes += _check_measures(source, "measures", measures)
+    verdict = _verdict(outcomes, tables, compared_with=before["as_of"] if before else None, drift=drift)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(data_report.page(verdict, outcomes, pulled.bounds), encoding="utf-8")
     return verdict
 
 
-def _of_values(source: Any, pulled: Pulled, repo: Path | None) -> list[Outcome]:
+def _check_values(source: Any, pulled: Pulled, repo: Path | None) -> list[Outcome]:
     parameters = {"as_of": pulled.bounds.as_of.isoformat(), "rows": pulled.interactions.num_rows}
-    wanted, own = suites(pulled.contract), own_suites(repo)
+    standard, custom = suites(pulled.contract), custom_suites(repo)
     outcomes = []
     for name in TABLES:
         checked = frame(getattr(pulled, name))
         if name == "interactions":
             checked[unlisted_column(pulled.contract.item_key)] = unlisted_items(pulled)
-        outcomes += _run(source, name, wanted[name], checked, parameters)
-        if name in own:
-            outcomes += _run(source, name, own[name], checked, parameters)
+        outcomes += _run(source, name, standard[name], checked, parameters)
+        if name in custom:
+            outcomes += _run(source, name, custom[name], checked, parameters)
     return outcomes
 
 
-def _of_measures(source: Any, name: str, measures: Iterable[Measure]) -> list[Outcome]:
-    """The outcomes of all measures: a frame of one row a table."""
+def _check_measures(source: Any, name: str, measures: Iterable[Measure]) -> list[Outcome]:
+    """Check measures as expectations on data frames with one row per table."""
     outcomes = []
-    for table, found in groupby(sorted(measures, key=lambda m: m.table), key=lambda m: m.table):
-        of_table = list(found)
-        row = pd.DataFrame([{m.label: float(m.value) for m in of_table} | {ROW: 0}])
-        outcomes += _run(source, table, of_measures(f"{name} of {table}", of_table), row, {})
+    for table, group in groupby(sorted(measures, key=lambda m: m.table), key=lambda m: m.table):
+        table_measures = list(group)
+        row = pd.DataFrame([{m.label: float(m.value) for m in table_measures} | {ROW: 0}])
+        outcomes += _run(source, table, measure_suite(f"{name} of {table}", table_measures), row, {})
     return outcomes
 
 

@@ -1,14 +1,15 @@
-"""Whether a feature knows what it is to predict, told from its values at a few instants; no model is trained.
+"""Statistical tests for target leakage: features that contain information from after their timestamp.
 
-Three tests, each with its own kind of leak:
+The tests use feature values at a few times and train no model. Each test detects one kind of leak:
 
-shift      A feature that counts its own event has changed just before it and not after it; an honest one the other way
-           round. Looked at on isolated events, those without another of the same key near, so that nothing but the
-           event can have changed it. The shift is how far before and after: a microsecond finds rows stamped with
-           their own event, a day finds a day's figures stamped with the day's beginning.
-own item   A history that holds the very item of the event, although the user had not taken it before.
-future     A number whose ranks go with how many events follow (partial rank correlation given how many came before),
-           as a sum over all of the data does. Beside it the same with the keys' futures permuted, which is chance.
+shift      A leaking feature that counts its own event changes just before the event and not after it. A correct
+           feature changes just after it. The test uses isolated events (no other event of the same key nearby), so
+           that only the event can have changed the feature. The shift is the time before and after: a shift of one
+           microsecond detects rows with the timestamp of their own event, and a shift of one day detects daily totals
+           with the timestamp of the start of the day.
+own item   The history contains the item of the event, although the user had no earlier interaction with it.
+future     The value correlates with the number of later events (partial rank correlation, given the number of earlier
+           events), as a total over all data does. The baseline is the correlation with permuted future counts.
 """
 
 from dataclasses import dataclass
@@ -17,41 +18,60 @@ import numpy as np
 
 from two_tower.inputs import Array
 
-LEAST = 30  # events or keys on which a test must stand
-CARRIERS = 10  # keys that must carry a correlation; of 30 keys with even ranks some 17 do
-MOST_HONEST = 0.5  # a leak's values change after the event at most this many times as often as before it
+LEAST = 30  # the minimum number of events or keys for a conclusive test
+CARRIERS = 10  # the minimum effective number of keys of a correlation; 30 keys with evenly spaced ranks have about 17
+MOST_HONEST = 0.5  # a leaking feature changes after the event at most this many times as often as before it
 PERMUTATIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """before, after: share of the events whose feature changed in the time before, and after. events: how many."""
+    """The result of the shift test of one feature.
+
+    Attributes:
+        before: The share of events with a change of the feature in the shift before the event.
+        after: The share of events with a change of the feature in the shift after the event.
+        events: The number of events.
+    """
 
     before: float
     after: float
     events: int
 
     def leaks(self, least: float) -> bool:
-        """least: share of the events in whose time before the feature must have changed."""
+        """Return whether the feature leaks. `least`: the minimum of `before` for a leak."""
         return self.events >= LEAST and self.before >= least and self.after <= MOST_HONEST * self.before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Future:
-    """correlation: with the events that follow; chance: the largest of those with permuted futures. keys: how many."""
+    """The result of the future test of one feature.
+
+    Attributes:
+        correlation: The absolute partial rank correlation with the number of later events.
+        chance: The largest absolute correlation with permuted numbers of later events.
+        keys: The number of keys. 0 if the test is inconclusive.
+    """
 
     correlation: float
     chance: float
     keys: int
 
     def leaks(self, least: float) -> bool:
+        """Return whether the feature leaks. `least`: the minimum of `correlation` for a leak."""
         return self.keys >= LEAST and self.correlation >= max(least, self.chance)
 
 
 def isolated(key: Array, micros: Array, shift: int) -> Array:
-    """Which of some events have no other one of their key within two shifts; sorted by key, then time. bool [events].
+    """Return which events have no other event of the same key within two shifts.
 
-    key: int64 codes; micros: int64 microseconds; no pair of both twice.
+    Args:
+        key: (events,) int64 codes of the keys. The events are sorted by key, then time, without duplicates.
+        micros: (events,) int64, microseconds since 1970.
+        shift: The shift in microseconds.
+
+    Returns:
+        (events,) bool.
     """
     same = key[1:] == key[:-1]
     near = same & (micros[1:] - micros[:-1] <= 2 * shift)
@@ -62,8 +82,17 @@ def isolated(key: Array, micros: Array, shift: int) -> Array:
 
 
 def shifted(earlier: list[object], now: list[object], later: list[object]) -> Shift:
-    """The shift test of one feature. Its values, [events] each, at the time of the event less the shift, at it, and
-    later; a missing value (None) was not there to change, so that events with one are not counted.
+    """Run the shift test of one feature.
+
+    Events with a missing value (None) at one of the three times do not count.
+
+    Args:
+        earlier: The value one shift before each event.
+        now: The value at each event.
+        later: The value one shift after each event.
+
+    Returns:
+        The result of the test.
     """
     known = [(a, b, c) for a, b, c in zip(earlier, now, later, strict=True) if None not in (a, b, c)]
     if not known:
@@ -73,61 +102,77 @@ def shifted(earlier: list[object], now: list[object], later: list[object]) -> Sh
     return Shift(before=before, after=after, events=len(known))
 
 
-def _differ(one: object, other: object) -> bool:
-    return one != other and not (one != one and other != other)  # NaN is NaN here
+def _differ(a: object, b: object) -> bool:
+    return a != b and not (a != a and b != b)  # NaN equals NaN here
 
 
 def own_item(lists: list[list[object] | None], items: list[object], new: Array) -> tuple[float, int]:
-    """Share of the events with a list that holds their own item, though it is new to its user, and how many they are.
+    """Run the own-item test of one history feature.
 
-    lists, items: [events]; new: bool [events].
+    Args:
+        lists: The history at each event.
+        items: The item of each event.
+        new: (events,) bool, whether the event is the first of its user with its item. Other events do not count.
+
+    Returns:
+        The share of events whose history contains their own item, and the number of events that count.
     """
-    told = [item in one for one, item, is_new in zip(lists, items, new.tolist(), strict=True) if one and is_new]
-    return (float(np.mean(told)) if told else 0.0), len(told)
+    leaks = [
+        item in items_so_far
+        for items_so_far, item, is_new in zip(lists, items, new.tolist(), strict=True)
+        if items_so_far and is_new
+    ]
+    return (float(np.mean(leaks)) if leaks else 0.0), len(leaks)
 
 
 def future(values: Array, past: Array, following: Array, seed: int = 0) -> Future:
-    """The future test of one number.
+    """Run the future test of one numeric feature.
 
-    values: float64 [keys], NaN where missing. past: counts of earlier events over several windows, [keys, windows].
-    following: how many events follow, [keys].
+    Args:
+        values: (keys,) float64, the feature at one time; NaN if missing.
+        past: (keys, windows) numbers of earlier events in several time windows.
+        following: (keys,) number of later events.
+        seed: The seed of the permutations.
+
+    Returns:
+        The result of the test.
     """
     known = np.flatnonzero(np.isfinite(values))
     if len(known) < LEAST or len(np.unique(values[known])) < 3:
         return Future(correlation=0.0, chance=0.0, keys=0)
-    given = np.column_stack([np.ones(len(known)), *(_ranks(column[known]) for column in past.T)])
-    rest = _residual(_ranks(values[known]), given)
-    ahead = _residual(_ranks(following[known]), given)
-    if min(_carriers(rest), _carriers(ahead)) < CARRIERS:
+    controls = np.column_stack([np.ones(len(known)), *(_ranks(column[known]) for column in past.T)])
+    value_residual = _residual(_ranks(values[known]), controls)
+    future_residual = _residual(_ranks(following[known]), controls)
+    if min(_effective_size(value_residual), _effective_size(future_residual)) < CARRIERS:
         return Future(correlation=0.0, chance=0.0, keys=0)
     rng = np.random.default_rng(seed)
-    chance = max(abs(_correlation(rest, rng.permutation(ahead))) for _ in range(PERMUTATIONS))
-    return Future(correlation=abs(_correlation(rest, ahead)), chance=chance, keys=len(known))
+    chance = max(abs(_correlation(value_residual, rng.permutation(future_residual))) for _ in range(PERMUTATIONS))
+    return Future(correlation=abs(_correlation(value_residual, future_residual)), chance=chance, keys=len(known))
 
 
 def _ranks(values: Array) -> Array:
-    """Ranks from 0, equal values sharing their mean."""
-    _, back, counts = np.unique(values, return_inverse=True, return_counts=True)
+    """Return ranks from 0; equal values have the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    return (ends - (counts + 1) / 2)[back]
+    return (ends - (counts + 1) / 2)[inverse]
 
 
-def _residual(values: Array, given: Array) -> Array:
-    return np.asarray(values - given @ np.linalg.lstsq(given, values, rcond=None)[0])
+def _residual(values: Array, controls: Array) -> Array:
+    return np.asarray(values - controls @ np.linalg.lstsq(controls, values, rcond=None)[0])
 
 
-def _carriers(rest: Array) -> float:
-    """How many keys carry the variance: all where it is even, 1 where one key has all of it (participation ratio).
+def _effective_size(residual: Array) -> float:
+    """Return the effective number of keys with variance (participation ratio): 1 if one key has all the variance.
 
-    Where the past explains all but a few keys, such as the one user whose session lies across the instant, these alone
-    would make any correlation.
+    If the past explains all keys but a few, such as one user with a session around the time of the test, these few keys
+    alone would produce a high correlation.
     """
-    squares = (rest - rest.mean()) ** 2
+    squares = (residual - residual.mean()) ** 2
     fourth = float((squares**2).sum())
     return float(squares.sum() ** 2 / fourth) if fourth > 0 else 0.0
 
 
-def _correlation(one: Array, other: Array) -> float:
-    size = float(np.linalg.norm(one - one.mean()) * np.linalg.norm(other - other.mean()))
-    smallest = 1e-9 * len(one) ** 1.5  # what rounding leaves of ranks that the past explains wholly
-    return float((one - one.mean()) @ (other - other.mean()) / size) if size > smallest else 0.0
+def _correlation(a: Array, b: Array) -> float:
+    size = float(np.linalg.norm(a - a.mean()) * np.linalg.norm(b - b.mean()))
+    smallest = 1e-9 * len(a) ** 1.5  # rounding error if the past explains the ranks completely
+    return float((a - a.mean()) @ (b - b.mean()) / size) if size > smallest else 0.0

@@ -1,4 +1,4 @@
-"""The leak gate: which features of a repository know the future. `foresight` says how that is told."""
+"""The leak gate: find features of a repository that contain future information, with the tests of `leak_tests`."""
 
 import contextlib
 import itertools
@@ -33,18 +33,18 @@ from two_tower.schema import (
     TowerName,
 )
 
-EVENTS = 1500  # that each test looks at
+EVENTS = 1500  # the sample size of each test
 _SECOND = 10**6
-SHIFTS = {  # in microseconds, and the share of isolated events in whose time before a leak has changed
+SHIFTS = {  # the shift in microseconds, and the share of isolated events that a leak changes in the shift before
     "microsecond": (1, 0.3),
     "second": (_SECOND, 0.3),
     "hour": (3600 * _SECOND, 0.8),
     "day": (86_400 * _SECOND, 0.8),
     "week": (7 * 86_400 * _SECOND, 0.8),
 }
-OWN_ITEM = 0.05  # share of the events on new items whose history may hold the item already
-FUTURE = 0.7  # partial rank correlation with the number of events that follow
-_WINDOWS = (1, 7, 30)  # days before the middle of the data, whose counts are known then
+OWN_ITEM = 0.05  # the maximum share of events on new items with a history that already contains the item
+FUTURE = 0.7  # the partial rank correlation with the number of later events from which a feature leaks
+_WINDOWS = (1, 7, 30)  # days before the middle of the data; the event counts of these windows are control variables
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 KNOWN_AHEAD = "known_ahead"
 _ROW = "two_tower_row"
@@ -53,14 +53,23 @@ _NUMBERS = (Dtype.INT64, Dtype.FLOAT32, Dtype.FLOAT64, Dtype.TIMESTAMP)
 
 @dataclass(frozen=True)
 class _Events:
-    """Interactions ascending in time. user, item: codes into users and items, int64; micros: int64 [events]."""
+    """Interactions, sorted by time.
+
+    Attributes:
+        user: (events,) int64 rows of `users`.
+        item: (events,) int64 rows of `items`.
+        users: (users,) user keys.
+        items: (items,) item keys.
+        micros: (events,) int64, microseconds since 1970.
+        new: (events,) bool, whether the event is the first of its user with its item.
+    """
 
     user: Array
     item: Array
     users: pa.Array
     items: pa.Array
     micros: Array
-    new: Array  # bool: the first event of its user on its item
+    new: Array
 
     def codes(self, tower: TowerName) -> Array:
         return self.user if tower == "user" else self.item
@@ -73,58 +82,71 @@ def check(
     repo: Path,
     as_of: datetime | None = None,
     seed: int = 0,
-    tell: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Verdict:
-    """Look for features that know the future in a feature repository.
+    """Test all features of a feature repository for leaks.
 
-    Each feature of both services is read as of a sample of the interactions, and of moments around them. details:
-    `features`, what was measured of each; `untold`, the tests for which there was too little. A field with the tag
-    `known_ahead=true` is measured and never flagged.
-    as_of: interactions after it are left out. tell: called with what is looked at, as which part of how many.
-    Raises InputError as `features.apply` and `features.contract` do.
+    The tests read each feature of both feature services at a sample of the interactions and at times around them. The
+    gate never fails for a field with the tag `known_ahead=true`; the tests still measure it.
+
+    Args:
+        repo: The folder of the Feast feature repository.
+        as_of: Later interactions are ignored. None: all interactions.
+        seed: The seed of the samples.
+        progress: Called before each test with its name, its number, and the number of tests.
+
+    Returns:
+        The verdict of the gate `leaks`. Its details are `events` (the number of interactions), `features` (one result
+        per feature and test) and `inconclusive` (the tests with too few events).
+
+    Raises:
+        InputError: If the definitions are not valid (see `features.apply` and `features.contract`), or there are no
+            interactions.
     """
     apply(repo)
     with contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
         events = _events(store, schema, as_of)
-        found = []
-        for number, (tower, (what, test)) in enumerate(itertools.product(_SERVICES, _TESTS.items()), start=1):
-            tell(f"{tower} features: {what}", number, len(_SERVICES) * len(_TESTS))
-            found += test(store, schema, tower, events, np.random.default_rng(seed))
-        ahead = _known_ahead(store)
-    for one in found:
-        one["leaks"] &= (one["view"], one["feature"]) not in ahead
-    reasons = tuple(_sentence(one) for one in _worst(found))
+        results = []
+        for number, (tower, (name, test)) in enumerate(itertools.product(_SERVICES, _TESTS.items()), start=1):
+            progress(f"{tower} features: {name}", number, len(_SERVICES) * len(_TESTS))
+            results += test(store, schema, tower, events, np.random.default_rng(seed))
+        known_ahead = _known_ahead(store)
+    for result in results:
+        result["leaks"] &= (result["view"], result["feature"]) not in known_ahead
+    reasons = tuple(_sentence(result) for result in _worst(results))
     return Verdict(
         gate="leaks",
         passed=not reasons,
         reasons=reasons,
         details={
             "events": len(events.micros),
-            "features": found,
-            "untold": sorted({f"{one['test']} {one['shift']}".strip() for one in found if not one["told"]}),
+            "features": results,
+            "inconclusive": sorted({f"{r['test']} {r['shift']}".strip() for r in results if not r["conclusive"]}),
         },
     )
 
 
-def _worst(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One finding a feature: the first, for the shortest shift says most."""
+def _worst(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first leak of each feature: the one with the shortest shift is the most specific."""
     firsts: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in found:
-        if one["leaks"]:
-            firsts.setdefault((one["view"], one["feature"]), one)
+    for result in results:
+        if result["leaks"]:
+            firsts.setdefault((result["view"], result["feature"]), result)
     return list(firsts.values())
 
 
 def _events(store: FeatureStore, schema: Contract, as_of: datetime | None) -> _Events:
-    source = view(store, INTERACTIONS_VIEW, "leaks are looked for at its rows")
+    source = view(store, INTERACTIONS_VIEW, "the leak tests read its rows")
     table = sources.read(store, source, [schema.user_key, schema.item_key], until=as_of)
     stamp = source.batch_source.timestamp_field
     micros = sources.cast(table[stamp], stamp, Dtype.TIMESTAMP).cast(pa.int64()).to_numpy()
     order = np.argsort(micros, kind="stable")
     if not len(order):
-        raise InputError(f"feature view {INTERACTIONS_VIEW!r} has no rows; without events no leak shows.")
+        raise InputError(
+            f"feature view {INTERACTIONS_VIEW!r} has no rows. The leak tests need events: check its source."
+        )
     user, item = (table[k].combine_chunks().dictionary_encode() for k in (schema.user_key, schema.item_key))
     users, items = (np.asarray(c.indices).astype(np.int64)[order] for c in (user, item))
     new = np.zeros(len(order), dtype=bool)
@@ -136,21 +158,20 @@ def _shift_tests(
     store: FeatureStore, schema: Contract, tower: TowerName, events: _Events, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     pairs = np.unique(np.column_stack([events.codes(tower), events.micros]), axis=0)
-    asked = []  # events × the three instants of each shift, joined all at once
+    lookups = []  # (key, time) at the events, one shift before and one shift after; one join for all
     for shift, _ in SHIFTS.values():
         alone = np.flatnonzero(leak_tests.isolated(pairs[:, 0], pairs[:, 1], shift))
-        chosen = pairs[_sample(alone, rng)]
-        asked += [np.column_stack([chosen[:, 0], chosen[:, 1] + by]) for by in (-shift, 0, shift)]
-    every = np.concatenate(asked)
-    values = _asof(store, schema, tower, events.keys(tower).take(pa.array(every[:, 0])), every[:, 1])
-    ends = np.cumsum([len(one) for one in asked])[:-1]
+        sample = pairs[_sample(alone, rng)]
+        lookups += [np.column_stack([sample[:, 0], sample[:, 1] + offset]) for offset in (-shift, 0, shift)]
+    rows = np.concatenate(lookups)
+    table = _asof(store, schema, tower, events.keys(tower).take(pa.array(rows[:, 0])), rows[:, 1])
+    ends = np.cumsum([len(lookup) for lookup in lookups])[:-1]
     for view_name, f in _features(store, schema, tower):
-        told = values[f.name].to_pylist()
-        parts = [told[start:end] for start, end in zip([0, *ends], [*ends, len(told)], strict=True)]
-        for place, (name, (_, least)) in enumerate(SHIFTS.items()):
-            measured = leak_tests.shifted(*parts[3 * place : 3 * place + 3])
-            leaks = measured.leaks(least)
-            yield _finding("shift", view_name, f, leaks, measured.events, shift=name, **asdict(measured))
+        values = table[f.name].to_pylist()
+        parts = [values[start:end] for start, end in zip([0, *ends], [*ends, len(values)], strict=True)]
+        for position, (name, (_, least)) in enumerate(SHIFTS.items()):
+            result = leak_tests.shifted(*parts[3 * position : 3 * position + 3])
+            yield _result("shift", view_name, f, result.leaks(least), result.events, shift=name, **asdict(result))
 
 
 def _own_item_tests(
@@ -163,15 +184,15 @@ def _own_item_tests(
     values = _asof(store, schema, tower, events.users.take(pa.array(events.user[rows])), events.micros[rows])
     items = events.items.take(pa.array(events.item[rows])).to_pylist()
     for view_name, f in histories:
-        share, told = leak_tests.own_item(values[f.name].to_pylist(), items, np.ones(len(rows), dtype=bool))
-        leaks = told >= leak_tests.LEAST and share > OWN_ITEM
-        yield _finding("own item", view_name, f, leaks, told, share=share, events=told)
+        share, count = leak_tests.own_item(values[f.name].to_pylist(), items, np.ones(len(rows), dtype=bool))
+        leaks = count >= leak_tests.LEAST and share > OWN_ITEM
+        yield _result("own item", view_name, f, leaks, count, share=share, events=count)
 
 
 def _future_tests(
     store: FeatureStore, schema: Contract, tower: TowerName, events: _Events, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """Each number as of the middle of the data, beside the events before and after it."""
+    """Compare each numeric feature at the middle of the data with the numbers of earlier and later events."""
     middle = int(np.median(events.micros))
     codes, size = events.codes(tower), len(events.keys(tower))
     earlier = events.micros <= middle
@@ -185,8 +206,8 @@ def _future_tests(
             continue
         numbers = column_to_input(values[f.name], f).astype(np.float64)
         numbers[numbers == MISSING_INT] = np.nan
-        measured = leak_tests.future(numbers, past[keys], following[keys])
-        yield _finding("future", view_name, f, measured.leaks(FUTURE), measured.keys, **asdict(measured))
+        result = leak_tests.future(numbers, past[keys], following[keys])
+        yield _result("future", view_name, f, result.leaks(FUTURE), result.keys, **asdict(result))
 
 
 def _sample(rows: Array, rng: np.random.Generator, most: int = EVENTS) -> Array:
@@ -194,7 +215,7 @@ def _sample(rows: Array, rng: np.random.Generator, most: int = EVENTS) -> Array:
 
 
 def _features(store: FeatureStore, schema: Contract, tower: TowerName) -> Iterator[tuple[str, Feature]]:
-    """Each feature of a tower, with the name of its view."""
+    """Yield each feature of a tower with the name of its view."""
     declared = {f.name: f for f in schema.tower(tower)}
     for projection in service(store, _SERVICES[tower]).feature_view_projections:
         for f in projection.features:
@@ -202,17 +223,17 @@ def _features(store: FeatureStore, schema: Contract, tower: TowerName) -> Iterat
 
 
 def _asof(store: FeatureStore, schema: Contract, tower: TowerName, keys: pa.Array, micros: Array) -> pa.Table:
-    """A tower's features as of each key and instant, in the order given."""
+    """Join a tower's features for each (key, time), in the order of the keys."""
     stamps = pa.array(micros).cast(pa.timestamp("us", tz="UTC"))
     columns = {schema.key(tower): keys.to_pandas(), EVENT_TIMESTAMP: stamps.to_pandas(), _ROW: np.arange(len(keys))}
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         entity_df=pd.DataFrame(columns), features=service(store, _SERVICES[tower])
     ).to_arrow()
-    return found.take(pc.sort_indices(found[_ROW]))
+    return joined.take(pc.sort_indices(joined[_ROW]))
 
 
 def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:
-    """Fields that their owner says are known before the event, such as a wish list or a planned price."""
+    """Return the (view, field) pairs whose tag says that the value is known before the event, such as a wish list."""
     return {
         (p.name, f.name)
         for name in _SERVICES.values()
@@ -222,31 +243,33 @@ def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:
     }
 
 
-def _finding(test: str, view_name: str, f: Feature, leaks: bool, told: int, **measured: Any) -> dict[str, Any]:
-    enough = told >= leak_tests.LEAST
-    return {"shift": "", "test": test, "view": view_name, "feature": f.name, "leaks": leaks, "told": enough, **measured}
+def _result(test: str, view_name: str, f: Feature, leaks: bool, count: int, **measured: Any) -> dict[str, Any]:
+    names = {"test": test, "shift": "", "view": view_name, "feature": f.name}
+    return {**names, "leaks": leaks, "conclusive": count >= leak_tests.LEAST, **measured}
 
 
-def _sentence(one: dict[str, Any]) -> str:
-    named = f"feature view {one['view']!r}, feature {one['feature']!r}"
-    match one["test"]:
+def _sentence(result: dict[str, Any]) -> str:
+    subject = f"feature view {result['view']!r}, feature {result['feature']!r}"
+    match result["test"]:
         case "own item":
             return (
-                f"{named}: in {one['share']:.0%} of {one['events']} events the list holds the event's own item, which "
-                "its user had not taken before. A list must hold what came before the time it is stamped with."
+                f"{subject}: in {result['share']:.0%} of {result['events']} events, the list contains the item of the "
+                "event, although the user had no earlier interaction with it. A list must contain only items from "
+                "before its timestamp."
             )
         case "future":
             return (
-                f"{named}: as of the middle of the data it goes with how many events follow (rank correlation "
-                f"{one['correlation']:.2f} over {one['keys']} keys, given the events before; by chance at most "
-                f"{one['chance']:.2f}). It sums up what was not known then: compute it as of each time, or drop it."
+                f"{subject}: at the middle of the data, the value correlates with the number of later events (rank "
+                f"correlation {result['correlation']:.2f} over {result['keys']} keys, given the earlier events; at "
+                f"most {result['chance']:.2f} by chance). It contains future information: compute it for each point in "
+                "time, or remove it."
             )
-    span = one["shift"]
+    shift = result["shift"]
     return (
-        f"{named}: it changes in the {span} before an event in {one['before']:.0%} of {one['events']} cases where "
-        f"nothing else was near, and in the {span} after it in {one['after']:.0%}: it knows its own event. Stamp a row "
-        "after the last event that it counts, by a microsecond at least."
+        f"{subject}: the value changes in the {shift} before an event in {result['before']:.0%} of {result['events']} "
+        f"isolated events, and in the {shift} after the event in {result['after']:.0%}. It contains its own event. Set "
+        "the timestamp of a row to at least one microsecond after the last event that the row counts."
     )
 
 
-_TESTS = {"before and after an event": _shift_tests, "its own item": _own_item_tests, "what follows": _future_tests}
+_TESTS = {"before and after an event": _shift_tests, "own item": _own_item_tests, "later events": _future_tests}

@@ -1,4 +1,4 @@
-"""What came of an expectation, in words."""
+"""The result of one Great Expectations expectation, as a sentence."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,19 @@ _HIDDEN = ("batch_id", "column", "column_list", "severity", "strict_min")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """table, columns: what was looked at. expectation: its name in Great Expectations. allowed: its arguments.
+    """The result of one expectation.
 
-    counted: values that broke it and values looked at, where it looks at each. examples: (row, value as checked).
+    Attributes:
+        table: The checked table.
+        columns: The checked columns.
+        expectation: The name of the expectation in Great Expectations.
+        allowed: The arguments of the expectation.
+        passed: Whether the expectation passed.
+        warning: Whether the expectation has the severity warning.
+        counted: The numbers of failed and of checked values. None if the expectation does not check single values.
+        observed: The observed value, if the expectation checks one.
+        examples: Failed values as (row, checked value).
+        error: The error message if the expectation could not run.
     """
 
     table: str
@@ -30,34 +40,53 @@ class Outcome:
     error: str = ""
 
     @property
-    def place(self) -> str:
+    def subject(self) -> str:
+        """Table and columns, such as `user.age`."""
         return ".".join([self.table, ", ".join(self.columns)] if self.columns else [self.table])
 
-    def found(self, table: pa.Table | None) -> str:
-        """What was seen; values are shown as the pulled table holds them."""
+    def observation(self, table: pa.Table | None) -> str:
+        """Describe the observed values; examples are shown as in the pulled table."""
         if self.error:
             return f"could not be checked: {self.error}"
         if self.counted is None:
-            return f"found {_shown(self.observed)}"
+            return f"observed {_format(self.observed)}"
         if self.counted == (1, 1):
-            return f"found {_shown(self.examples[0][1])}" if self.examples else "found none"
-        shown = ", ".join(f"{_shown(self._raw(table, row, value))} (row {row})" for row, value in self.examples)
-        return f"{self.counted[0]} of {self.counted[1]} values" + (f", such as {shown}" if shown else "")
+            return f"observed {_format(self.examples[0][1])}" if self.examples else "observed none"
+        examples = ", ".join(f"{_format(self._raw(table, row, value))} (row {row})" for row, value in self.examples)
+        return f"{self.counted[0]} of {self.counted[1]} values" + (f", such as {examples}" if examples else "")
 
     def sentence(self, table: pa.Table | None) -> str:
-        limits = ", ".join(f"{name} {_shown(value)}" for name, value in self.allowed.items())
-        return f"{self.place}: {self.expectation}: {self.found(table)}" + (f"; {limits}" if limits else "") + "."
+        """Describe the result in one sentence.
+
+        Args:
+            table: The pulled table, for the values of the examples. None: the examples are shown as checked.
+
+        Returns:
+            The subject, the expectation, the observation and the limits.
+        """
+        limits = ", ".join(f"{name} {_format(value)}" for name, value in self.allowed.items())
+        return (
+            f"{self.subject}: {self.expectation}: {self.observation(table)}" + (f"; {limits}" if limits else "") + "."
+        )
 
     def _raw(self, table: pa.Table | None, row: int, value: Any) -> Any:
-        one = self.columns[0] if len(self.columns) == 1 else None
-        if table is None or one not in table.column_names or isinstance(value, str):
+        column = self.columns[0] if len(self.columns) == 1 else None
+        if table is None or column not in table.column_names or isinstance(value, str):
             return value
-        return table[one][row].as_py()
+        return table[column][row].as_py()
 
 
 def outcome(table: str, result: Any) -> Outcome:
-    """An `Outcome` of Great Expectations' result of one expectation."""
-    config, seen = result.expectation_config, result.result
+    """Convert the result object of Great Expectations for one expectation.
+
+    Args:
+        table: The checked table.
+        result: An `ExpectationValidationResult`.
+
+    Returns:
+        The result as an `Outcome`.
+    """
+    config, values = result.expectation_config, result.result
     arguments = config.kwargs
     columns = tuple(arguments.get("column_list", ())) or tuple(filter(None, [arguments.get("column")]))
     return Outcome(
@@ -67,9 +96,11 @@ def outcome(table: str, result: Any) -> Outcome:
         allowed={k: v for k, v in arguments.items() if k not in _HIDDEN},
         passed=bool(result.success),
         warning=str(getattr(config.severity, "value", config.severity)) == "warning",
-        counted=(int(seen["unexpected_count"]), int(seen["element_count"])) if "unexpected_count" in seen else None,
-        observed=seen.get("observed_value"),
-        examples=tuple((int(e[ROW]), _value(e, columns)) for e in seen.get("partial_unexpected_index_list") or ()),
+        counted=(int(values["unexpected_count"]), int(values["element_count"]))
+        if "unexpected_count" in values
+        else None,
+        observed=values.get("observed_value"),
+        examples=tuple((int(e[ROW]), _value(e, columns)) for e in values.get("partial_unexpected_index_list") or ()),
         error=_error(result.exception_info or {}),
     )
 
@@ -80,14 +111,14 @@ def _value(example: dict[str, Any], columns: tuple[str, ...]) -> Any:
 
 
 def _error(info: dict[str, Any]) -> str:
-    """The message of the exception, which Great Expectations gives directly or by metric."""
-    single = [info] if "raised_exception" in info else info.values()
-    return "; ".join(str(i["exception_message"]) for i in single if i["raised_exception"])
+    """Return the exception messages. Great Expectations stores one exception, or one per metric."""
+    exceptions = [info] if "raised_exception" in info else info.values()
+    return "; ".join(str(e["exception_message"]) for e in exceptions if e["raised_exception"])
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, tuple):
-        return "(" + ", ".join(_shown(v) for v in value) + ")"
+        return "(" + ", ".join(_format(v) for v in value) + ")"
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     if isinstance(value, float):

@@ -1,13 +1,12 @@
-"""Where training and serving part: the same users, asked of the offline store, the online store and the live service.
+"""Training-serving skew: compare the offline store, the online store and the live service for the same users.
 
-Four layers, each compared with the one before it, so that the first that differs is named and not its consequences:
+The check compares five layers in order, so that it reports the first difference and not its consequences:
 
-materialisation   the online store's values beside those that training would read as of the same instant
-type              the online store's values beside the dtypes that the towers were trained on
-encoder           the service's embeddings beside the release's own tower on the same values
-index             the service's answers beside an exact search over the release's own item embeddings
-
-and between the last two `store`: a service that answers otherwise by a user's id than for the values that we read.
+materialisation   values of the online store, and the values that training would read at the same time
+type              values of the online store, and the dtypes that the towers were trained with
+encoder           embeddings of the service, and embeddings of the release's tower for the same values
+store             responses of the service for a user id, and for the values that the repository's online store has
+index             responses of the service, and an exact search over the item embeddings of the release
 """
 
 import contextlib
@@ -30,20 +29,29 @@ USERS = 100
 
 
 def check(repo: Path, release: Release, address: str, users: int = USERS) -> Verdict:
-    """Compare the layers for the users who interacted last.
+    """Compare the layers for the users with the newest interactions.
 
-    repo: the feature repository that was trained on. address: of the service, such as http://localhost:8080.
-    details: `layers`, by name how many users (or features) were compared and how many differ; `served`, the release
-    that the service says it has. Raises InputError where the service does not answer.
+    Args:
+        repo: The feature repository of the training run.
+        release: The release that the service should serve.
+        address: The address of the service, such as http://localhost:8080.
+        users: The number of users to compare.
+
+    Returns:
+        The verdict of the gate `skew`. Its details are `layers` (the numbers of compared and of different users or
+        values, by layer), `release`, `served` (the release that the service reports) and `users`.
+
+    Raises:
+        InputError: If the service does not respond, or there are no interactions.
     """
     layers: dict[str, dict[str, int]] = {}
     reasons: list[str] = []
     apply(repo)
     with contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
-        asked = _newest_users(store, release, users)
-        online = online_rows(store, release.contract, asked)
-        reasons += compare_values(store, release, asked, online, layers)
+        user_ids = _newest_users(store, release, users)
+        online = online_rows(store, release.contract, user_ids)
+        reasons += compare_values(store, release, user_ids, online, layers)
     rows = [
         {f.name: value for f in release.contract.user if (value := row.values[f.name]) is not None} for row in online
     ]
@@ -51,34 +59,45 @@ def check(repo: Path, release: Release, address: str, users: int = USERS) -> Ver
     served = served_release(address)
     typed = [i for i, row in enumerate(rows) if row and not mistyped(release.contract.user, row)]
     if typed and not layers["type"]["differ"]:
-        good = [rows[i] for i in typed]
-        reasons += compare_service(address, release, [asked[i] for i in typed], good, layers, served)
+        typed_rows = [rows[i] for i in typed]
+        reasons += compare_service(address, release, [user_ids[i] for i in typed], typed_rows, layers, served)
     return Verdict(
         gate="skew",
         passed=not reasons,
         reasons=tuple(reasons),
-        details={"layers": layers, "release": release.id, "served": served, "users": len(asked)},
+        details={"layers": layers, "release": release.id, "served": served, "users": len(user_ids)},
     )
 
 
 def check_release(repo: Path, releases: str, release: str, address: str, users: int = USERS) -> Verdict:
-    """`check` for a release by its id, or for the current one of a folder or an address of releases where it is empty.
+    """Run `check` for a release of a releases folder or address.
 
-    Raises InputError where there is none, too.
+    Args:
+        repo: The feature repository of the training run.
+        releases: The folder or address of the releases.
+        release: The id of the release. "": the current release.
+        address: The address of the service, such as http://localhost:8080.
+        users: The number of users to compare.
+
+    Returns:
+        The verdict of the gate `skew`; see `check`.
+
+    Raises:
+        InputError: If the release does not exist, the service does not respond, or there are no interactions.
     """
     with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
         return check(repo, open_release(releases, resolve(releases, release), Path(cache)), address, users)
 
 
 def _newest_users(store: FeatureStore, release: Release, count: int) -> list[str | int]:
-    source = view(store, INTERACTIONS_VIEW, "its users are asked for")
+    source = view(store, INTERACTIONS_VIEW, "the skew check reads its users")
     table = sources.read(store, source, [release.contract.user_key], until=release.manifest.as_of)
     stamp = source.batch_source.timestamp_field
     order = pc.sort_indices(table, sort_keys=[(stamp, "descending")])
     newest = table[release.contract.user_key].take(order).unique().slice(0, count).to_pylist()
     if not newest:
         raise InputError(
-            f"feature view {INTERACTIONS_VIEW!r} has no rows up to {release.manifest.as_of}; "
-            "there is no user to ask for."
+            f"feature view {INTERACTIONS_VIEW!r} has no rows up to {release.manifest.as_of}. The skew check needs "
+            "users: check the source of the view."
         )
     return newest

@@ -1,4 +1,4 @@
-"""A live service beside the release that it is to serve: its embeddings, its store and its index."""
+"""Compare a live service with the release that it should serve: embeddings, online store and index."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,25 +20,40 @@ from two_tower.runtime import open_session
 from two_tower.schema import EMBEDDING, MISSING_INT
 
 K = 20
-PATIENCE = 10.0  # seconds for an answer
-TRIES = 5  # of a store that is late, before it counts as silent
-_CLOSE = 1e-4  # of embeddings, and of scores, in their own units
-_LEAST_OVERLAP = 0.95  # of the service's top k with the exact one; equal scores may change places
+PATIENCE = 10.0  # timeout of a request in seconds
+TRIES = 5  # attempts to get a response from the online store
+_CLOSE = 1e-4  # the tolerance for elements of embeddings
+_LEAST_OVERLAP = 0.95  # minimum overlap of the service's top k with the exact top k; ties may change the order
 
 
 def served_release(address: str) -> str:
-    """The release that a service says it has."""
+    """Return the id of the release that a service reports.
+
+    Args:
+        address: The address of the service.
+
+    Returns:
+        The id of the release.
+
+    Raises:
+        InputError: If the service does not respond, or responds with an error.
+    """
     return str(_get(address, "GET", "/v2/models/user_tower")["versions"][0])
 
 
 def _get(address: str, method: str, path: str, body: Any = None) -> Any:
     try:
-        reply = call(method, address + path, body, timeout=PATIENCE)
+        response = call(method, address + path, body, timeout=PATIENCE)
     except OSError as error:
-        raise InputError(f"no service answers at {address}: {error}. Start it, or correct the address.") from error
-    if reply.status != 200:
-        raise InputError(f"{address}{path} answers HTTP {reply.status}: {str(reply.body)[:200]}.")
-    return reply.body
+        raise InputError(
+            f"the service at {address} does not respond: {error}. Start the service, or correct the address."
+        ) from error
+    if response.status != 200:
+        raise InputError(
+            f"{address}{path} responded with HTTP {response.status}: {str(response.body)[:200]}. Check the log of the "
+            "service."
+        )
+    return response.body
 
 
 def compare_service(
@@ -49,56 +64,70 @@ def compare_service(
     layers: dict[str, dict[str, int]],
     served: str,
 ) -> Iterator[str]:
-    """The service's embeddings, its store and its index, each beside the release; the first that differs ends it."""
+    """Compare the embeddings, the online store and the index of the service with the release.
+
+    Args:
+        address: The address of the service.
+        release: The release that the service should serve.
+        users: The ids of the users.
+        rows: The values of the repository's online store for each user.
+        layers: The function adds the numbers of compared and of different users of each layer.
+        served: The release that the service reports.
+
+    Yields:
+        One sentence per layer that differs. If the embeddings differ, the other layers are not compared.
+    """
     seconds = np.full(len(rows), int(release.manifest.as_of.timestamp()), dtype=np.int64)
     own = item_index.embed_users(
         release.folder, table_from_rows(rows, release.contract.user), release.contract, seconds
     )
-    theirs = _embedded(address, release, rows, seconds)
-    apart = np.abs(own - theirs).max(axis=1) > _CLOSE if own.shape == theirs.shape else np.ones(len(rows), dtype=bool)
-    layers["encoder"] = {"compared": len(rows), "differ": int(apart.sum())}
-    if apart.any():
+    service = _embed(address, release, rows, seconds)
+    same_shape = own.shape == service.shape
+    differ = np.abs(own - service).max(axis=1) > _CLOSE if same_shape else np.ones(len(rows), dtype=bool)
+    layers["encoder"] = {"compared": len(rows), "differ": int(differ.sum())}
+    if differ.any():
         other = f" It serves release {served}, not {release.id}." if served != release.id else ""
         yield (
-            f"encoder: the service embeds {int(apart.sum())} of {len(rows)} users otherwise than the release's tower "
-            f"on the same values.{other} Activate the release that was meant."
+            f"encoder: for {int(differ.sum())} of {len(rows)} users, the embeddings of the service differ from those "
+            f"of the release's tower for the same values.{other} Activate the right release."
         )
         return
     items = pq.read_table(release.path(File.ITEMS))
-    k = max(1, min(K, items.num_rows // 4))  # of all items, any order is the same answer
-    by_values = [_answer(address, {"features": as_json(row), "k": k, "exclude_seen": False}) for row in rows]
-    by_id = [_by_id(address, user, k) for user in users]
-    # Ages are counted from the request's own time, so that the service's answer is compared at that of the answer.
+    k = max(1, min(K, items.num_rows // 4))  # with k = all items, every index would have the same result
+    by_values = [_recommend(address, {"features": as_json(row), "k": k, "exclude_seen": False}) for row in rows]
+    by_id = [_recommend_by_id(address, user, k) for user in users]
+    # The service computes ages from the time of the request, so the exact search must use the same time.
     now = np.full(len(rows), int(datetime.now(UTC).timestamp()), dtype=np.int64)
     live = item_index.embed_users(release.folder, table_from_rows(rows, release.contract.user), release.contract, now)
     exact = _exact(release, live, items, k)
-    silent = sum(items is None for items in by_id)
-    pairs = [(one, two) for one, two in zip(by_id, by_values, strict=True) if one is not None]
-    other_store = sum(_overlap(one, two) < _LEAST_OVERLAP for one, two in pairs)
-    layers["store"] = {"compared": len(rows), "differ": silent + other_store}
-    if silent:
+    timeouts = sum(items is None for items in by_id)
+    pairs = [(a, b) for a, b in zip(by_id, by_values, strict=True) if a is not None]
+    other_store = sum(_overlap(a, b) < _LEAST_OVERLAP for a, b in pairs)
+    layers["store"] = {"compared": len(rows), "differ": timeouts + other_store}
+    if timeouts:
         yield (
-            f"store: of {silent} of {len(rows)} users the service got no answer from its online store in time, "
-            f"{TRIES} times over. Look at the store, and at the service's log."
+            f"store: for {timeouts} of {len(rows)} users, the online store did not respond to the service in time in "
+            f"{TRIES} attempts. Check the store and the log of the service."
         )
     if other_store:
         yield (
-            f"store: by id the service answers {other_store} of {len(rows)} users otherwise than for the values that "
-            "the repository's online store has of them. It reads another store, or none: see its feature_store.yaml."
+            f"store: for {other_store} of {len(rows)} users, the response for the user id differs from the response "
+            "for the values that the repository's online store has. The service reads another store, or none: check "
+            "its feature_store.yaml."
         )
-    overlaps = [_overlap(one, two) for one, two in zip(by_values, exact, strict=True)]
+    overlaps = [_overlap(a, b) for a, b in zip(by_values, exact, strict=True)]
     poor = sum(overlap < _LEAST_OVERLAP for overlap in overlaps)
     layers["index"] = {"compared": len(rows), "differ": poor}
     if poor:
         yield (
-            f"index: for {poor} of {len(rows)} users the service's best {k} items are not those of an exact search "
-            f"over the release's item embeddings (on average {np.mean(overlaps):.0%} of them). Its index is of other "
-            "embeddings, or side items replace them: index again and publish."
+            f"index: for {poor} of {len(rows)} users, the top {k} items of the service differ from those of an exact "
+            f"search over the release's item embeddings (average overlap {np.mean(overlaps):.0%}). The index has other "
+            "embeddings, or side items replace them: build the index again and publish."
         )
 
 
-def _embedded(address: str, release: Release, rows: Sequence[Row], seconds: Array) -> Array:
-    """The service's embeddings of raw values, float32 [rows, dim], by the Open Inference Protocol."""
+def _embed(address: str, release: Release, rows: Sequence[Row], seconds: Array) -> Array:
+    """Request the embeddings of raw values by the Open Inference Protocol; (rows, dim) float32."""
     session = open_session(release.path(File.USER_TOWER))
     table = table_from_rows(rows, release.contract.user)
     inputs = item_index.tower_inputs(session, table, release.contract.user, seconds)
@@ -111,10 +140,10 @@ def _embedded(address: str, release: Release, rows: Sequence[Row], seconds: Arra
             "data": [_plain(v) for v in a.ravel().tolist()],
         }
         for n, a in inputs.items()
-        if n in {given.name for given in session.get_inputs()}
+        if n in {i.name for i in session.get_inputs()}
     ]
-    answer = _get(address, "POST", "/v2/models/user_tower/infer", {"inputs": tensors})
-    (output,) = (one for one in answer["outputs"] if one["name"] == EMBEDDING)
+    response = _get(address, "POST", "/v2/models/user_tower/infer", {"inputs": tensors})
+    (output,) = (o for o in response["outputs"] if o["name"] == EMBEDDING)
     return np.array(output["data"], dtype=np.float32).reshape(output["shape"])
 
 
@@ -122,21 +151,21 @@ def _plain(value: Any) -> Any:
     return None if value == MISSING_INT or nan(value) else value
 
 
-def _by_id(address: str, user: str | int, k: int) -> list[Any] | None:
-    """The answer for a user as the service's own store knows him; None where that store stays silent."""
+def _recommend_by_id(address: str, user: str | int, k: int) -> list[Any] | None:
+    """Request recommendations for a user id; None if the online store of the service does not respond in time."""
     for _ in range(TRIES):
-        reply = _get(address, "POST", "/v1/recommend", {"user_id": user, "k": k, "exclude_seen": False})
-        if reply["fallback"] != "store":
-            return [item["item_id"] for item in reply["items"]]
+        response = _get(address, "POST", "/v1/recommend", {"user_id": user, "k": k, "exclude_seen": False})
+        if response["fallback"] != "store":
+            return [item["item_id"] for item in response["items"]]
     return None
 
 
-def _answer(address: str, question: Mapping[str, Any]) -> list[Any]:
-    return [item["item_id"] for item in _get(address, "POST", "/v1/recommend", question)["items"]]
+def _recommend(address: str, request: Mapping[str, Any]) -> list[Any]:
+    return [item["item_id"] for item in _get(address, "POST", "/v1/recommend", request)["items"]]
 
 
 def _exact(release: Release, users: Array, items: pa.Table, k: int) -> list[list[Any]]:
-    """The best k items of each user by the release's own embeddings, all of them compared."""
+    """Return the top k items of each user by an exact search over the release's item embeddings."""
     seconds = np.full(items.num_rows, int(release.manifest.as_of.timestamp()), dtype=np.int64)
     embedded = item_index.embed_items(release.folder, items, release.contract, seconds)
     metadata = open_session(release.path(File.ITEM_TOWER)).get_modelmeta().custom_metadata_map
@@ -150,5 +179,5 @@ def _exact(release: Release, users: Array, items: pa.Table, k: int) -> list[list
     return [[ids[j] for j in row] for row in best.tolist()]
 
 
-def _overlap(one: Sequence[Any], other: Sequence[Any]) -> float:
-    return len(set(one) & set(other)) / max(1, len(other))
+def _overlap(a: Sequence[Any], b: Sequence[Any]) -> float:
+    return len(set(a) & set(b)) / max(1, len(b))

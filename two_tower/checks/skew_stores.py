@@ -1,4 +1,4 @@
-"""The values that a service reads online, beside those that training would read, and beside their dtypes."""
+"""Compare the values of the online store with the values that training would read, and with their dtypes."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ from two_tower.inputs import inputs_from_rows
 from two_tower.releases.release import Release
 from two_tower.schema import USER_SERVICE, Contract, Dtype, Feature
 
-_MARGIN = timedelta(seconds=1)  # materialisation takes rows up to a second after its instant
+_MARGIN = timedelta(seconds=1)  # materialisation writes rows up to one second after its time
 _ROW = "two_tower_row"
 
 Row = Mapping[str, Any]
@@ -28,7 +28,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Online:
-    """A user's features online, and when each was stamped (None where it is not there)."""
+    """The features of a user in the online store.
+
+    Attributes:
+        values: Feature → value.
+        stamps: Feature → timestamp of its row. None if the store does not have the feature.
+    """
 
     values: dict[str, Any]
     stamps: dict[str, datetime | None]
@@ -40,15 +45,24 @@ def _references(store: FeatureStore) -> list[str]:
 
 
 def online_rows(store: FeatureStore, schema: Contract, users: Sequence[str | int]) -> list[Online]:
-    """What the repository's online store has of each user, in their order."""
-    asked = [{schema.user_key: user} for user in users]
-    answer = store.get_online_features(_references(store), asked).to_dict(include_event_timestamps=True)
-    found = []
+    """Read the features of users from the online store of the repository.
+
+    Args:
+        store: The feature store.
+        schema: The feature contract.
+        users: The ids of the users.
+
+    Returns:
+        The features of each user, in the order of `users`.
+    """
+    entities = [{schema.user_key: user} for user in users]
+    columns = store.get_online_features(_references(store), entities).to_dict(include_event_timestamps=True)
+    rows = []
     for i in range(len(users)):
-        values = {f.name: _value(answer.get(f.name, [None] * len(users))[i], f) for f in schema.user}
-        stamps = {f.name: _instant(answer.get(f"{f.name}__ts", [0] * len(users))[i]) for f in schema.user}
-        found.append(Online(values, stamps))
-    return found
+        values = {f.name: _value(columns.get(f.name, [None] * len(users))[i], f) for f in schema.user}
+        stamps = {f.name: _instant(columns.get(f"{f.name}__ts", [0] * len(users))[i]) for f in schema.user}
+        rows.append(Online(values, stamps))
+    return rows
 
 
 def _instant(seconds: int) -> datetime | None:
@@ -64,11 +78,11 @@ def _value(value: Any, f: Feature) -> Any:
 def _offline(
     store: FeatureStore, schema: Contract, users: Sequence[str | int], stamps: Sequence[datetime]
 ) -> list[Row]:
-    """What training would read of each user as of an instant."""
+    """Return the values that training would read for each (user, time)."""
     times = pa.array(stamps, pa.timestamp("us", tz="UTC")).to_pandas()
-    asked = pd.DataFrame({schema.user_key: list(users), EVENT_TIMESTAMP: times, _ROW: np.arange(len(users))})
-    found = store.get_historical_features(entity_df=asked, features=service(store, USER_SERVICE)).to_arrow()
-    return list(found.take(pc.sort_indices(found[_ROW])).to_pylist())
+    entities = pd.DataFrame({schema.user_key: list(users), EVENT_TIMESTAMP: times, _ROW: np.arange(len(users))})
+    joined = store.get_historical_features(entity_df=entities, features=service(store, USER_SERVICE)).to_arrow()
+    return list(joined.take(pc.sort_indices(joined[_ROW])).to_pylist())
 
 
 def compare_values(
@@ -78,7 +92,18 @@ def compare_values(
     online: Sequence[Online],
     layers: dict[str, dict[str, int]],
 ) -> Iterator[str]:
-    """Online values beside offline ones as of the release; one that is older, missing or other differs."""
+    """Compare online values with offline values at the time of the release.
+
+    Args:
+        store: The feature store of the repository.
+        release: The release.
+        users: The ids of the users.
+        online: The online features of each user.
+        layers: The function adds the numbers of compared and of different values.
+
+    Yields:
+        One sentence for each of the three most frequent differences: a value is missing, stale, or different.
+    """
     schema, at = release.contract, release.manifest.as_of + _MARGIN
     truth = _offline(store, schema, users, [at] * len(users))
     differ = [
@@ -87,9 +112,8 @@ def compare_values(
         for f in schema.user
         if not _same(row.values[f.name], true.get(f.name))
     ]
-    # What differs is read offline once more, as of its own stamp: then it is the same and only old, or it is another.
-    own = {(i, row.stamps[f.name]) for i, f in differ if (row := online[i]).stamps[f.name]}
-    pairs = sorted(own)
+    # Read a different value offline again, at the timestamp of its online row: if equal, the online row is only stale.
+    pairs = sorted({(i, row.stamps[f.name]) for i, f in differ if (row := online[i]).stamps[f.name]})
     then = _offline(store, schema, [users[i] for i, _ in pairs], [t + _MARGIN for _, t in pairs if t]) if pairs else []
     at_stamp = dict(zip(pairs, then, strict=True))
     wrong: Counter[tuple[str, str]] = Counter()
@@ -99,33 +123,34 @@ def compare_values(
             wrong[f.name, "is missing online"] += 1
         elif _same(online[i].values[f.name], at_stamp[i, stamp].get(f.name)):
             if stamp < at - _MARGIN:
-                wrong[f.name, "is stale online: an older row's value"] += 1
+                wrong[f.name, "is stale online: it has the value of an older row"] += 1
         elif not mistyped((f,), {f.name: online[i].values[f.name]}):
-            wrong[f.name, "has another value online than training would read"] += 1
+            wrong[f.name, "has a different value online than in training"] += 1
     layers["materialisation"] = {"compared": len(users) * len(schema.user), "differ": wrong.total()}
-    for (name, what), count in wrong.most_common(3):
+    for (name, difference), count in wrong.most_common(3):
         yield (
-            f"materialisation: feature {name!r} {what}, for {count} of {len(users)} users. Materialise into the store "
-            "that is read, and look at when that last ran."
+            f"materialisation: feature {name!r} {difference}, for {count} of {len(users)} users. Materialise into the "
+            "store that the service reads, and check when materialisation last ran."
         )
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two raw values are one; a missing list is an empty one, and NaN is missing."""
-    if isinstance(one, list) or isinstance(other, list):
-        one, other = one or [], other or []
-        return len(one) == len(other) and all(map(_same, one, other))
-    one, other = (None if nan(value) else value for value in (one, other))
-    if one is None or other is None:
-        return one is other
-    if isinstance(one, datetime) and isinstance(other, datetime):
-        return abs((_utc(one) - _utc(other)).total_seconds()) < 1  # online stores keep whole seconds
-    if {type(one), type(other)} <= {int, float}:
-        return bool(np.isclose(one, other))
-    return bool(one == other)
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two raw values are equal; a missing list equals an empty list, and NaN equals a missing value."""
+    if isinstance(a, list) or isinstance(b, list):
+        a, b = a or [], b or []
+        return len(a) == len(b) and all(map(_same, a, b))
+    a, b = (None if nan(value) else value for value in (a, b))
+    if a is None or b is None:
+        return a is b
+    if isinstance(a, datetime) and isinstance(b, datetime):
+        return abs((_utc(a) - _utc(b)).total_seconds()) < 1  # online stores keep whole seconds
+    if {type(a), type(b)} <= {int, float}:
+        return bool(np.isclose(a, b))
+    return bool(a == b)
 
 
 def nan(value: Any) -> bool:
+    """Return whether a value of any type is NaN."""
     return isinstance(value, float) and math.isnan(value)
 
 
@@ -134,7 +159,15 @@ def _utc(moment: datetime) -> datetime:
 
 
 def mistyped(features: Sequence[Feature], row: Row) -> str:
-    """The name of the first feature whose value is not of its dtype, empty where all are."""
+    """Return the name of the first feature with a value of the wrong type, or "" if all types are right.
+
+    Args:
+        features: The features to check.
+        row: Feature → value.
+
+    Returns:
+        The name of a feature, or "".
+    """
     for f in features:
         try:
             inputs_from_rows([row], (f,), np.zeros(1, dtype=np.int64))
@@ -144,7 +177,16 @@ def mistyped(features: Sequence[Feature], row: Row) -> str:
 
 
 def compare_types(schema: Contract, rows: Sequence[Row], layers: dict[str, dict[str, int]]) -> Iterator[str]:
-    """Online values beside the dtypes of the towers' inputs."""
+    """Compare online values with the dtypes of the tower's inputs.
+
+    Args:
+        schema: The feature contract of the release.
+        rows: The online values of each user.
+        layers: The function adds the numbers of compared and of different users.
+
+    Yields:
+        One sentence for each of the three features with the most values of a wrong type.
+    """
     wrong = Counter(name for row in rows if (name := mistyped(schema.user, row)))
     layers["type"] = {"compared": len(rows), "differ": wrong.total()}
     dtypes = {f.name: f.dtype for f in schema.user}
@@ -152,5 +194,5 @@ def compare_types(schema: Contract, rows: Sequence[Row], layers: dict[str, dict[
         example = next(row[name] for row in rows if mistyped(schema.user, row) == name)
         yield (
             f"type: feature {name!r} is {example!r:.40} online, for {count} users; the tower was trained on "
-            f"{dtypes[name]}. Apply the definitions that the release was trained with and materialise, or train again."
+            f"{dtypes[name]}. Apply the definitions of the training run and materialise, or train again."
         )

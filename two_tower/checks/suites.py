@@ -1,9 +1,9 @@
-"""What pulled data must be like: every expectation of the data gate, as Great Expectations suites by table.
+"""The expectations of the data gate, as one Great Expectations suite per table.
 
-`type_suites` look at a row of type names and `suites` at the values; both follow from the feature contract.
-`of_measures` looks at one row of measures (see `compared`), with limits from the data of the release that serves.
-`own_suites` are what the feature repository asks for beyond that. A failed expectation holds the gate, one of severity
-warning is said.
+`type_suites` check the column types and `suites` check the values; both follow from the feature contract.
+`measure_suite` checks measures (see `compared`); their limits follow from the training data of the current release.
+`custom_suites` are the suites of the feature repository. A failed expectation fails the gate; with the severity warning
+it is only reported.
 """
 
 import importlib
@@ -23,15 +23,22 @@ from two_tower.errors import InputError, unknown
 from two_tower.inputs import ARROW_TYPES, arrow_schema
 from two_tower.schema import Contract, Dtype, Feature
 
-OWN = "expectations.py"  # of a feature repository
-LONGEST_STRING = 4096  # characters; a value beyond is a document or a blob, not a feature
-_LISTED_SHARE = 0.95  # of the interactions; items do leave a catalogue
-_LARGEST = 3.4e38  # the largest float32: what lies beyond is infinite in a tower
+CUSTOM_FILE = "expectations.py"  # in the feature repository
+LONGEST_STRING = 4096  # characters; a longer string is a document or a blob, not a feature
+_LISTED_SHARE = 0.95  # the minimum share of interactions with items of the catalogue; items leave a catalogue
+_LARGEST = 3.4e38  # the largest float32; larger numbers become infinite in a tower
 _STAMP = ARROW_TYPES[Dtype.TIMESTAMP]
 
 
 def type_suites(contract: Contract) -> dict[str, gx.ExpectationSuite]:
-    """By table: each column is there, in its type. They check a row of type names by column."""
+    """Return the suites that check that each column exists and has its type.
+
+    Args:
+        contract: The feature contract.
+
+    Returns:
+        Table → suite, for the data frame of `checked.type_row`.
+    """
     keys = [
         (contract.user_key, ARROW_TYPES[contract.user_key_dtype]),
         (contract.item_key, ARROW_TYPES[contract.item_key_dtype]),
@@ -54,25 +61,32 @@ def type_suites(contract: Contract) -> dict[str, gx.ExpectationSuite]:
 
 
 def suites(contract: Contract) -> dict[str, gx.ExpectationSuite]:
-    """By table: what its values must be like. The parameters `as_of` and `rows` are given at validation."""
+    """Return the suites that check the values.
+
+    Args:
+        contract: The feature contract.
+
+    Returns:
+        Table → suite, for the data frame of `checked.frame`. The validation must set the parameters `as_of` and `rows`.
+    """
     expectations = {
-        "interactions": list(_of_interactions(contract)),
-        "user": [_as_many_rows(), *(e for f in contract.user for e in _of_feature(f))],
-        "item": [_as_many_rows(), *(e for f in contract.item for e in _of_feature(f))],
+        "interactions": list(_interaction_expectations(contract)),
+        "user": [_row_count(), *(e for f in contract.user for e in _feature_expectations(f))],
+        "item": [_row_count(), *(e for f in contract.item for e in _feature_expectations(f))],
         "catalogue": [
             gxe.ExpectTableRowCountToBeBetween(min_value=2),
-            *_of_stamp(SNAPSHOT),
+            *_timestamp_expectations(SNAPSHOT),
             gxe.ExpectColumnValuesToNotBeNull(column=contract.item_key),
             gxe.ExpectCompoundColumnsToBeUnique(column_list=[SNAPSHOT, contract.item_key]),
-            *(e for f in contract.item for e in _of_feature(f)),
+            *(e for f in contract.item for e in _feature_expectations(f)),
         ],
     }
-    return {table: gx.ExpectationSuite(name=table, expectations=found) for table, found in expectations.items()}
+    return {table: gx.ExpectationSuite(name=table, expectations=suite) for table, suite in expectations.items()}
 
 
-def _of_interactions(contract: Contract) -> Iterator[gxe.Expectation]:
+def _interaction_expectations(contract: Contract) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectTableRowCountToBeBetween(min_value=len(Split) * LEAST_ROWS)
-    yield from _of_stamp(EVENT_TIMESTAMP)
+    yield from _timestamp_expectations(EVENT_TIMESTAMP)
     for key in (contract.user_key, contract.item_key):
         yield gxe.ExpectColumnValuesToNotBeNull(column=key)
         yield gxe.ExpectColumnUniqueValueCountToBeBetween(column=key, min_value=2)
@@ -82,16 +96,16 @@ def _of_interactions(contract: Contract) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectColumnValuesToBeNull(column=unlisted_column(contract.item_key), mostly=_LISTED_SHARE)
 
 
-def _of_stamp(column: str) -> Iterator[gxe.Expectation]:
+def _timestamp_expectations(column: str) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectColumnValuesToNotBeNull(column=column)
     yield gxe.ExpectColumnValuesToBeBetween(column=column, max_value={"$PARAMETER": "as_of"})
 
 
-def _as_many_rows() -> gxe.Expectation:
+def _row_count() -> gxe.Expectation:
     return gxe.ExpectTableRowCountToEqual(value={"$PARAMETER": "rows"})
 
 
-def _of_feature(f: Feature) -> Iterator[gxe.Expectation]:
+def _feature_expectations(f: Feature) -> Iterator[gxe.Expectation]:
     yield gxe.ExpectColumnProportionOfNonNullValuesToBeBetween(column=f.name, min_value=0, strict_min=True)
     match f.dtype:
         case Dtype.FLOAT32 | Dtype.FLOAT64:
@@ -100,13 +114,22 @@ def _of_feature(f: Feature) -> Iterator[gxe.Expectation]:
             yield gxe.ExpectColumnValueLengthsToBeBetween(column=f.name, max_value=LONGEST_STRING)
         case Dtype.FLOATS:
             yield gxe.ExpectColumnValuesToBeInSet(column=finite_column(f.name), value_set=[True])
-            yield gxe.ExpectColumnUniqueValueCountToBeBetween(column=f.name, max_value=1)  # of widths
+            yield gxe.ExpectColumnUniqueValueCountToBeBetween(column=f.name, max_value=1)  # one width
     if f.dtype not in (Dtype.STRINGS, Dtype.INTS, Dtype.FLOATS):
-        # One value throughout teaches nothing, but harms nothing either.
+        # A constant feature is useless but harmless.
         yield gxe.ExpectColumnUniqueValueCountToBeBetween(column=f.name, min_value=2, severity="warning")
 
 
-def of_measures(name: str, measures: Iterable[Measure]) -> gx.ExpectationSuite:
+def measure_suite(name: str, measures: Iterable[Measure]) -> gx.ExpectationSuite:
+    """Return a suite that checks measures against their limits.
+
+    Args:
+        name: The name of the suite.
+        measures: The measures of one table.
+
+    Returns:
+        The suite, for a data frame with one row and one column per measure, named by its label.
+    """
     return gx.ExpectationSuite(
         name=name,
         expectations=[
@@ -121,27 +144,42 @@ def of_measures(name: str, measures: Iterable[Measure]) -> gx.ExpectationSuite:
     )
 
 
-def own_suites(repo: Path | None) -> dict[str, gx.ExpectationSuite]:
-    """The suites of a repository's `expectations.py`: its variable `suites`, expectations by table.
+def custom_suites(repo: Path | None) -> dict[str, gx.ExpectationSuite]:
+    """Load the suites of a feature repository from the variable `suites` of its file expectations.py.
 
+    Example:
         suites = {"item": [gxe.ExpectColumnValuesToBeBetween(column="price", min_value=0, max_value=500)]}
 
-    Tables are those of `Pulled`: interactions, user, item, catalogue. Raises InputError for anything else.
+    Args:
+        repo: The folder of the feature repository. None: no suites.
+
+    Returns:
+        Table → suite. The tables are those of `Pulled`: interactions, user, item, catalogue. Empty if the repository
+        does not have the file.
+
+    Raises:
+        InputError: If `suites` is missing or not a dict, a table is unknown, or an element is not an expectation.
     """
-    if repo is None or not (repo / OWN).is_file():
+    if repo is None or not (repo / CUSTOM_FILE).is_file():
         return {}
-    from two_tower.data.repository import own_modules  # here, for Feast comes with it and takes seconds
+    from two_tower.data.repository import own_modules  # imported here because it imports Feast, which takes seconds
 
     with chdir(repo), own_modules(repo.resolve()):
-        found = getattr(importlib.import_module(Path(OWN).stem), "suites", None)
-    if not isinstance(found, Mapping):
-        raise InputError(f"{OWN} of the feature repository {repo.name} sets no `suites`, a dictionary by table.")
-    for table, expectations in found.items():
+        custom = getattr(importlib.import_module(Path(CUSTOM_FILE).stem), "suites", None)
+    if not isinstance(custom, Mapping):
+        raise InputError(
+            f"{CUSTOM_FILE} of the feature repository {repo.name} does not define `suites`. Define a dict of lists of "
+            f"expectations, with the keys {', '.join(TABLES)}."
+        )
+    for table, expectations in custom.items():
         if table not in TABLES:
-            raise unknown(f"table in `suites` of {OWN}", str(table), TABLES)
+            raise unknown(f"table in `suites` of {CUSTOM_FILE}", str(table), TABLES)
         if wrong := [e for e in expectations if not isinstance(e, gxe.Expectation)]:
-            raise InputError(f"`suites` of {OWN}: {table!r} holds {wrong[0]!r}, which is no expectation.")
+            raise InputError(
+                f"`suites` of {CUSTOM_FILE}: {table!r} contains {wrong[0]!r}, which is not an expectation. Use classes "
+                "of great_expectations.expectations."
+            )
     return {
-        table: gx.ExpectationSuite(name=f"{table} ({OWN})", expectations=list(expectations))
-        for table, expectations in found.items()
+        table: gx.ExpectationSuite(name=f"{table} ({CUSTOM_FILE})", expectations=list(expectations))
+        for table, expectations in custom.items()
     }

@@ -1,4 +1,4 @@
-"""The reference profile: how each feature's values lay when the model was trained, to tell drift by later."""
+"""The reference profile: the distribution of each feature in the training data, for later drift checks."""
 
 from typing import Any
 
@@ -15,11 +15,20 @@ _SECONDS_A_DAY = 86_400
 
 
 def profile(table: pa.Table, features: tuple[Feature, ...], seconds: Array) -> dict[str, Any]:
-    """The number of rows, and by feature the share of missing values and one of these two.
+    """Compute the reference profile of a table.
 
-    quantiles: 11 of them, evenly spaced from the least to the greatest (numbers; ages in days before `seconds`, int64
-    [rows]; lengths of vectors as arrows); absent where no value is there.
-    top: the 20 most frequent values with their shares (categories and hashed ids; elements of lists).
+    Args:
+        table: One column per feature.
+        features: The features.
+        seconds: (rows,) int64, the time of each row in seconds since 1970.
+
+    Returns:
+        JSON values: `rows` (the number of rows) and `features`, by name. Each feature has `null_share` (the share of
+        missing values) and one of these:
+
+        - quantiles: 11 evenly spaced quantiles from the minimum to the maximum (numbers; ages in days; Euclidean norms
+          of vectors). Absent if all values are missing.
+        - top: the 20 most frequent values with their shares (categories and hashed ids; elements of lists).
     """
     return {"rows": table.num_rows, "features": {f.name: _feature(table[f.name], f, seconds) for f in features}}
 
@@ -35,7 +44,7 @@ def _feature(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, A
 
 
 def _top(column: pa.ChunkedArray, f: Feature) -> list[list[Any]]:
-    """Pairs of a value and its share among the values that are there, the most frequent first."""
+    """Return (value, share of the values that are not missing) pairs, the most frequent first."""
     flat = pc.list_flatten(column) if f.dtype in (Dtype.STRINGS, Dtype.INTS) else column
     counted = flat.drop_null().value_counts()
     values, counts = counted.field("values"), counted.field("counts")
@@ -45,7 +54,17 @@ def _top(column: pa.ChunkedArray, f: Feature) -> list[list[Any]]:
 
 
 def numbers(column: pa.ChunkedArray, f: Feature, seconds: Array) -> Array:
-    """The values that are there as numbers: ages in days before `seconds`, hours of the day, lengths of vectors."""
+    """Convert the values of a feature to numbers. Missing values are left out.
+
+    Args:
+        column: (rows,) values.
+        f: The feature.
+        seconds: (rows,) int64, the time of each row in seconds since 1970.
+
+    Returns:
+        (known rows,) float64: numbers as they are, ages in days before `seconds`, hours of the day for cyclic
+        timestamps, Euclidean norms of vectors.
+    """
     raw = column_to_input(column, f)
     if f.dtype == Dtype.FLOATS:
         raw = np.linalg.norm(raw, axis=1)

@@ -1,7 +1,7 @@
-"""What a release remembers of the data it was trained on, for the data gate to hold the next pull against.
+"""Statistics of the training data that a release stores. The data gate compares the next pull with them.
 
-A description is plain JSON. Of a feature it holds shares and quantiles; of single users and items only hashes, by which
-the gate sees that a value has moved to another key.
+A description is a dict of JSON values. It contains shares and quantiles of features. Of single users and items it
+contains only hashes, with which the gate detects values that moved to other keys.
 """
 
 import hashlib
@@ -16,28 +16,24 @@ import pyarrow.compute as pc
 from two_tower.data.hashing import mix
 from two_tower.data.pulled import EVENT_TIMESTAMP, Pulled
 from two_tower.inputs import Array
-from two_tower.schema import Dtype, Encoding, Feature, TowerName
-from two_tower.statistics.profile import numbers
+from two_tower.schema import Encoding, TowerName
+from two_tower.statistics.distribution import describe_numbers, feature, psi
 
-VALUES = 500  # a feature with no more values is a domain, and is remembered in full
-BINS = 10
-LOST = 0.01  # share from which on a value that is gone is missed
-BEYOND = 0.25  # of the width of the old range, on either side: counts grow, prices rise
 SAMPLED_KEYS = 1000
-# UTF-8 that was read as Latin-1 or cp1252, or that could not be read
-GARBLED = "[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|\ufffd"
-NO_VALUE = r"(?i)^\s*(nan|none|null|n/a|undefined|<na>|\\n)?\s*$"  # what a missing value becomes as a text
 _SAMPLED_ROWS = 20_000
-_LISTS = (Dtype.STRINGS, Dtype.INTS)
-_BY_VALUE = (Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BAG, Encoding.HISTORY)
 _MICROS_A_DAY = 86_400_000_000
 
 
 def describe(pulled: Pulled, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The description of what was pulled: `interactions`, the features of `user`, `item` and `catalogue` (as of the
-    newest snapshot) by name, hashed samples of `keys`, and the `views` behind them.
+    """Describe pulled data.
 
-    before: an earlier description; each feature then also says how it differs from what it was (see `feature`).
+    Args:
+        pulled: The pulled tables.
+        before: An earlier description. The new description then also contains the differences (see `feature`).
+
+    Returns:
+        JSON values: `as_of`, `interactions`, the features of `user`, `item` and `catalogue` (at the newest snapshot) by
+        name, hashed samples of `keys`, and the statistics of the sources (`views`).
     """
     schema, as_of = pulled.contract, pulled.bounds.as_of
     newest = pulled.catalogue_at(as_of)
@@ -65,82 +61,6 @@ def describe(pulled: Pulled, before: Mapping[str, Any] | None = None) -> dict[st
     }
 
 
-def feature(
-    column: pa.ChunkedArray, f: Feature, seconds: Array, before: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Of one feature: rows, null_share, and one of these two.
-
-    by value: `values`, the most frequent ones with their shares, as text, and `whole`, whether these are all. Of lists
-    these are of the elements, and `lengths` are numbers.
-    of numbers: edges and shares of at most 10 quantile bins, least, greatest, and the share of the most frequent value.
-
-    With `before`: psi; of values the shares of `new` and of `lost` ones; of numbers the share `outside` the old range.
-    """
-    found: dict[str, Any] = {"rows": len(column), "null_share": column.null_count / max(1, len(column))}
-    if f.encoding in _BY_VALUE:
-        is_list = f.dtype in _LISTS
-        found |= _values((pc.list_flatten(column) if is_list else column).drop_null(), before)
-        if is_list:
-            lengths = pc.list_value_length(column).drop_null().to_numpy().astype(np.float64)
-            found["lengths"] = _numbers(lengths, (before or {}).get("lengths"))
-        return found
-    return found | _numbers(numbers(column, f, seconds), before)
-
-
-def _values(known: pa.ChunkedArray, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    counted = known.value_counts()
-    counts = counted.field("counts")
-    most = pc.select_k_unstable(counts, k=min(VALUES, len(counts)), sort_keys=[("counts", "descending")])
-    weights = (counts.take(most).to_numpy() / max(1, len(known))).tolist()
-    names = [str(v) for v in counted.field("values").take(most).to_pylist()]
-    values = dict(zip(names, weights, strict=True))
-    found: dict[str, Any] = {"distinct": len(counts), "whole": len(counts) <= VALUES, "values": values}
-    if pa.types.is_string(known.type):
-        for name, pattern in (("garbled", GARBLED), ("no_value", NO_VALUE)):
-            matched = pc.match_substring_regex(counted.field("values"), pattern)
-            found[name] = (pc.sum(counts.filter(matched)).as_py() or 0) / max(1, len(known))
-    if before and before.get("values") and values:
-        was = before["values"]
-        found["new"] = 1 - sum(share for value, share in values.items() if value in was)
-        found["lost"] = sum(s for value, s in was.items() if s >= LOST and value not in values)
-        rest = [1 - sum(was.values()), 1 - sum(values.get(v, 0) for v in was)]
-        found["psi"] = psi([*was.values(), rest[0]], [*(values.get(v, 0) for v in was), rest[1]])
-    return found
-
-
-def _numbers(known: Array, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    if not len(known):
-        return {}
-    ordered = np.sort(known)
-    edges = np.unique(ordered[(np.arange(1, BINS) * len(ordered)) // BINS])
-    runs = np.diff(np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])))
-    found = {
-        "edges": edges.tolist(),
-        "shares": shares(ordered, edges).tolist(),
-        "least": float(ordered[0]),
-        "greatest": float(ordered[-1]),
-        "distinct": len(runs),
-        "most_frequent": float(runs.max() / len(ordered)),
-    }
-    if before and "edges" in before:
-        found["psi"] = psi(before["shares"], shares(ordered, before["edges"]))
-        margin = BEYOND * (before["greatest"] - before["least"])
-        lowest = before["least"] - margin
-        if before["least"] >= 0:  # prices, counts and ages have no sign
-            lowest = max(0.0, lowest)
-        ends = np.searchsorted(ordered, [lowest, before["greatest"] + margin], side="left")
-        found["outside"] = float((len(ordered) - (ends[1] - ends[0])) / len(ordered))
-        if before["greatest"] == before["least"]:
-            found["outside"] = float((ordered != before["least"]).mean())
-    return found
-
-
-def shares(values: Array, edges: Any) -> Array:
-    """The shares of values in the bins that inner edges make, [edge 0, edge 1) and so on, float64 [edges + 1]."""
-    places = np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="right")
-    return np.bincount(places, minlength=len(edges) + 1) / max(1, len(values))
-
-
 def _interactions(pulled: Pulled, before: Mapping[str, Any] | None) -> dict[str, Any]:
     schema, rows = pulled.contract, pulled.interactions
     micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
@@ -149,41 +69,41 @@ def _interactions(pulled: Pulled, before: Mapping[str, Any] | None) -> dict[str,
     )
     days = max(1.0, (micros[-1] - micros[0]) / _MICROS_A_DAY)
     triples = np.lexsort((items, users, micros))
-    same = np.ones(len(micros) - 1, dtype=bool)
+    duplicate = np.ones(len(micros) - 1, dtype=bool)
     for column in (items, users, micros):
-        same &= np.diff(column[triples]) == 0
+        duplicate &= np.diff(column[triples]) == 0
     as_of = int(pulled.bounds.as_of.timestamp() * 1e6)
-    of_users, of_items = np.bincount(users), np.bincount(items)
+    user_counts, item_counts = np.bincount(users), np.bincount(items)
     return {
         "rows": len(micros),
         "days": days,
         "rows_a_day": len(micros) / days,
-        "users": len(of_users),
-        "items": len(of_items),
-        "rows_a_user": len(micros) / len(of_users),
-        "rows_an_item": len(micros) / len(of_items),
-        "busiest_user": float(of_users.max() / len(micros)),
-        "busiest_item": float(of_items.max() / len(micros)),
-        "repeated": float(same.mean()),
+        "users": len(user_counts),
+        "items": len(item_counts),
+        "rows_a_user": len(micros) / len(user_counts),
+        "rows_an_item": len(micros) / len(item_counts),
+        "busiest_user": float(user_counts.max() / len(micros)),
+        "busiest_item": float(item_counts.max() / len(micros)),
+        "repeated": float(duplicate.mean()),
         "oldest": int(micros[0]),
         "longest_gap": float(np.diff(micros).max() / _MICROS_A_DAY),
         "lag": float((as_of - micros[-1]) / _MICROS_A_DAY),
         "days_rows": _days(micros),
         "sample": _sampled_rows(pulled, micros),
         "hours": _hours(micros, before),
-        "weight": _numbers(rows["weight"].to_numpy().astype(np.float64), (before or {}).get("weight")),
+        "weight": describe_numbers(rows["weight"].to_numpy().astype(np.float64), (before or {}).get("weight")),
         "histories": {f.name: histories(pulled, f.name, users) for f in schema.user if f.encoding == Encoding.HISTORY},
     }
 
 
 def _days(micros: Array) -> dict[str, int]:
-    """Rows by the day, its number since 1970, without the first and the last, which may be cut."""
+    """Count rows by day (days since 1970), without the first and the last day, which may be incomplete."""
     days, counts = np.unique(micros // _MICROS_A_DAY, return_counts=True)
     return {str(day): int(n) for day, n in zip(days[1:-1], counts[1:-1], strict=True)}
 
 
 def _sampled_rows(pulled: Pulled, micros: Array) -> list[list[int]]:
-    """[hash, instant] of the interactions with the least hashes, ascending: the same ones from release to release."""
+    """Return [hash, time] of the interactions with the smallest hashes, ascending: the same rows in every release."""
     mixed = micros.astype(np.uint64)
     for key in (pulled.contract.user_key, pulled.contract.item_key):
         coded = pulled.interactions[key].combine_chunks().dictionary_encode()
@@ -194,16 +114,23 @@ def _sampled_rows(pulled: Pulled, micros: Array) -> list[list[int]]:
 
 
 def _hours(micros: Array, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The hours of the day, UTC, by their shares."""
+    """Return the share of interactions in each hour of the day in UTC."""
     hours = (np.bincount(micros // 3_600_000_000 % 24, minlength=24) / len(micros)).tolist()
     return {"shares": hours} | ({"psi": psi(before["hours"]["shares"], hours)} if before else {})
 
 
 def histories(pulled: Pulled, name: str, users: Array) -> dict[str, float]:
-    """How a history feature agrees with the interactions, from a sample of them.
+    """Measure how well a history feature agrees with a sample of the interactions.
 
-    follows: share of those whose history holds the item that the user took before. knows: share of the first ones of an
-    item by a user whose history holds that very item.
+    Args:
+        pulled: The pulled tables.
+        name: The name of the history feature.
+        users: (interactions,) int64 codes of the users.
+
+    Returns:
+        `follows` is the share of interactions with a history that contains the user's previous item. `knows` is the
+        share of interactions with a history that contains the item of the interaction itself. Empty if no user has two
+        interactions.
     """
     micros = pulled.interactions[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
     items = pulled.interactions[pulled.contract.item_key].combine_chunks()
@@ -217,18 +144,18 @@ def histories(pulled: Pulled, name: str, users: Array) -> dict[str, float]:
     rows = order[earlier]
     lists = pulled.user[name].take(pa.array(rows)).combine_chunks()
     return {
-        "follows": float(_holds(lists, items.take(pa.array(order[earlier - 1]))).mean()),
-        "knows": float(_holds(lists, items.take(pa.array(rows))).mean()),
+        "follows": float(_contains(lists, items.take(pa.array(order[earlier - 1]))).mean()),
+        "knows": float(_contains(lists, items.take(pa.array(rows))).mean()),
     }
 
 
-def _holds(lists: pa.ListArray, wanted: pa.Array) -> Array:
-    """Whether each list holds the value of its row, bool [rows]."""
+def _contains(lists: pa.ListArray, values: pa.Array) -> Array:
+    """Return whether each list contains the value of its row; (rows,) bool."""
     parents = pc.list_parent_indices(lists)
-    equal = pc.equal(pc.list_flatten(lists), wanted.take(parents)).fill_null(fill_value=False)
-    held = np.zeros(len(lists), dtype=bool)
-    held[parents.filter(equal).to_numpy()] = True
-    return held
+    equal = pc.equal(pc.list_flatten(lists), values.take(parents)).fill_null(fill_value=False)
+    contains = np.zeros(len(lists), dtype=bool)
+    contains[parents.filter(equal).to_numpy()] = True
+    return contains
 
 
 def _user_keys(pulled: Pulled) -> dict[str, Any]:
@@ -257,8 +184,10 @@ def _item_keys(pulled: Pulled) -> dict[str, Any]:
 def _keys(
     pulled: Pulled, tower: TowerName, keys: pa.Array, first: pa.Table, last: pa.Table, again: Array
 ) -> dict[str, Any]:
-    """Of a sample of keys, hashes of their newest values by feature (`newest`); and the share of the keys, among those
-    that are there `again`, whose value stayed the same from the first time to the last (`steady`).
+    """Describe a sample of keys: the hashes of the newest values (`newest`) and how constant they are (`steady`).
+
+    `steady` is the share of keys with the same value at the first and at the last time; only keys that occur `again`
+    count.
     """
     names = [hashed(str(key)) for key in keys.to_pylist()]
     newest, steady = {}, {}
@@ -272,19 +201,11 @@ def _keys(
 
 
 def _sample(keys: pa.Array) -> Array:
-    """Places of the keys to remember: the same keys from one release to the next, whoever else comes or goes."""
+    """Return the positions of the sampled keys: the same keys in every release, independent of new and removed keys."""
     sums = np.array([zlib.crc32(str(key).encode()) for key in keys.to_pylist()])
     return np.sort(np.argsort(sums, kind="stable")[:SAMPLED_KEYS])
 
 
 def hashed(value: Any) -> str:
+    """Return the hash of a value's text, as 12 hexadecimal digits."""
     return hashlib.blake2b(str(value).encode(), digest_size=6).hexdigest()
-
-
-def psi(before: Any, now: Any) -> float:
-    """Population stability index of shares over the same bins (Siddiqi, Credit Risk Scorecards, 2006, ch. 7).
-
-    Below 0.1 nothing has moved, above 0.25 much has. A bin that was or is empty counts as one in ten thousand.
-    """
-    p, q = (np.maximum(np.asarray(x, dtype=np.float64), 1e-4) for x in (before, now))
-    return float(((q - p) * np.log(q / p)).sum())

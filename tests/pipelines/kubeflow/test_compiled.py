@@ -227,7 +227,7 @@ def test_the_table_of_needs_holds_no_step_that_is_gone(compiled) -> None:
         )
         for n in line.containers()
     }
-    assert steps == set(NEEDS) - {"skew"}, "which asks a service that is already there"
+    assert steps == set(NEEDS)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from two_tower.checks import compared
 from two_tower.config import PullConfig
 from two_tower.data import features
 from two_tower.data.pulled import Pulled
-from two_tower.schema import feature
 from two_tower.statistics import reference
 
 
@@ -31,31 +30,6 @@ def broken(now: Pulled, before: Pulled) -> dict[str, float]:
         for m in found
         if not m.warning and not ((m.least is None or m.value >= m.least) and (m.most is None or m.value <= m.most))
     }
-
-
-def test_psi_of_known_shares():
-    assert reference.psi([0.5, 0.5], [0.5, 0.5]) == 0
-    assert reference.psi([0.5, 0.5], [0.75, 0.25]) == pytest.approx(0.25 * np.log(1.5) - 0.25 * np.log(0.5))
-    assert reference.psi([1, 0], [0, 1]) > 18  # an empty bin is no division by zero
-
-
-def test_numbers_are_described_by_quantile_bins_that_ties_do_not_split():
-    f = feature("price", "Float32", {})
-    column = pa.chunked_array([pa.array([1.0] * 50 + list(range(2, 52)), pa.float32())])
-    said = reference.feature(column, f, np.zeros(100, np.int64))
-    assert said["least"] == 1 and said["greatest"] == 51 and said["most_frequent"] == 0.5 and said["distinct"] == 51
-    assert sum(said["shares"]) == pytest.approx(1) and len(said["shares"]) == len(said["edges"]) + 1
-    hundredfold = pa.chunked_array([pa.array(np.array(column) * 100, pa.float32())])
-    now = reference.feature(hundredfold, f, np.zeros(100, np.int64), said)
-    assert now["psi"] > 1 and now["outside"] == pytest.approx(1)
-
-
-def test_values_that_are_new_gone_garbled_or_none():
-    f = feature("country", "String", {})
-    before = reference.feature(pa.chunked_array([["a"] * 60 + ["b"] * 40]), f, np.zeros(100, np.int64))
-    now = reference.feature(pa.chunked_array([["a"] * 60 + ["c"] * 38 + ["nan", "Ã©"]]), f, np.zeros(100), before)
-    assert (now["new"], now["lost"]) == (pytest.approx(0.4), pytest.approx(0.4))
-    assert (now["garbled"], now["no_value"]) == (0.01, 0.01)
 
 
 def test_the_same_data_differ_in_nothing(clean):
@@ -84,7 +58,7 @@ def test_values_that_moved_to_other_keys_are_seen_though_the_column_as_a_whole_i
     now = {"keys": keys, "newest": {"age": [str((i + 1) % n) for i in range(n)]}, "steady": {"age": 1.0}}
     age = clean.contract.user[0]
     (measure,) = compared._same_keys("user", "customer", age, now, was)
-    assert measure.value == 0 and measure.least == 0.8 and "customer" in measure.what
+    assert measure.value == 0 and measure.least == 0.8 and "customer" in measure.quantity
     (measure,) = compared._same_keys("user", "customer", age, was, was)
     assert measure.value == 1
 
@@ -94,34 +68,34 @@ def test_a_history_that_knows_the_event_or_lags_behind_it(clean):
     knowing = [[*(old or []), item] for old, item in zip(clean.user["recent"].to_pylist(), taken, strict=True)]
     place = clean.user.column_names.index("recent")
     leak = replace(clean, user=clean.user.set_column(place, "recent", pa.array(knowing)))
-    assert any("recent (share that holds the item taken next" in label for label in broken(leak, clean))
+    assert any("recent (share that contains the next item" in label for label in broken(leak, clean))
     stale = replace(clean, user=clean.user.set_column(place, "recent", pa.array([["p0"]] * len(taken))))
-    assert any("recent (share that holds the item taken before" in label for label in broken(stale, clean))
+    assert any("recent (share that contains the previous item" in label for label in broken(stale, clean))
 
 
 def test_rows_that_are_gone_or_twice_or_late(clean):
     few = np.arange(0, clean.interactions.num_rows, 3)
     third = replace(clean, **{t: getattr(clean, t).take(pa.array(few)) for t in ("interactions", "user", "item")})
-    assert any("earlier interactions that are still there" in label for label in broken(third, clean))
+    assert any("previous interactions still present" in label for label in broken(third, clean))
     twice = np.repeat(np.arange(clean.interactions.num_rows), 2)
     doubled = replace(clean, **{t: getattr(clean, t).take(pa.array(twice)) for t in ("interactions", "user", "item")})
-    assert "interactions.customer, sku, event_timestamp (share repeated)" in broken(doubled, clean)
+    assert "interactions.customer, sku, event_timestamp (duplicate share)" in broken(doubled, clean)
     at = clean.bounds.as_of + timedelta(days=2)
     behind = replace(clean, bounds=replace(clean.bounds, as_of=at, snapshots=(*clean.bounds.snapshots[:-1], at)))
     assert "interactions.event_timestamp (days behind)" in broken(behind, clean)
 
 
 def test_sources_are_judged_without_a_reference(clean, tmp_path):
-    assert [m for m in compared.of_sources(clean.views) if m.value > m.most] == []
+    assert [m for m in compared.source_measures(clean.views) if m.value > m.most] == []
     old = shop.tables()["customers"]
     again = old.set_column(2, "age", pa.array([99] * old.num_rows)).slice(0, 2)
     far = old.slice(2, 1).set_column(1, "at", pa.array([shop.at(60 * 24 * 365 * 200)], shop.STAMP))
     repo = shop.write(tmp_path / "repo", customers=pa.concat_tables([old, again, far]))
     pulled = features.pull(repo, PullConfig(train_fraction=0.6, validation_fraction=0.2), None, tmp_path / "pulled")
-    wrong = {m.label: m.value for m in compared.of_sources(pulled.views) if m.value > m.most}
+    wrong = {m.label: m.value for m in compared.source_measures(pulled.views) if m.value > m.most}
     assert wrong == {
         "customers.at (rows in the future)": 1,
-        "customers.customer (share repeated)": pytest.approx(0.2),
+        "customers.customer (duplicate share)": pytest.approx(0.2),
     }
 
 
@@ -132,5 +106,5 @@ def test_a_view_tagged_with_an_age_must_be_no_older(tmp_path):
     activity = shop.tables()["activity"]
     repo = shop.write(tmp_path / "repo", definitions, activity=activity.slice(0, 150))
     pulled = features.pull(repo, PullConfig(train_fraction=0.6, validation_fraction=0.2), None, tmp_path / "pulled")
-    (wrong,) = [m for m in compared.of_sources(pulled.views) if m.value > m.most]
+    (wrong,) = [m for m in compared.source_measures(pulled.views) if m.value > m.most]
     assert wrong.label == "activity.at (days behind)" and wrong.most == 1 / 24

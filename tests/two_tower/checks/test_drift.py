@@ -46,7 +46,7 @@ def trained() -> dict:
 
 def test_what_has_not_moved_is_told_so(trained) -> None:
     found = compare(trained, rows(2000, 1), FEATURES)
-    assert {one.word for one in found} == {"none"}, found
+    assert {one.level for one in found} == {"none"}, found
     assert {one.feature for one in found} == {f.name for f in FEATURES}
 
 
@@ -65,12 +65,12 @@ def test_what_has_not_moved_is_told_so(trained) -> None:
 )
 def test_what_has_moved_is_named_first(trained, name: str, values: list) -> None:
     first, *others = compare(trained, rows(2000, 2, **{name: values}), FEATURES)
-    assert (first.feature, first.word) == (name, "much")
-    assert {one.word for one in others} == {"none"}
+    assert (first.feature, first.level) == (name, "much")
+    assert {one.level for one in others} == {"none"}
 
 
 def test_of_few_rows_and_of_a_feature_without_a_profile_nothing_is_said(trained) -> None:
-    assert {one.word for one in compare(trained, rows(50, 3), FEATURES)} == {"unknown"}
+    assert {one.level for one in compare(trained, rows(50, 3), FEATURES)} == {"unknown"}
     del trained["features"]["age"]
     told = {one.feature: one.psi for one in compare(trained, rows(2000, 3), FEATURES)}
     assert told["age"] is None

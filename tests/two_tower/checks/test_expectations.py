@@ -60,7 +60,7 @@ def test_suites_follow_from_the_contract(clean):
 def test_a_wholly_null_column(clean, tmp_path):
     nothing = put(clean, "user", "recent", [None] * clean.user.num_rows)
     assert held(nothing, tmp_path).startswith(
-        "user.recent: expect_column_proportion_of_non_null_values_to_be_between: found 0"
+        "user.recent: expect_column_proportion_of_non_null_values_to_be_between: observed 0"
     )
     assert "user.recent" in (tmp_path / "report.html").read_text()
 

@@ -49,7 +49,7 @@ def named(verdict: Verdict) -> set[tuple[str, str]]:
 def test_a_clean_repository_passes(repo: Path) -> None:
     verdict = check(repo)
     assert verdict.passed, verdict.reasons
-    assert {one["test"] for one in verdict.details["features"] if one["told"]} == {"shift", "own item", "future"}
+    assert {one["test"] for one in verdict.details["features"] if one["conclusive"]} == {"shift", "own item", "future"}
 
 
 def test_rows_stamped_with_their_own_event(repo: Path) -> None:

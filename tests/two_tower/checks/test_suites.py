@@ -12,23 +12,23 @@ def test_a_repository_adds_expectations_of_its_own(tmp_path):
         "import great_expectations.expectations as gxe\n"
         'suites = {"item": [gxe.ExpectColumnValuesToBeBetween(column="price", max_value=9, severity="warning")]}\n'
     )
-    (expectation,) = suites.own_suites(tmp_path)["item"].expectations
+    (expectation,) = suites.custom_suites(tmp_path)["item"].expectations
     assert expectation.column == "price" and expectation.max_value == 9
-    assert suites.own_suites(tmp_path / "elsewhere") == suites.own_suites(None) == {}
+    assert suites.custom_suites(tmp_path / "elsewhere") == suites.custom_suites(None) == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "sets no `suites`"),
+        ("", "does not define `suites`"),
         ("suites = {'items': []}", "unknown table .* 'items'. Did you mean 'item'"),
-        ("suites = {'item': ['price']}", "'item' holds 'price', which is no expectation"),
+        ("suites = {'item': ['price']}", "'item' contains 'price', which is not an expectation"),
     ],
 )
-def test_a_file_without_expectations_is_named(tmp_path, text, said):
+def test_a_file_without_expectations_is_named(tmp_path, text, message):
     (tmp_path / "expectations.py").write_text(text)
-    with pytest.raises(InputError, match=said):
-        suites.own_suites(tmp_path)
+    with pytest.raises(InputError, match=message):
+        suites.custom_suites(tmp_path)
 
 
 @pytest.mark.slow
