@@ -7,6 +7,7 @@ import typer
 from pipelines.cli.command import command
 from pipelines.cli.options import complete_setting_name
 from pipelines.cli.output import Output
+from two_tower.errors import InputError
 
 if TYPE_CHECKING:
     from two_tower.config import Section
@@ -36,6 +37,8 @@ def settings(
     from two_tower.config.fields import unknown_setting
     from two_tower.config.reference import documented, markdown
 
+    if name is not None and as_markdown:
+        raise InputError("--markdown prints the page of all settings. Leave NAME out, or leave --markdown out.")
     docs = {doc.name: doc for doc in documented(sections())}
     if name is not None and name not in docs:
         raise unknown_setting(name, docs)

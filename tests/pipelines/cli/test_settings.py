@@ -39,3 +39,8 @@ def test_settings_as_json() -> None:
 def test_an_unknown_name_gets_the_nearest() -> None:
     result = two_tower("settings", "epoch")
     assert result.exit_code == 2 and "unknown setting 'epoch'. Did you mean 'epochs'" in result.stderr
+
+
+def test_the_page_is_of_all_settings() -> None:
+    result = two_tower("settings", "epochs", "--markdown")
+    assert result.exit_code == 2 and "Leave NAME out" in result.stderr and not result.stdout
