@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import keyword
 import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Generic, TypeVar
@@ -9,14 +10,14 @@ from typing import Any, Generic, TypeVar
 from two_tower.errors import InputError, unknown
 
 _NAME = r"[^\W\d]\w*"
-_REFERENCE = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
+PLUGIN = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
 
 _T = TypeVar("_T")
 
 
 def is_reference(text: str) -> bool:
     """Whether a text has the form `package.module:Name`, and so names a plug-in."""
-    return bool(_REFERENCE.fullmatch(text))
+    return bool(PLUGIN.fullmatch(text)) and not any(map(keyword.iskeyword, re.split("[.:]", text)))
 
 
 def load(reference: str, kind: str) -> Any:

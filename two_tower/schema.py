@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from two_tower.errors import InputError, unknown
+from two_tower.plugins import is_reference
 
 TowerName = Literal["user", "item"]
 
@@ -75,7 +76,7 @@ class Feature:
     Attributes:
         name: The name of the feature in Feast.
         dtype: The Feast dtype.
-        encoding: The encoding of the values.
+        encoding: The encoding of the values: an `Encoding`, or a plug-in as `package.module:Name`.
         dim: The width of the embedding. None: the default of the model.
         min_count: Values that occur less often in the training rows count as unknown (categorical, bag).
         buckets: The number of hash buckets (hashed) or quantile bins (bucketized).
@@ -84,11 +85,21 @@ class Feature:
 
     name: str
     dtype: Dtype
-    encoding: Encoding
+    encoding: Encoding | str
     dim: int | None = None
     min_count: int = 1
     buckets: int = 32
     max_length: int = 50
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the values are categories, or lists of them, and not numbers."""
+        by_dtype = self.dtype in (Dtype.STRING, Dtype.BOOL, Dtype.STRINGS, Dtype.INTS)
+        return by_dtype or self.encoding in (Encoding.CATEGORICAL, Encoding.HASHED)
+
+
+def _encoding(text: str) -> Encoding | str:
+    return text if is_reference(text) else Encoding(text)
 
 
 _NUMBER_TAGS = ("dim", "min_count", "buckets", "max_length")
@@ -116,8 +127,8 @@ def feature(name: str, dtype: str, tags: Mapping[str, str]) -> Feature:
         )
     allowed = ENCODINGS[Dtype(dtype)]
     encoding = tags.get("encoding", allowed[0])
-    if encoding not in allowed:
-        raise unknown(f"encoding of field {name!r} ({dtype})", encoding, allowed)
+    if encoding not in allowed and not is_reference(encoding):
+        raise unknown(f"encoding of field {name!r} ({dtype})", encoding, (*allowed, "package.module:Name"))
     numbers: dict[str, int] = {}
     for tag in _NUMBER_TAGS:
         if tag in tags:
@@ -125,7 +136,7 @@ def feature(name: str, dtype: str, tags: Mapping[str, str]) -> Feature:
                 raise InputError(f"tag {tag}={tags[tag]!r} of field {name!r} is not a whole number of at least 1.")
             numbers[tag] = int(tags[tag])
     defaults = {"buckets": 10_000} if encoding == Encoding.HASHED else {}
-    return Feature(name=name, dtype=Dtype(dtype), encoding=Encoding(encoding), **(defaults | numbers))
+    return Feature(name=name, dtype=Dtype(dtype), encoding=_encoding(encoding), **(defaults | numbers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +216,7 @@ def _feature_from_dict(data: Mapping[str, Any]) -> Feature:
     names = {f.name for f in fields(Feature)}
     if set(data) != names:
         raise InputError(f"a feature has the fields {', '.join(sorted(data))}. Needed: {', '.join(sorted(names))}.")
-    return Feature(**{**data, "dtype": Dtype(data["dtype"]), "encoding": Encoding(data["encoding"])})
+    return Feature(**{**data, "dtype": Dtype(data["dtype"]), "encoding": _encoding(data["encoding"])})
 
 
 def needs_event_time(features: tuple[Feature, ...]) -> bool:

@@ -26,7 +26,7 @@ def facets(table: pa.Table, contract: Contract) -> list[Facet]:
     or least, most and bins: the range, and how many items lie in each of 24 equal parts of it (numbers and times).
     """
     table = table.slice(0, MOST_ROWS)
-    as_values = {f.name for f in contract.item if f.encoding in (Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BAG)}
+    as_values = {f.name for f in contract.item if f.is_discrete and f.encoding != Encoding.HISTORY}
     found = []
     for name, dtype in filterable(contract).items():
         if name == contract.item_key:

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import keyword
 import math
 import numbers
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Protocol, Self, get_args, get_origin, get_type_hints
 
 from two_tower.errors import InputError
+from two_tower.plugins import is_reference, reference
 
 Value = bool | int | float | str
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
@@ -57,7 +57,7 @@ class Choice:
         self.names, self.plugin = names, plugin
 
     def problem(self, value: str) -> str:
-        if value in self.names or (self.plugin and is_plugin(value)):
+        if value in self.names or (self.plugin and is_reference(value)):
             return ""
         if self.plugin and ":" in value:
             return f"is not of the form {_PLUGIN_FORM}."
@@ -119,7 +119,8 @@ class FieldType:
     def validated(self, name: str, value: object) -> Value:
         """Check a value from Python, JSON or TOML.
 
-        A float field accepts integers, and numpy's numbers become Python's. Nothing else is converted.
+        A float field accepts integers, and numpy's numbers become Python's. Where a plug-in is allowed, a class or
+        function becomes `package.module:Name`. Nothing else is converted.
 
         Args:
             name: The setting, for the message.
@@ -131,6 +132,8 @@ class FieldType:
         Raises:
             InputError: The value has another type, or the field does not allow it.
         """
+        if isinstance(self.constraint, Choice) and self.constraint.plugin and callable(value):
+            value = reference(value, name)
         converted = self._converted(value)
         if converted is None:
             raise self._error(name, value, _WRONG[self.type])
@@ -186,13 +189,6 @@ def field_types(section: type) -> dict[str, FieldType]:
 def unknown_setting(name: str, known: Iterable[str]) -> InputError:
     """An InputError for an unknown setting, with the nearest known name."""
     return InputError(f"unknown setting {name!r}.{_nearest(name, known)} `two-tower settings` lists all settings.")
-
-
-def is_plugin(text: str) -> bool:
-    """Whether a text has the form `package.module:Name`."""
-    module, colon, name = text.partition(":")
-    parts = [*module.split("."), *name.split(".")]
-    return bool(colon) and all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
 
 
 def split(text: str) -> list[str]:

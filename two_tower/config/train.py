@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from two_tower.config.fields import Bounds, Choice, Count, NonNegative, Positive, Share
+from two_tower.config.fields import Bounds, Choice, Count, Form, NonNegative, Positive, Share
 from two_tower.config.section import Section
+from two_tower.plugins import PLUGIN, is_reference
 
 LOSSES = ("sampled_softmax", "info_nce", "pointwise", "bpr", "cosine_contrastive", "contrastive", "triplet")
 NEGATIVES = ("in_batch", "uniform", "popularity", "mixed", "queue", "hard", "own")
@@ -144,6 +145,10 @@ class TrainConfig(Section):
     """Least time in seconds between two checkpoints within an epoch. The end of each epoch always has one. Raise it if
     writing a checkpoint takes long."""
 
+    callbacks: Annotated[str, Form(PLUGIN, "package.module:Name", separated=True)] = ""
+    """Callbacks of the training loop, as `package.module:Name`, separated by commas; each is a class or function that
+    takes no arguments. The page "Extending" describes them."""
+
     mlflow: str = ""
     """Address of an MLflow tracking server that receives the settings and the metrics. Empty: none. TensorBoard's files
     are always written."""
@@ -161,4 +166,5 @@ class TrainConfig(Section):
             allowed = "cosine, which the loss cosine_contrastive needs"
             self.require(self.similarity == "cosine", "similarity", allowed)
         if self.negatives == "own":
-            self.require(self.loss in ("pointwise", "bpr"), "loss", "pointwise or bpr, for negatives=own")
+            allowed = "pointwise, bpr or a plug-in, for negatives=own"
+            self.require(self.loss in ("pointwise", "bpr") or is_reference(self.loss), "loss", allowed)

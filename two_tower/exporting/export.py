@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from two_tower.exporting import onnx_lookup
 from two_tower.exporting.onnx_lookup import HASH_DOMAIN, LISTS, ML_DOMAIN, READY
-from two_tower.schema import EMBEDDING, EVENT_TIME, Dtype, Encoding, TowerName, needs_event_time
-from two_tower.training.network.encoders import LOOKED_UP, TOWERS, Fitted
+from two_tower.schema import EMBEDDING, EVENT_TIME, Dtype, TowerName, needs_event_time
+from two_tower.training.network.encoders import TOWERS
+from two_tower.training.network.fitted import Fitted, encoder, is_looked_up
 from two_tower.training.network.model import Model
 
 _NETWORK = "network/"
@@ -95,11 +96,11 @@ def _examples(fitted: Sequence[Fitted]) -> tuple[list[str], list[Tensor]]:
     for f in fitted:
         feature = f.feature
         names.append(feature.name)
-        if feature.encoding == Encoding.VECTOR:
-            tensors.append(torch.zeros(batch, len(f.mean)))
+        if feature.dtype == Dtype.FLOATS:
+            tensors.append(torch.zeros(batch, encoder(feature).list_length(f)))
         elif feature.dtype in LISTS:
             tensors.append(torch.ones(batch, length, dtype=torch.int64))
-        elif feature.encoding not in LOOKED_UP and feature.dtype in (Dtype.FLOAT32, Dtype.FLOAT64):
+        elif not is_looked_up(feature) and feature.dtype in (Dtype.FLOAT32, Dtype.FLOAT64):
             tensors.append(torch.zeros(batch))
         else:
             tensors.append(torch.ones(batch, dtype=torch.int64))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
-from two_tower.schema import EVENT_TIME, MISSING_INT, MISSING_STRING, Dtype, Encoding, Feature, needs_event_time
-from two_tower.training.network.encoders import LOOKED_UP, Fitted
+from two_tower.schema import EVENT_TIME, MISSING_INT, MISSING_STRING, Dtype, Feature, needs_event_time
+from two_tower.training.network.fitted import Fitted, encoder, is_looked_up
 
 ML_DOMAIN, HASH_DOMAIN = "ai.onnx.ml", "com.microsoft"
 READY = "ready/"  # prefix of the outputs, which the network takes
@@ -29,7 +29,7 @@ def graph(fitted: Sequence[Fitted]) -> onnx.GraphProto:
     for f in fitted:
         shape = _shape(f)
         kind = element_type(f.feature)
-        looked_up = f.feature.encoding in LOOKED_UP
+        looked_up = is_looked_up(f.feature)
         nodes.extend(_nodes(f) if looked_up else [_identity(f.feature.name)])
         inputs.append(helper.make_tensor_value_info(f.feature.name, kind, shape))
         ready = TensorProto.INT64 if looked_up else kind
@@ -42,8 +42,8 @@ def graph(fitted: Sequence[Fitted]) -> onnx.GraphProto:
 
 
 def _shape(f: Fitted) -> list[str | int]:
-    if f.feature.encoding == Encoding.VECTOR:
-        return ["batch", len(f.mean)]
+    if f.feature.dtype == Dtype.FLOATS:
+        return ["batch", encoder(f.feature).list_length(f)]
     return ["batch", f"{f.feature.name}_length"] if f.feature.dtype in LISTS else ["batch"]
 
 
@@ -60,7 +60,7 @@ def _identity(name: str) -> NodeProto:
 
 def _nodes(fitted: Fitted) -> Iterator[NodeProto]:
     name, text = fitted.feature.name, fitted.feature.dtype in _STRINGS
-    if fitted.feature.encoding != Encoding.HASHED:
+    if encoder(fitted.feature).lookup == "vocabulary":
         yield _labels(name, READY + name, text, fitted.vocabulary, range(1, len(fitted.vocabulary) + 1), default=0)
         return
     inner = f"hash/{name}/"

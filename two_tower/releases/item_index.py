@@ -16,7 +16,7 @@ from two_tower.inputs import Array, to_inputs
 from two_tower.releases.manifest import File
 from two_tower.retrieval import ann_comparison, index
 from two_tower.runtime import Device, open_session
-from two_tower.schema import EMBEDDING, Contract, Encoding, Feature, TowerName
+from two_tower.schema import EMBEDDING, Contract, Dtype, Feature, TowerName
 from two_tower.statistics.profile import profile
 
 OFFERED = 100  # users that a release names
@@ -62,7 +62,7 @@ def tower_inputs(
     inputs = to_inputs(table, features, seconds)
     widths = {given.name: given.shape[-1] for given in session.get_inputs()}
     for f in features:
-        if f.encoding == Encoding.VECTOR:
+        if f.dtype == Dtype.FLOATS:
             inputs[f.name] = _of_width(f, inputs[f.name], widths[f.name])
     return inputs
 

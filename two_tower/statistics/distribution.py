@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.inputs import Array
-from two_tower.schema import Dtype, Encoding, Feature
+from two_tower.schema import Dtype, Feature
 from two_tower.statistics.profile import numbers
 
 VALUES = 500  # the description contains at most this many values of a feature
@@ -19,7 +19,6 @@ BEYOND = 0.25  # margin on both sides, as a share of the width of the old range:
 GARBLED = "[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|\ufffd"
 NO_VALUE = r"(?i)^\s*(nan|none|null|n/a|undefined|<na>|\\n)?\s*$"  # strings that stand for a missing value
 _LISTS = (Dtype.STRINGS, Dtype.INTS)
-_BY_VALUE = (Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BAG, Encoding.HISTORY)
 
 
 def feature(
@@ -43,7 +42,7 @@ def feature(
           share of the most frequent value). With `before`: `psi`, and the share `outside` the old range.
     """
     description: dict[str, Any] = {"rows": len(column), "null_share": column.null_count / max(1, len(column))}
-    if f.encoding in _BY_VALUE:
+    if f.is_discrete:
         is_list = f.dtype in _LISTS
         description |= _values((pc.list_flatten(column) if is_list else column).drop_null(), before)
         if is_list:

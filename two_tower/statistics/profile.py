@@ -35,7 +35,7 @@ def profile(table: pa.Table, features: tuple[Feature, ...], seconds: Array) -> d
 
 def _feature(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, Any]:
     null_share = column.null_count / max(1, len(column))
-    if f.encoding in (Encoding.CATEGORICAL, Encoding.HASHED, Encoding.BAG, Encoding.HISTORY):
+    if f.is_discrete:
         return {"null_share": null_share, "top": _top(column, f)}
     values = numbers(column, f, seconds)
     if not len(values):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from two_tower.config import TrainConfig
+from two_tower.config.fields import split
 from two_tower.errors import InputError
 from two_tower.plugins import check_parameters, is_reference, load, violation
 
@@ -86,7 +87,7 @@ def load_callbacks(setting: str) -> list[Callback]:
         InputError: A callback cannot be imported, cannot be called without parameters, or lacks a method.
     """
     callbacks = []
-    for name in filter(None, map(str.strip, setting.split(","))):
+    for name in split(setting):
         if not is_reference(name):
             raise InputError(f"callbacks={name} is not of the form package.module:Name. Correct the setting.")
         factory = load(name, "callbacks")

@@ -14,11 +14,15 @@ from torch import Tensor
 from two_tower.config import TrainConfig
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
-from two_tower.training.callbacks import Callback, ProgressLog, TrainStart, check_callback
+from two_tower.losses.contract import check_loss
+from two_tower.plugins import is_reference
+from two_tower.training.callbacks import Callback, ProgressLog, TrainStart, check_callback, load_callbacks
 from two_tower.training.checkpoint import Checkpoints
 from two_tower.training.distributed import ProcessGroup, process_group
 from two_tower.training.network import model
+from two_tower.training.network.contract import check_layer
 from two_tower.training.network.towers import TwoTower
+from two_tower.training.sampling.contract import check_negatives
 from two_tower.training.streaming.source import Data, opened
 from two_tower.training.tracking import Tracking
 from two_tower.training.trainer import Trainer
@@ -61,6 +65,8 @@ def train(
     callbacks = [ProgressLog()] if callbacks is None else list(callbacks)
     for callback in callbacks:
         check_callback(callback)
+    callbacks += load_callbacks(config.callbacks)
+    check_plugins(config)
     device = choose_device(config.device)
     with process_group(device) as group, opened(pulled, config, device, group) as data:
         return _train(data, replace(config, stream=data.stream), folder, device, group, callbacks)
@@ -71,19 +77,17 @@ def _train(
 ) -> dict[str, Any]:
     encoders = data.fit()
     validation = data.validation(encoders, device)
-    learned = replace(config, checkpoints="", mlflow="")  # without addresses, which do not affect the weights
+    learned = replace(config, checkpoints="", mlflow="", callbacks="")  # without what does not affect the weights
     checkpoints = Checkpoints(config.checkpoints, data.key(learned)) if config.checkpoints else None
-    with (
-        torch.random.fork_rng(),
-        Tracking(folder / TENSORBOARD, config) if group.is_first else nullcontext() as tracking,
-    ):
+    with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         network = TwoTower(encoders, config)
         positives = data.positives(encoders, network, config, device)
         trainer = Trainer(network.to(device), positives, config, group)
-        run = Run(trainer, validation, tracking, checkpoints, callbacks)
-        run.resume()
-        run.finish()
+        with Tracking(folder / TENSORBOARD, config) if group.is_first else nullcontext() as tracking:
+            run = Run(trainer, validation, tracking, checkpoints, callbacks)
+            run.resume()
+            run.finish()
     best = max(run.history, key=lambda epoch: epoch["recall@20"])
     space = ""
     if group.is_first:
@@ -94,6 +98,20 @@ def _train(
     for callback in callbacks:
         callback.on_train_end(result)
     return result
+
+
+def check_plugins(config: TrainConfig) -> None:
+    """Check that the plug-ins of the settings can be imported and follow their protocols.
+
+    Raises:
+        InputError: A plug-in cannot be imported or breaks its protocol.
+    """
+    if is_reference(config.loss):
+        check_loss(config.loss, config)
+    if is_reference(config.negatives):
+        check_negatives(config.negatives)
+    if is_reference(config.history):
+        check_layer(config.history)
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,7 +13,17 @@ from two_tower.errors import InputError, unknown
 
 DEFAULT = Path(__file__).with_name("space.toml")
 # Where training runs and what it leaves is no matter of quality, and the best of several seeds is luck.
-FIXED = ("checkpoints", "checkpoint_seconds", "stream", "stream_megabytes", "compile", "mlflow", "device", "seed")
+FIXED = (
+    "callbacks",
+    "checkpoints",
+    "checkpoint_seconds",
+    "stream",
+    "stream_megabytes",
+    "compile",
+    "mlflow",
+    "device",
+    "seed",
+)
 TUNABLE = {name: kind.type for name, kind in field_types(TrainConfig).items() if name not in FIXED}
 _FORM = "give a list of values, such as [32, 64], or a range, such as {low = 0.001, high = 0.01, log = true}"
 

@@ -266,5 +266,5 @@ def test_under_the_cosine_lengths_do_not_matter(loss):
 
 
 def test_own_negatives_are_for_losses_that_judge_them_one_by_one():
-    with pytest.raises(InputError, match=r"loss='sampled_softmax'.*pointwise or bpr, for negatives=own"):
+    with pytest.raises(InputError, match=r"loss='sampled_softmax'.*pointwise, bpr or a plug-in, for negatives=own"):
         TrainConfig(negatives="own")

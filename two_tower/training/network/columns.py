@@ -1,4 +1,4 @@
-"""What a tower reads of all training rows, packed so that a batch is drawn in two gathers however many features."""
+"""The inputs of a tower for all training rows, packed so that two gathers take a batch, for any number of features."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Columns:
-    """The ids and the numbers of all rows, each feature's columns beside the next one's.
+    """The ids and the numbers of all rows, with the columns of all features side by side.
 
-    ids: int32 [rows, columns]. numbers: float32 [rows, columns]. layout: of each feature in the tower's order, whether
-    it is made of ids, its first column, and how many it has; 0 for a feature without an axis of its own, [rows].
+    Attributes:
+        ids: (rows, columns) int32.
+        numbers: (rows, columns) float32.
+        layout: For each feature in the tower's order, whether it has ids, its first column, and its number of columns;
+            0 for a feature of shape (rows,).
     """
 
     ids: Tensor
@@ -20,7 +23,7 @@ class Columns:
 
     @classmethod
     def of(cls, read: list[Tensor], device: torch.device) -> "Columns":
-        """Of what `Tower.read` gave, one [rows] or [rows, n] tensor a feature."""
+        """Pack what `Tower.read` returned: for each feature a tensor of shape (rows,) or (rows, n)."""
         layout = []
         parts: dict[bool, list[Tensor]] = {True: [], False: []}
         used = {True: 0, False: 0}
@@ -36,7 +39,7 @@ class Columns:
         return cls(ids.to(device), numbers.to(device), tuple(layout))
 
     def take(self, rows: Tensor) -> list[Tensor]:
-        """What `Tower.embed` takes, of these rows."""
+        """Return the inputs of `Tower.embed` for these rows."""
         drawn = {True: self.ids.index_select(0, rows), False: self.numbers.index_select(0, rows)}
         return [
             drawn[of_ids][:, begin : begin + width] if width else drawn[of_ids][:, begin]

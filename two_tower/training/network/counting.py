@@ -1,4 +1,4 @@
-"""The encoders from a pull that is read in pieces."""
+"""Fit the feature encoders on a pull that is read in pieces."""
 
 from dataclasses import dataclass, field, replace
 
@@ -10,23 +10,22 @@ from two_tower.data.pulled import Split
 from two_tower.schema import Dtype, Feature, TowerName
 from two_tower.training.network.encoders import (
     TOWERS,
-    VOCABULARY,
     Encoders,
-    Fitted,
     fit,
     flat,
     frequent,
     id_feature,
     share,
 )
+from two_tower.training.network.fitted import Fitted, encoder
 
-SAMPLE = 100_000  # training rows from which means, deviations and bin edges are learned
+SAMPLE = 100_000  # training rows on which means, deviations and bin edges are fitted
 LISTS = (Dtype.STRINGS, Dtype.INTS)
 
 
 @dataclass
 class Counts:
-    """How often each value of a feature is seen; memory holds the different values alone."""
+    """Counts each value of a feature; memory holds only the distinct values."""
 
     total: pa.Table | None = None
     waiting: list[pa.Table] = field(default_factory=list)
@@ -47,10 +46,13 @@ class Counts:
 
 
 def fit_parts(parts: Parts) -> tuple[Encoders, dict[tuple[TowerName, str], int]]:
-    """What `encoders.fit` learns, and the longest list of each list feature in the training rows, within `max_length`.
+    """Fit the encoders, and find the longest list of each list feature.
 
-    Vocabularies are counted over all rows. Numbers, and which feature is the item's id, are learned from SAMPLE rows
-    that lie evenly in time, or from all where they are fewer; then what is learned is what `fit` learns, to the bit.
+    Vocabularies are counted over all rows. Everything else is fitted on SAMPLE rows, evenly spaced in time. If there
+    are fewer rows, the result equals that of `encoders.fit` to the bit.
+
+    Returns:
+        The encoders, and by tower and feature the length of the longest list of the training rows, within `max_length`.
     """
     sample, contract = parts.take(parts.spaced(Split.TRAIN, SAMPLE)), parts.described.contract
     learned = fit(sample)
@@ -90,4 +92,4 @@ def fit_parts(parts: Parts) -> tuple[Encoders, dict[tuple[TowerName, str], int]]
 
 
 def _counted(f: Feature) -> bool:
-    return f.encoding in VOCABULARY and f.dtype != Dtype.BOOL
+    return encoder(f).lookup == "vocabulary" and f.dtype != Dtype.BOOL

@@ -1,7 +1,7 @@
-"""What is learned of each feature from the training rows: vocabularies, means, bin edges; and the look-up of ids.
+"""Feature encoders, fitted on the training rows, and the look-up of ids.
 
-Strings and ids are looked up here, outside torch, which knows no strings; the exported files hold the same look-up as
-ONNX nodes. Every other transformation lives inside the torch module (see `layers`), and so in the exported graph.
+Strings and ids are looked up here, outside torch, which knows no strings; the exported files have the same look-up as
+ONNX nodes. Every other transformation is inside the torch module (see `layers`), and so in the exported graph.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from two_tower.data.pulled import Pulled, Split
+from two_tower.errors import InputError
 from two_tower.inputs import ARROW_TYPES, Array, column_to_input
 from two_tower.schema import (
     EVENT_TIME,
@@ -28,53 +29,16 @@ from two_tower.schema import (
     TowerName,
     needs_event_time,
 )
+from two_tower.training.network import feature_encoders as feature_encoders  # registers them
+from two_tower.training.network.fitted import Fitted, encoder, is_looked_up
 
-VOCABULARY: Final = frozenset({Encoding.CATEGORICAL, Encoding.BAG, Encoding.HISTORY})
-LOOKED_UP: Final = VOCABULARY | {Encoding.HASHED}
-HEAVY_TAIL = 2.0  # a skewness above which a number is read through log1p
-SECONDS_A_DAY = 86_400
-CLIP = 5.0  # standard deviations
+LOOKED_UP: Final = (Dtype.STRING, Dtype.INT64, Dtype.BOOL, Dtype.STRINGS, Dtype.INTS)  # dtypes with a look-up
 TOWERS: Final[tuple[TowerName, TowerName]] = ("user", "item")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What was learned of one feature.
-
-    table: the name of its embedding table; a history shares the item-id feature's. Empty where it has none.
-    vocabulary: value i has the id i + 1, for 0 is unknown or missing (categorical, bag, history; booleans as 0 and 1).
-    log: whether sign(x)·log1p(|x|) comes before the standardisation (numeric, age).
-    mean, std: one number (numeric, age) or one a column (vector), of the values after `log`.
-    low, high: standardised values are clipped to these, the range of training: a user away for longer than any in
-        training reads as away for the longest (numeric, age).
-    edges: ascending; bin 1 + i holds the values at or above i of the edges, bin 0 the missing (bucketized).
-    """
-
-    feature: Feature
-    table: str = ""
-    vocabulary: tuple[str, ...] | tuple[int, ...] = ()
-    log: bool = False
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    low: float = -CLIP
-    high: float = CLIP
-    edges: tuple[float, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """How many rows the embedding table has, id 0 included."""
-        match self.feature.encoding:
-            case Encoding.HASHED:
-                return self.feature.buckets + 1
-            case Encoding.BUCKETIZED:
-                return len(self.edges) + 2
-            case _:
-                return len(self.vocabulary) + 1
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """Both towers' fitted features, in the contract's order."""
+    """The fitted features of both towers, in the contract's order."""
 
     user: tuple[Fitted, ...]
     item: tuple[Fitted, ...]
@@ -83,19 +47,21 @@ class Encoders:
         return self.user if name == "user" else self.item
 
     def to_dict(self) -> dict[str, Any]:
-        """Without the features themselves, which the contract holds."""
-        return {
-            name: [{k: v for k, v in asdict(f).items() if k != "feature"} for f in self.tower(name)] for name in TOWERS
-        }
+        """Return all but the features themselves, which the contract has."""
+        return {name: [_to_dict(f) for f in self.tower(name)] for name in TOWERS}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], contract: Contract) -> "Encoders":
-        """The inverse of `to_dict`, also after a trip through JSON."""
+        """Return the inverse of `to_dict`, also after conversion to JSON and back."""
         user, item = (
             tuple(_restore(f, values) for f, values in zip(contract.tower(name), data[name], strict=True))
             for name in TOWERS
         )
         return cls(user, item)
+
+
+def _to_dict(fitted: Fitted) -> dict[str, Any]:
+    return {k: v for k, v in asdict(fitted).items() if k != "feature" and (v or k != "learned")}
 
 
 def _restore(f: Feature, values: Mapping[str, Any]) -> Fitted:
@@ -104,10 +70,13 @@ def _restore(f: Feature, values: Mapping[str, Any]) -> Fitted:
 
 
 def fit(pulled: Pulled) -> Encoders:
-    """Learn every feature's encoding from the training rows, and from the items that existed when training ended.
+    """Fit the encoder of every feature on the training rows and on the items that existed when training ended.
 
-    An item id or an item that no training row holds has nothing to be learned from, so ids come from the training rows
-    alone; the contents of such items (categories, prices) are known from the catalogue.
+    An item without a training row has no interactions to learn an id from, so ids come from the training rows alone;
+    the contents of such items (categories, prices) come from the catalogue too.
+
+    Raises:
+        InputError: A plug-in encoder cannot be imported.
     """
     rows, contract = pulled.rows(Split.TRAIN), pulled.contract
     end = pulled.bounds.train_end
@@ -128,7 +97,7 @@ def fit(pulled: Pulled) -> Encoders:
 
 
 def id_feature(contract: Contract, items: pa.Table, keys: pa.ChunkedArray) -> Feature | None:
-    """The categorical item feature whose values are the join key's, None where there is none."""
+    """Return the categorical item feature whose values are those of the join key, or None."""
     for f in contract.item:
         column = items[f.name]
         if (
@@ -143,7 +112,7 @@ def id_feature(contract: Contract, items: pa.Table, keys: pa.ChunkedArray) -> Fe
 
 
 def share(fitted: Fitted, ids: Fitted | None) -> Fitted:
-    """A history with the item ids' vocabulary and embedding table, where its elements are item ids of one type."""
+    """Give a history the vocabulary and embedding table of the item ids, if its elements have their type."""
     elements = {Dtype.STRINGS: Dtype.STRING, Dtype.INTS: Dtype.INT64}
     if fitted.feature.encoding != Encoding.HISTORY or not ids or elements[fitted.feature.dtype] != ids.feature.dtype:
         return fitted
@@ -151,32 +120,32 @@ def share(fitted: Fitted, ids: Fitted | None) -> Fitted:
 
 
 def fit_feature(f: Feature, column: pa.ChunkedArray, seconds: Array, table: str) -> Fitted:
-    """One feature, from the values of the training rows; `table` names its embedding table, if it has one."""
-    match f.encoding:
-        case Encoding.CATEGORICAL | Encoding.BAG | Encoding.HISTORY:
-            return Fitted(feature=f, table=table, vocabulary=_vocabulary(f, column))
-        case Encoding.HASHED:
-            return Fitted(feature=f, table=table)
-        case Encoding.NUMERIC | Encoding.AGE:
-            return _fit_number(f, _numbers(f, column, seconds))
-        case Encoding.BUCKETIZED:
-            quantiles = np.linspace(0, 1, f.buckets + 1)[1:-1]
-            values = _numbers(f, column, seconds)
-            edges = np.unique(np.quantile(values, quantiles).astype(np.float32)) if len(values) else np.zeros(0)
-            return Fitted(feature=f, table=table, edges=tuple(map(float, edges)))
-        case Encoding.CYCLIC:
-            return Fitted(feature=f)
-        case Encoding.VECTOR:
-            matrix = column_to_input(column, f)
-            known = matrix[np.isfinite(matrix).all(axis=1)].astype(np.float64)
-            known = known if len(known) else np.zeros((1, matrix.shape[1]))
-            return Fitted(
-                feature=f, mean=tuple(known.mean(axis=0).tolist()), std=tuple(_not_zero(known.std(axis=0)).tolist())
-            )
+    """Fit one feature.
+
+    Args:
+        f: The feature.
+        column: Values of the training rows.
+        seconds: (rows,) int64, event time of each row.
+        table: Name of its embedding table, if it has one.
+
+    Raises:
+        InputError: A plug-in encoder cannot be imported, or needs a look-up for this dtype.
+    """
+    used = encoder(f)
+    if used.lookup and f.dtype not in LOOKED_UP:
+        raise InputError(f"field {f.name!r}: {f.encoding} has a look-up, which the dtype {f.dtype} does not support.")
+    if used.lookup == "vocabulary":
+        return Fitted(feature=f, table=table, vocabulary=_vocabulary(f, column))
+    if used.lookup == "hash":
+        return Fitted(feature=f, table=table)
+    if f.dtype in (Dtype.STRING, Dtype.STRINGS):
+        raise InputError(f"field {f.name!r}: {f.encoding} needs a look-up for the dtype {f.dtype}. Set its `lookup`.")
+    fitted = used.fit(f, column_to_input(column, f), seconds)
+    return replace(fitted, table=table) if used.table_rows(fitted) else fitted
 
 
 def _vocabulary(f: Feature, column: pa.ChunkedArray) -> tuple[Any, ...]:
-    """Values seen `min_count` times or more, the most frequent first."""
+    """Return the values seen `min_count` times or more, the most frequent first."""
     if f.dtype == Dtype.BOOL:
         return (0, 1)
     counted = flat(column).value_counts()
@@ -184,7 +153,7 @@ def _vocabulary(f: Feature, column: pa.ChunkedArray) -> tuple[Any, ...]:
 
 
 def frequent(f: Feature, values: pa.Array, counts: pa.Array) -> tuple[Any, ...]:
-    """A vocabulary from different values and how often each is seen: `min_count` times or more, the most first."""
+    """Return a vocabulary from distinct values and their counts: `min_count` or more, the most frequent first."""
     missing = (None, MISSING_STRING, MISSING_INT)
     kept = [
         (-n, v)
@@ -194,45 +163,26 @@ def frequent(f: Feature, values: pa.Array, counts: pa.Array) -> tuple[Any, ...]:
     return tuple(v for _, v in sorted(kept))
 
 
-def _numbers(f: Feature, column: pa.ChunkedArray, seconds: Array) -> Array:
-    """The finite values of a feature as float64; ages in days before `seconds`."""
-    raw = column_to_input(column, f)
-    known = np.isfinite(raw) if raw.dtype.kind == "f" else raw != MISSING_INT
-    values = raw[known]
-    if f.encoding == Encoding.AGE:
-        values = (seconds[known] - values) / SECONDS_A_DAY
-    return np.asarray(values, dtype=np.float64)
-
-
-def _fit_number(f: Feature, values: Array) -> Fitted:
-    values = values if len(values) else np.zeros(1)
-    centred = values - values.mean()
-    log = bool(values.min() >= 0 and (centred**3).mean() > HEAVY_TAIL * (centred**2).mean() ** 1.5)
-    values = np.log1p(values) if log else values
-    mean, std = float(values.mean()), float(_not_zero(values.std()))
-    low, high = np.clip([(values.min() - mean) / std, (values.max() - mean) / std], -CLIP, CLIP).tolist()
-    return Fitted(feature=f, log=log, mean=(mean,), std=(std,), low=low, high=high)
-
-
-def _not_zero(std: Array) -> Array:
-    return np.where(std > 0, std, 1.0)
-
-
 def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The values of a column, those of all its lists one after another."""
+    """Return the values of a column; of lists, their elements one after another."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return values.flatten() if pa.types.is_list(values.type) or pa.types.is_large_list(values.type) else values
 
 
 def lookup(fitted: Fitted, raw: Array) -> Array:
-    """Ids of raw values: strings or int64 of any shape → int64 of the same shape; 0 for unknown or missing."""
-    assert fitted.feature.encoding in LOOKED_UP
+    """Return the ids of raw values, int64 of the same shape; 0 for unknown or missing.
+
+    Args:
+        fitted: The fitted feature.
+        raw: Strings or int64 of any shape.
+    """
+    assert is_looked_up(fitted.feature)
     kind = pa.string() if raw.dtype.kind in "OU" else pa.int64()
     return _ids(fitted, pa.array(raw.ravel(), type=kind)).reshape(raw.shape)
 
 
 def _ids(fitted: Fitted, values: pa.Array) -> Array:
-    if fitted.feature.encoding == Encoding.HASHED:
+    if encoder(fitted.feature).lookup == "hash":
         return _hashed_ids(fitted.feature, values)
     known = pa.array(fitted.vocabulary, type=values.type)
     ids = pc.index_in(values, value_set=known, skip_nulls=True)
@@ -242,7 +192,7 @@ def _ids(fitted: Fitted, values: pa.Array) -> Array:
 def _hashed_ids(f: Feature, values: pa.Array) -> Array:
     """MurmurHash3 (32 bits, seed 0, unsigned) mod buckets, plus 1; 0 for missing.
 
-    Of a string its UTF-8 bytes are hashed, of an integer its 8 bytes, the lowest first: as ONNX Runtime's MurmurHash3.
+    Strings are hashed as UTF-8, integers as 8 bytes in little-endian order, as ONNX Runtime's MurmurHash3 does.
     """
     coded = values.dictionary_encode()
     ids = np.array([0] + [_bucket(v, f.buckets) for v in coded.dictionary.to_pylist()], dtype=np.int64)
@@ -257,14 +207,20 @@ def _bucket(value: str | int, buckets: int) -> int:
 
 
 def prepare(encoders: Encoders, tower: TowerName, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
-    """The torch inputs of one tower from its ONNX inputs (see `inputs.to_inputs`).
+    """Convert the ONNX inputs of a tower to its torch inputs.
 
-    Raw values of looked-up features become int64 ids of the same shape; all else stays as it is.
+    Args:
+        encoders: Fitted encoders.
+        tower: Name of the tower.
+        inputs: Arrays by name, see `inputs.to_inputs`.
+
+    Returns:
+        Tensors by name. Raw values of looked-up features become int64 ids of the same shape; the rest is unchanged.
     """
     tensors = {}
     for f in encoders.tower(tower):
         raw = inputs[f.feature.name]
-        values = lookup(f, raw) if f.feature.encoding in LOOKED_UP else raw
+        values = lookup(f, raw) if is_looked_up(f.feature) else raw
         tensors[f.feature.name] = torch.tensor(values)
     if EVENT_TIME in inputs:
         tensors[EVENT_TIME] = torch.tensor(inputs[EVENT_TIME])
@@ -272,7 +228,7 @@ def prepare(encoders: Encoders, tower: TowerName, inputs: Mapping[str, Array]) -
 
 
 def prepare_table(encoders: Encoders, tower: TowerName, table: pa.Table, event_time: Array) -> dict[str, Tensor]:
-    """The same from whole columns, without a Python object a value, and with ids stored as int32."""
+    """Do the same with whole columns, without a Python object for each value, and with int32 ids."""
     fitted = encoders.tower(tower)
     tensors = {f.feature.name: torch.tensor(_column(f, table[f.feature.name])) for f in fitted}
     if needs_event_time(tuple(f.feature for f in fitted)):
@@ -282,7 +238,7 @@ def prepare_table(encoders: Encoders, tower: TowerName, table: pa.Table, event_t
 
 def _column(fitted: Fitted, column: pa.ChunkedArray) -> Array:
     f = fitted.feature
-    if f.encoding not in LOOKED_UP:
+    if not is_looked_up(f):
         return column_to_input(column, f)
     values = flat(column)
     ids = _ids(fitted, values.cast(pa.int64()) if f.dtype == Dtype.BOOL else values)

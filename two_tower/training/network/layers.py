@@ -1,46 +1,32 @@
-"""One module per encoding: from the ids or raw values of one feature to the part of a tower's input that it fills.
+"""The torch layers of the built-in encodings, see `Layer`.
 
-A layer works in two halves. `read` holds nothing that is learned, so training calls it once for all rows; `embed`
-holds what is. All of it exports to ONNX with a dynamic batch and a dynamic list length. EmbeddingBag, which exports to
-nested loops, is used in training alone.
+EmbeddingBag, which exports to nested loops in ONNX, is used in training only.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from two_tower.config import TrainConfig
-from two_tower.schema import EVENT_TIME, MISSING_INT, Encoding
-from two_tower.training.network.encoders import CLIP, SECONDS_A_DAY, Fitted
+from two_tower.plugins import Registry
+from two_tower.schema import EVENT_TIME, MISSING_INT
+from two_tower.training.network.fitted import CLIP, Fitted, Layer
 
+SECONDS_A_DAY = 86_400
 SECONDS_A_WEEK = 7 * SECONDS_A_DAY
 
 
-class Layer(nn.Module):
-    """Reads the feature `name`, and gives [batch, width] float32."""
-
-    name: str
-    width: int
-
-    def read(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Ids or standardised numbers, [batch] or [batch, n], from ids or raw values."""
-        return inputs[self.name]
-
-    def embed(self, read: Tensor) -> Tensor:
-        """[batch, width] float32 from what `read` gave."""
-        return read
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.embed(self.read(inputs))
+HistoryFactory = Callable[[str, nn.Embedding, int], Layer]
+HISTORIES: Registry[HistoryFactory] = Registry("history", "name", "table", "max_length")
 
 
 class Lookup(Layer):
-    """Categorical, hashed and bucketized: one embedding a row; ids are [batch].
+    """Categorical, hashed and bucketized: one embedding for each row; ids are (batch,).
 
-    id_dropout: share of the ids that read as unknown in training, so that id 0, which stands for every new user, item
-    and value, learns to say "none in particular".
+    In training, a share `id_dropout` of the ids is replaced by 0 (unknown), so that its embedding, which stands for
+    every new user, item and value, is trained.
     """
 
     def __init__(self, name: str, table: nn.Embedding, id_dropout: float) -> None:
@@ -54,14 +40,14 @@ class Lookup(Layer):
 
 
 class Bag(Layer):
-    """The mean of the known elements' embeddings, zero where there is none; ids are [batch, length]."""
+    """The mean of the known elements' embeddings, zero if there are none; ids are (batch, length)."""
 
     def __init__(self, name: str, table: nn.Embedding) -> None:
         super().__init__()
         self.name, self.table, self.width = name, table, table.embedding_dim
 
     def weights(self, ids: Tensor) -> Tensor:
-        """Relative weights of the elements, [batch, length], zero where an element is not known."""
+        """Return relative weights of the elements, (batch, length), zero where an element is unknown."""
         return (ids != 0).float()
 
     def embed(self, read: Tensor) -> Tensor:
@@ -70,10 +56,10 @@ class Bag(Layer):
         return self.pool(read, shares)
 
     def pool(self, ids: Tensor, shares: Tensor) -> Tensor:
-        """The sum of the elements' embeddings by their shares, [batch, width]."""
+        """Return the sum of the elements' embeddings weighted by their shares, (batch, width)."""
         if not self.training:
             return torch.bmm(shares.unsqueeze(1), self.table(ids)).squeeze(1)
-        # Many times as fast as the above in the backward pass, but for the gradient of the shares.
+        # The backward pass is many times faster than that of the line above, but gives the shares no gradient.
         bag = functional.embedding_bag(
             ids.contiguous(),
             self.table.weight,
@@ -83,12 +69,13 @@ class Bag(Layer):
         )
         if not shares.requires_grad:
             return bag
-        nothing = (shares - shares.detach()).unsqueeze(1)  # zero, with the gradient of the shares
-        return bag + torch.bmm(nothing, functional.embedding(ids, self.table.weight.detach())).squeeze(1)
+        zero = (shares - shares.detach()).unsqueeze(1)  # its gradient is that of the shares
+        return bag + torch.bmm(zero, functional.embedding(ids, self.table.weight.detach())).squeeze(1)
 
 
+@HISTORIES.register("mean")
 class History(Bag):
-    """A bag whose elements weigh by how recent they are, one learned weight for each place from the newest on."""
+    """A bag weighted by recency: one learned weight for each position, counted from the newest element."""
 
     def __init__(self, name: str, table: nn.Embedding, max_length: int) -> None:
         super().__init__(name, table)
@@ -98,15 +85,16 @@ class History(Bag):
         known = ids != 0
         count = known.long().cumsum(dim=1)
         newer = count[:, -1:] - count  # known elements after each
-        # Each list has the few weights as its own row: in one for all, their many gradients would queue up on a GPU.
+        # Each list gets the weights as a row of its own: in one row for all, their gradients would queue up on a GPU.
         weights = self.recency.exp().expand(len(ids), -1)
         return known.float() * weights.gather(1, newer.clamp(max=len(self.recency) - 1))
 
 
+@HISTORIES.register("attention")
 class Attention(History):
-    """A history whose elements weigh by what they are too: e to the product with a learned query.
+    """A history weighted by recency and content: e to the power of the product with a learned query.
 
-    Yang et al., "Hierarchical Attention Networks for Document Classification", NAACL 2016.
+    Source: Yang et al., "Hierarchical Attention Networks for Document Classification", NAACL 2016.
     """
 
     def __init__(self, name: str, table: nn.Embedding, max_length: int) -> None:
@@ -120,7 +108,7 @@ class Attention(History):
 
 
 class Numeric(Layer):
-    """Standardised and clipped, beside a flag of missing values, [batch, 2]; raw values are [batch]."""
+    """Standardised and clipped, with a flag for missing values, (batch, 2); raw values are (batch,)."""
 
     mean: Tensor
     std: Tensor
@@ -133,7 +121,7 @@ class Numeric(Layer):
         self.register_buffer("std", torch.tensor(fitted.std, dtype=torch.float32), persistent=False)
 
     def values(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The numbers, [batch] float32, and which are missing."""
+        """Return the numbers, (batch,) float32, and which are missing, (batch,) bool."""
         raw = inputs[self.name]
         missing = raw.isnan() if raw.is_floating_point() else raw == MISSING_INT
         return raw.float(), missing
@@ -147,7 +135,7 @@ class Numeric(Layer):
 
 
 class Age(Numeric):
-    """Days between a timestamp and the event; both are int64 seconds, [batch]."""
+    """Days between a timestamp and the event; both are (batch,) int64 seconds."""
 
     def values(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         raw, event_time = inputs[self.name], inputs[EVENT_TIME]
@@ -157,7 +145,7 @@ class Age(Numeric):
 
 
 class Bucketized(Lookup):
-    """The embedding of a quantile bin; raw values are [batch]."""
+    """The embedding of a quantile bin; raw values are (batch,)."""
 
     edges: Tensor
 
@@ -173,7 +161,7 @@ class Bucketized(Lookup):
 
 
 class Cyclic(Layer):
-    """Sine and cosine of the time of the day and of the week, and a flag of missing values, [batch, 5]."""
+    """Sine and cosine of the time of day and of the week, and a flag for missing values, (batch, 5)."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -190,7 +178,7 @@ class Cyclic(Layer):
 
 
 class Vector(Layer):
-    """A pretrained embedding, standardised and projected; a missing one is a row of NaN; raw values [batch, length]."""
+    """A pretrained embedding, standardised and projected; raw values are (batch, length), a missing row is NaN."""
 
     mean: Tensor
     std: Tensor
@@ -210,26 +198,3 @@ class Vector(Layer):
 
     def embed(self, read: Tensor) -> Tensor:
         return self.project(read)
-
-
-def layer(fitted: Fitted, tables: dict[str, nn.Embedding], config: TrainConfig) -> Layer:
-    """The module of one fitted feature."""
-    f = fitted.feature
-    match f.encoding:
-        case Encoding.CATEGORICAL | Encoding.HASHED:
-            return Lookup(f.name, tables[fitted.table], config.id_dropout)
-        case Encoding.BAG:
-            return Bag(f.name, tables[fitted.table])
-        case Encoding.HISTORY:
-            kind = Attention if config.history == "attention" else History
-            return kind(f.name, tables[fitted.table], f.max_length)
-        case Encoding.NUMERIC:
-            return Numeric(fitted)
-        case Encoding.AGE:
-            return Age(fitted)
-        case Encoding.BUCKETIZED:
-            return Bucketized(fitted, tables[fitted.table])
-        case Encoding.CYCLIC:
-            return Cyclic(f.name)
-        case Encoding.VECTOR:
-            return Vector(fitted, f.dim or config.feature_dim)

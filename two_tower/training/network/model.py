@@ -1,4 +1,4 @@
-"""A trained model as a folder: `model.safetensors` (weights) and `model.json` (all else)."""
+"""A trained model as a folder: `model.safetensors` (weights) and `model.json` (everything else)."""
 
 import hashlib
 import json
@@ -21,9 +21,15 @@ DESCRIPTION = "model.json"
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode and what is needed to feed it.
+    """A network in evaluation mode, and what its inputs are prepared with.
 
-    embedding_space: twelve hexadecimal digits that only embeddings of these very weights and encoders share.
+    Attributes:
+        network: Both towers.
+        encoders: Fitted encoders.
+        contract: Features of both towers.
+        config: Settings of the training.
+        embedding_space: Twelve hexadecimal digits, a hash of the weights and encoders. Only embeddings of the same
+            space can be compared.
     """
 
     network: TwoTower
@@ -36,9 +42,18 @@ class Model:
 def save(
     folder: Path, network: TwoTower, encoders: Encoders, contract: Contract, config: TrainConfig, history: list[Any]
 ) -> str:
-    """Write the model and return its embedding space. history: what was measured after each epoch."""
+    """Write the model and return its embedding space.
+
+    Args:
+        folder: Output folder.
+        network: Both towers.
+        encoders: Fitted encoders.
+        contract: Features of both towers.
+        config: Settings of the training.
+        history: Metrics of each epoch.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    # A table that both towers share is named once here.
+    # A table that both towers share is written once.
     weights = {name: p.detach().cpu().contiguous() for name, p in network.named_parameters()}
     description = {"contract": contract.to_dict(), "encoders": encoders.to_dict(), "config": asdict(config)}
     space = _embedding_space(weights, description)
@@ -57,10 +72,14 @@ def _embedding_space(weights: dict[str, torch.Tensor], description: dict[str, An
 
 
 def load(folder: Path) -> Model:
-    """Read what `save` wrote, on the CPU. Raises InputError where the folder holds no model or not all of one."""
+    """Read what `save` wrote, on the CPU.
+
+    Raises:
+        InputError: A file is missing, the files are of different models, or a plug-in cannot be imported.
+    """
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} holds no model: {name} is missing. Give a folder that training wrote.")
+            raise InputError(f"{folder} is not a trained model: {name} is missing. Pass the folder of the train step.")
     described = json.loads((folder / DESCRIPTION).read_text())
     contract = Contract.from_dict(described["contract"])
     encoders = Encoders.from_dict(described["encoders"], contract)
@@ -68,7 +87,7 @@ def load(folder: Path) -> Model:
     network = TwoTower(encoders, config)
     weights, parameters = load_file(folder / WEIGHTS), dict(network.named_parameters())
     if {n: w.shape for n, w in weights.items()} != {n: p.shape for n, p in parameters.items()}:
-        raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} are not of one model. Train again.")
+        raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} are of different models. Train again.")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from two_tower.config import TrainConfig
-from two_tower.plugins import Registry
+from two_tower.plugins import Registry, violation
 from two_tower.training.distributed import ProcessGroup
 from two_tower.training.network.towers import TwoTower
 from two_tower.training.sampling.batches import Batch, Positives, Source
@@ -86,6 +86,7 @@ class Sampler(Protocol):
         ...
 
 
+KIND = "a sampler of negatives"
 SamplerFactory = Callable[[Source, TrainConfig, torch.Generator, ProcessGroup], Sampler]
 NEGATIVES: Registry[SamplerFactory] = Registry("negatives", "source", "config", "random", "group")
 
@@ -155,6 +156,10 @@ class BatchSampler:
 
     def candidates(self, batch: Batch, user: Tensor, own: slice) -> Candidates:
         drawn = self.draw(batch, user.detach(), own)
+        if len(drawn) and not self.from_catalogue:
+            raise violation(
+                f"negatives={type(self).__qualname__}", KIND, "from_catalogue is False, but it draws items."
+            )
         item, place, count = torch.unique(torch.cat([batch.item, drawn]), return_inverse=True, return_counts=True)
         drawn_place = place[len(batch) :]
         times = torch.zeros_like(item).scatter_add_(0, drawn_place, torch.ones_like(drawn_place))
