@@ -64,6 +64,10 @@ def init(
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Ignore this column. Can be given several times.")
     ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Delimiter of the fields of text files, such as ';' or '\\t'. Default: detected."),
+    ] = None,
     user_columns: Names = "",
     item_columns: Names = "",
     interaction_columns: Names = "",
@@ -84,6 +88,7 @@ def init(
         "weight": weight,
         "where": where,
         "ignore": tuple(ignore or ()),
+        "delimiter": _delimiter(delimiter),
         **{option: [name.strip() for name in text.split(",")] for option, text in names.items() if text},
     }
     _make(
@@ -92,6 +97,20 @@ def init(
         {name: path for name, path in files.items() if path},
         {name: value for name, value in choices.items() if value},
     )
+
+
+def _delimiter(text: str | None) -> str | None:
+    r"""The delimiter that an option gives; `\t` means a tab.
+
+    Raises:
+        InputError: `text` is empty, or contains a quote or the end of a line.
+    """
+    if text is None:
+        return None
+    delimiter = text.replace("\\t", "\t")
+    if not delimiter or any(character in delimiter for character in '"\r\n'):
+        raise InputError(f"--delimiter {text!r} is not allowed. Pass one or more characters, such as ';' or '\\t'.")
+    return delimiter
 
 
 def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[str, Any]) -> None:

@@ -81,7 +81,7 @@ def refresh(folder: Path, paths: dict[str, Path], tell: Tell = lambda *_: None) 
 def _read(plan: Plan) -> dict[str, object]:
     named: dict[str, Table | None] = {"event": plan.interactions, "user": plan.users, "item": plan.items}
     words = {"event": "interaction", "user": "user", "item": "item"}
-    return {n: files.read(Path(t.path), words[n], t.names) for n, t in named.items() if t}
+    return {n: files.read(Path(t.path), words[n], t.names, plan.delimiter) for n, t in named.items() if t}
 
 
 def _project(folder: Path) -> str:

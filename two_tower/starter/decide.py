@@ -40,6 +40,7 @@ class Asked:
     user_columns: list[str] | None = None
     item_columns: list[str] | None = None
     interaction_columns: list[str] | None = None
+    delimiter: str | None = None
 
 
 def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
@@ -48,10 +49,10 @@ def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
     The same file given as users or items, too, counts as not given: they are derived from the interactions.
     Raises InputError for a file that cannot be read, for no column that says when or who, and for names not there.
     """
-    events = _source("interaction", asked.interactions, asked.interaction_columns)
+    events = _source("interaction", asked.interactions, asked.interaction_columns, asked.delimiter)
     same = asked.interactions.resolve()
     own = {
-        who: _source(who, path, names) if path and path.resolve() != same else None
+        who: _source(who, path, names, asked.delimiter) if path and path.resolve() != same else None
         for who, path, names in (
             ("user", asked.users, asked.user_columns),
             ("item", asked.items, asked.item_columns),
@@ -81,6 +82,7 @@ def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
         items=tables.get("item"),
         interactions=_event_table(events, keys, key_names, (time, time_kind), asked, set(own) - set(tables), taken),
         where=asked.where,
+        delimiter=asked.delimiter,
         notes=tuple(notes),
     )
     read = {"event": events.table, **{who: s.table for who, s in own.items() if s}}
@@ -93,8 +95,8 @@ def _path(asked: Asked, who: str) -> tuple[Path, list[str] | None]:
     return path, names
 
 
-def _source(table: str, path: Path, names: list[str] | None) -> Source:
-    read = files.read(path, table, names)
+def _source(table: str, path: Path, names: list[str] | None, delimiter: str | None) -> Source:
+    read = files.read(path, table, names, delimiter)
     numbered = read.column_names[0] == f"{table}_1"
     return Source(name=path.name, table=read, from_text=path.suffix not in {".parquet", ".pq"}, named=not numbered)
 

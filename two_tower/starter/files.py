@@ -23,12 +23,14 @@ _SAMPLE, _SAMPLE_LINES = 1 << 16, 200
 _NO_NAME = re.compile(r"[-+]?[\d.,:/ ]*\d[\d.,:/TZ +-]*|\d{1,2}-\w{3}-\d{4}|https?:.*")  # a number, a time, an address
 
 
-def read(path: Path, table: str, names: list[str] | None) -> pa.Table:
+def read(path: Path, table: str, names: list[str] | None, delimiter: str | None = None) -> pa.Table:
     """A file as a table. Delimited text and workbooks give columns of strings, trimmed, empty ones null.
 
     The text's encoding (UTF-8, UTF-16 with its mark, else Latin-1), its delimiter and whether its first line is a
     header are told from the file. table: `user`, `item` or `interaction`; the columns of a file without a header are
     called `user_1`, `user_2`, … by it. names: what to call the first columns instead.
+
+    delimiter: of the fields of a text file; None to detect it.
 
     Raises InputError for a file that is not there, is empty, or cannot be read.
     """
@@ -41,7 +43,7 @@ def read(path: Path, table: str, names: list[str] | None) -> pa.Table:
     elif path.suffix == ".xlsx":
         found = _workbook(path, table)
     else:
-        found = _delimited(path, table)
+        found = _delimited(path, table, delimiter)
     if found.num_rows == 0:
         raise InputError(f"{path} has a header and no row.")
     if names is None:
@@ -72,16 +74,18 @@ def _workbook(path: Path, table: str) -> pa.Table:
     return pa.table([_trimmed(pa.chunked_array([pa.array(c, pa.string())])) for c in columns], names=names)
 
 
-def _delimited(path: Path, table: str) -> pa.Table:
+def _delimited(path: Path, table: str, given_delimiter: str | None) -> pa.Table:
     text = _text(path)
     lines = text[:_SAMPLE].decode("utf-8", errors="ignore").splitlines()[:_SAMPLE_LINES]
     if len(text) > _SAMPLE and len(lines) > 1:
         lines = lines[:-1]  # maybe cut
-    delimiter = _delimiter(path, lines)
+    delimiter = given_delimiter or _delimiter(path, lines)
     first = _fields(lines[:1], delimiter)[0]
+    if len(first) < 2:
+        raise InputError(f"{path}: the first line does not contain the delimiter {delimiter!r}. Check --delimiter.")
     header = _is_header(first)
     names = [field.strip() for field in first] if header else _numbered(table, len(first))
-    if len(delimiter) > 1:
+    if len(delimiter.encode()) > 1:
         text, delimiter = text.replace(delimiter.encode(), _STAND_IN.encode()), _STAND_IN
     try:
         read = pacsv.read_csv(

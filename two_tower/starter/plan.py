@@ -58,6 +58,7 @@ class Plan:
     items: Table | None
     interactions: Table
     where: str | None = None
+    delimiter: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,6 +87,7 @@ class Plan:
             items=_table(data["items"]),
             interactions=interactions,
             where=data["where"],
+            delimiter=data.get("delimiter"),
             notes=tuple(data["notes"]),
         )
 
