@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.e2e.report_page import look
 from tests.raw import real
 from tests.serving.walk import walk
+from two_tower import TwoTowerRecommender
+from two_tower.datasets import load
 
 pytestmark = pytest.mark.slow
 
@@ -30,3 +33,13 @@ def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) ->
     assert all(gate["passed"] for gate in done.record["gates"].values())
     assert not any(name.isdecimal() for name in walk(done.out / "releases"))  # titles
     look(done.out / "report.html")
+    model = TwoTowerRecommender().fit(*films())
+    assert model.metrics_["popularity"]["recall@20"] == pytest.approx(recall["popularity"]), "the same test window"
+    assert model.metrics_["two_tower"]["recall@20"] == pytest.approx(recall["two_tower"], abs=0.005)
+
+
+def films() -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The ratings, users and films as their files have them, without the features of the built-in repository."""
+    tables = load("movielens-100k", real("ml-100k"))
+    users = tables.users.drop_columns(["event_timestamp"])
+    return tables.interactions, users, tables.items.select(["item_id", "title", "genres", "year", "released"])

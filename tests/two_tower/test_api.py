@@ -9,7 +9,7 @@ import two_tower
 from tests.two_tower import parts
 from two_tower.releases import release
 
-README = Path(two_tower.__file__).parents[1] / "README.md"
+PAGE = Path(two_tower.__file__).parents[1] / "docs" / "reference" / "python.md"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -31,9 +31,9 @@ def test_an_unknown_setting_is_answered_with_the_nearest() -> None:
         two_tower.train_towers(None, epoch=3)
 
 
-def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_lines_of_the_reference_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """With the checkerboard's own release in the place of the demo's."""
-    (block,) = re.findall(r"## From Python\n\n((?:    .*\n|\n)+)", README.read_text())
+    (block,) = re.findall(r"## One function per step\n\n.*\n\n((?:    .*\n|\n)+)", PAGE.read_text())
     code = re.sub(r"^    ", "", block, flags=re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     steps, served = code.split("release =")

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -232,8 +232,10 @@ class Fitted:
 
 
 def seconds(now: datetime | None) -> float:
-    """Seconds since 1970 of an instant; the present where it is None."""
-    return time.time() if now is None else now.timestamp()
+    """Seconds since 1970 of an instant (without a zone: UTC); the present where it is None."""
+    if now is None:
+        return time.time()
+    return (now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp()
 
 
 def item_frame(column: str, asked: Sequence[Any], item_column: str, lists: Sequence[Sequence[Item]]) -> pd.DataFrame:

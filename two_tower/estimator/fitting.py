@@ -108,6 +108,7 @@ def fit(
     from two_tower.data import features
     from two_tower.data.users import pull_users
     from two_tower.evaluation.evaluate import evaluate
+    from two_tower.evaluation.ranking import Task
     from two_tower.exporting.export import export
     from two_tower.releases import publish, release
     from two_tower.releases.item_index import build_index
@@ -118,6 +119,7 @@ def fit(
         pulled, model, towers, index = (Path(scratch) / name for name in ("pulled", "model", "towers", "index"))
         bar.step("joining features at the time of each interaction")
         tables = features.pull(repo, configs[PullConfig], None, pulled)
+        Task.of(tables)  # raises before the training where no event can be ranked after it
         bar.step("training")
         history = train(tables, configs[TrainConfig], model, [bar])["history"]
         bar.step("exporting the towers to ONNX")

@@ -8,6 +8,8 @@ from two_tower.errors import InputError
 from two_tower.estimator.fitted import Fitted
 from two_tower.estimator.fitting import REPOSITORY
 
+STORES = ("data/registry.db", "data/online.db")  # made anew: the registry holds absolute paths of the sources
+
 
 def save(fitted: Fitted, target: Path) -> None:
     """Copy a fitted folder, and write its users to the online store that its release reads.
@@ -27,6 +29,8 @@ def save(fitted: Fitted, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
         whole = Path(temporary) / "model"
         shutil.copytree(fitted.folder, whole)
+        for name in STORES:
+            (whole / REPOSITORY / name).unlink(missing_ok=True)
         materialize(fitted.external_repo or whole / REPOSITORY, fitted.as_of)
         if target.exists():
             target.rmdir()
