@@ -12,7 +12,7 @@ def assemble(
     parts: dsl.Input[List[dsl.Dataset]],  # noqa: UP006
     index: dsl.Output[dsl.Model],
 ) -> None:
-    """All embedded shards of the newest catalogue as one retrieval graph."""
+    """Build the retrieval index of the newest catalogue from its embedded shards."""
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled

@@ -5,7 +5,7 @@ from components import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def materialise(repo: dsl.Input[dsl.Artifact], pulled: dsl.Input[dsl.Dataset]) -> None:
-    """The newest feature values into the online store, for the service to read."""
+    """Write the newest feature values to the online store that the service reads."""
     from pathlib import Path
 
     from two_tower.data.features import materialize

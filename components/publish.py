@@ -12,15 +12,15 @@ def publish(
     summary: dsl.Input[dsl.Artifact],
     dataset: str,
     releases: str,
-    questions: dsl.Output[dsl.Artifact],
+    requests: dsl.Output[dsl.Artifact],
 ) -> str:
-    """The release, written in full and named, with questions to ask of it; returns its id."""
+    """Publish the release, write requests for its smoke test, and return its id."""
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled
     from two_tower.deployment import smoke_test
     from two_tower.releases import publish
 
-    smoke_test.write(smoke_test.of_pulled(Pulled.read(Path(pulled.path))), Path(questions.path))
+    smoke_test.write(smoke_test.requests_of_pull(Pulled.read(Path(pulled.path))), Path(requests.path))
     folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, summary))
     return publish.publish(*folders, dataset=dataset, releases=releases)

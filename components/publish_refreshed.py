@@ -10,9 +10,9 @@ def publish_refreshed(
     catalogue: dsl.Input[dsl.Dataset],
     verdict: dsl.Input[dsl.Artifact],
     releases: str,
-    questions: dsl.Output[dsl.Artifact],
+    requests: dsl.Output[dsl.Artifact],
 ) -> str:
-    """The release that serves, with the new index, written in full and named; returns its id."""
+    """Publish the current release with the new index, write requests for its smoke test, and return its id."""
     from pathlib import Path
 
     from two_tower.data.catalogue import Catalogue
@@ -20,6 +20,6 @@ def publish_refreshed(
     from two_tower.gates import Verdict
     from two_tower.releases import refresh
 
-    now = Catalogue.read(Path(catalogue.path))
-    smoke_test.write(smoke_test.by_id(now.users), Path(questions.path))
-    return refresh.publish(Path(served.path), Path(index.path), now, Verdict.read(Path(verdict.path)), releases)
+    new = Catalogue.read(Path(catalogue.path))
+    smoke_test.write(smoke_test.requests_by_id(new.users), Path(requests.path))
+    return refresh.publish(Path(served.path), Path(index.path), new, Verdict.read(Path(verdict.path)), releases)

@@ -13,12 +13,12 @@ def refresh(
     index: dsl.Output[dsl.Model],
     verdict: dsl.Output[dsl.Artifact],
 ) -> None:
-    """All embedded shards as one retrieval graph, and whether it may replace the one that serves."""
+    """Build the retrieval index from the embedded shards, and judge whether it may replace the current one."""
     from pathlib import Path
 
     from two_tower.data.catalogue import Catalogue
     from two_tower.releases.refresh import assemble
 
     folders = [Path(part.path) for part in parts]
-    judged = assemble(Path(served.path), Catalogue.read(Path(catalogue.path)), folders, Path(index.path))
-    judged.write(Path(verdict.path))
+    result = assemble(Path(served.path), Catalogue.read(Path(catalogue.path)), folders, Path(index.path))
+    result.write(Path(verdict.path))

@@ -5,7 +5,7 @@ from components import TRAIN_IMAGE
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def snapshot(pulled: dsl.Input[dsl.Dataset], catalogue: dsl.Output[dsl.Dataset]) -> None:
-    """The newest catalogue of what was pulled, apart from the interactions, for the shards to read."""
+    """Write the newest catalogue of the pulled data without the interactions, for the shards."""
     from pathlib import Path
 
     from two_tower.data.catalogue import Catalogue

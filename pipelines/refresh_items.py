@@ -59,7 +59,7 @@ def refresh_items_in(shards: int) -> GraphComponent:
         deployed = deploy(
             release=published.outputs["Output"],
             releases=releases,
-            questions=published.outputs["questions"],
+            requests=published.outputs["requests"],
             config=deploy_config,
         )
         deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")

@@ -90,7 +90,7 @@ def line(
     deployed = deploy(
         release=published.outputs["Output"],
         releases=releases,
-        questions=published.outputs["questions"],
+        requests=published.outputs["requests"],
         config=deploy_config,
     )
     deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")

@@ -1,7 +1,7 @@
-"""A place for immutable folders and one small pointer: a local directory, or a prefix of an object store (fsspec).
+"""Storage of immutable folders and of a small pointer: a local directory, or a prefix of an object store (fsspec).
 
-Both keep two promises. A folder is there in full or not at all: its last file, the one that readers look for, appears
-when all others have been written. A text is replaced as a whole: a reader sees the old one or the new one.
+Both give two guarantees. A folder is complete or does not exist for its readers: its last file, which they look for,
+appears after all others are written. A text is replaced atomically: a reader sees the old one or the new one.
 """
 
 import importlib
@@ -22,46 +22,58 @@ from two_tower.errors import InputError
 from two_tower.errors import StorageError as StorageError
 
 TEMPORARY = ".tmp-"
-_CLIENT_ERRORS = {  # by package of the file system: what its clients raise beside OSError, such as for a login
+_CLIENT_ERRORS = {  # by package of the file system: errors of its client other than OSError, such as a failed login
     "s3fs": ("botocore.exceptions", "BotoCoreError"),
     "gcsfs": ("google.auth.exceptions", "GoogleAuthError"),
 }
-_ABANDONED = 24 * 3600  # seconds after which a temporary folder belongs to nobody: its writer was killed
+_ABANDONED = 24 * 3600  # seconds after which the writer of a temporary folder must have been killed
 
 
 class Storage(ABC):
-    """Reads raise FileNotFoundError for what is not there; every method may raise OSError."""
+    """Immutable folders of files, and texts beside them.
+
+    Reading raises FileNotFoundError for a missing file or folder. Every method may raise OSError.
+    """
 
     @abstractmethod
     def folders(self) -> list[str]:
-        """The names of the folders, whole or not, without temporary ones."""
+        """Return the names of the folders, complete or not, in alphabetical order and without temporary ones."""
 
     @abstractmethod
-    def open(self, path: str) -> BinaryIO: ...
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading."""
 
     @abstractmethod
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str) -> bytes:
+        """Return the content of a file."""
 
     @abstractmethod
     def write_folder(self, name: str, files: Mapping[str, Path | bytes]) -> None:
-        """Write a new folder of files, the last of them last. On an error nothing is left behind."""
+        """Write a new folder, its files in the given order. After an error nothing of it is left.
+
+        Args:
+            name: Name of the folder.
+            files: Path of a local file, or the content, by name.
+        """
 
     @abstractmethod
     def remove_folder(self, name: str) -> None:
         """Remove a folder and its files."""
 
     @abstractmethod
-    def replace_text(self, name: str, text: str) -> None: ...
+    def replace_text(self, name: str, text: str) -> None:
+        """Write or replace a text file atomically."""
 
     @abstractmethod
     def local(self, name: str, cache: Path) -> Path:
-        """A folder as a local one: where it is, or downloaded into `cache`, with the folders in it."""
+        """Return a local copy of a folder: the folder itself, or a download into `cache`."""
 
 
 def open_storage(root: str | Path) -> Storage:
-    """The storage at a local path or at a URL such as s3://bucket/prefix.
+    """Open the storage at a local path or at a URL such as s3://bucket/prefix.
 
-    Raises InputError for a protocol that no installed package serves and for a path that is a file.
+    Raises:
+        InputError: No installed package supports the protocol, or the path is a file.
     """
     try:
         fs, path = fsspec.core.url_to_fs(str(root))
@@ -70,12 +82,12 @@ def open_storage(root: str | Path) -> Storage:
     if not isinstance(fs, LocalFileSystem):
         return _Objects(fs, path.rstrip("/"))
     if Path(path).exists() and not Path(path).is_dir():
-        raise InputError(f"releases={str(root)!r} is a file; a folder is needed.")
+        raise InputError(f"releases={str(root)!r} is a file. Pass a folder.")
     return _Local(Path(path))
 
 
 class _Local(Storage):
-    """A directory: folders and texts are written beside their name, synced to the disk, and renamed."""
+    """A directory: folders and texts are written under a temporary name, synced to the disk, and renamed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -98,7 +110,7 @@ class _Local(Storage):
         try:
             for file, content in files.items():
                 _copy(content, temporary / file)
-            temporary.chmod(0o755)  # mkdtemp gives 0700, and the service may run as another user
+            temporary.chmod(0o755)  # mkdtemp sets 0700, but the service may run as another user
             _sync_folder(temporary)
             temporary.rename(self.root / name)
         except BaseException:
@@ -133,7 +145,7 @@ class _Local(Storage):
 
 
 class _Objects(Storage):
-    """A prefix of an object store, where each object is written whole and nothing can be renamed."""
+    """A prefix of an object store, in which each object is written atomically and cannot be renamed."""
 
     def __init__(self, fs: Any, root: str) -> None:
         self.fs = fs
@@ -142,7 +154,7 @@ class _Objects(Storage):
 
     @contextmanager
     def _client(self) -> Iterator[None]:
-        """Turn what the store's own client raises into StorageError; what is not there stays FileNotFoundError."""
+        """Turn errors of the store's client into StorageError, except FileNotFoundError."""
         try:
             yield
         except FileNotFoundError:
@@ -150,11 +162,11 @@ class _Objects(Storage):
         except self._errors as error:
             raise StorageError(
                 f"{self.fs.unstrip_protocol(self.root)} cannot be reached: {error} Check the address, the credentials "
-                "and, for a store of your own, its endpoint (S3: AWS_ENDPOINT_URL)."
+                "and, for your own store, its endpoint (S3: AWS_ENDPOINT_URL)."
             ) from error
 
     def folders(self) -> list[str]:
-        self.fs.invalidate_cache()  # another process may have written since the last listing
+        self.fs.invalidate_cache()  # another process may have written since the last call
         try:
             with self._client():
                 entries = self.fs.ls(self.root, detail=True)
@@ -180,7 +192,7 @@ class _Objects(Storage):
                     else:
                         self.fs.put_file(str(content), target)
             except BaseException:
-                if not self.fs.exists(list(targets)[-1]):  # else another writer has finished the same folder
+                if not self.fs.exists(list(targets)[-1]):  # else another writer has completed the same folder
                     for target in filter(self.fs.exists, targets):
                         self.fs.rm_file(target)
                 raise
@@ -208,11 +220,12 @@ class _Objects(Storage):
 
 
 def _client_errors(module: str) -> tuple[type[Exception], ...]:
-    """The errors of the client behind a file system, by the module of the latter; none where it raises OSError only."""
-    if module.split(".")[0] not in _CLIENT_ERRORS:
+    """The error class of a file system's client, by the module of the file system; empty if it raises only OSError."""
+    package = module.split(".")[0]
+    if package not in _CLIENT_ERRORS:
         return ()
-    found, name = _CLIENT_ERRORS[module.split(".")[0]]
-    return (getattr(importlib.import_module(found), name),)
+    errors, name = _CLIENT_ERRORS[package]
+    return (getattr(importlib.import_module(errors), name),)
 
 
 def _copy(content: Path | bytes, target: Path) -> None:

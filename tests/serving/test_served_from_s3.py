@@ -19,7 +19,7 @@ from two_tower.deployment import deploy, smoke_test
 from two_tower.releases import release
 
 RELEASES = "s3://shop/releases"
-QUESTION = {"user_id": "u", "k": 3, "features": {"group": "a"}}
+REQUEST = {"user_id": "u", "k": 3, "features": {"group": "a"}}
 
 
 @pytest.fixture
@@ -75,12 +75,12 @@ def test_a_deployed_release_is_served_and_the_next_one_without_a_restart(s3, tmp
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
     deploy.deploy(first, RELEASES, [], DeployConfig())
     with serving(tmp_path / "log") as address:
-        assert smoke_test.replay(address, [QUESTION] * 3, first, slowest_ms=5000)[0] == []
+        assert smoke_test.run(address, [REQUEST] * 3, first, slowest_ms=5000)[0] == []
         deploy.deploy(second, RELEASES, [], DeployConfig())
         reasons = ["not asked yet"]
         until = time.monotonic() + 30
         while reasons and time.monotonic() < until:
-            reasons, _ = smoke_test.replay(address, [QUESTION], second, slowest_ms=5000)
+            reasons, _ = smoke_test.run(address, [REQUEST], second, slowest_ms=5000)
         assert reasons == []
 
 
@@ -89,4 +89,4 @@ def test_a_pinned_service_serves_its_release_whatever_is_current(s3, tmp_path) -
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
     release.activate(RELEASES, first)
     with serving(tmp_path / "log", TWO_TOWER_RELEASE=second) as address:
-        assert smoke_test.replay(address, [QUESTION], second, slowest_ms=5000)[0] == []
+        assert smoke_test.run(address, [REQUEST], second, slowest_ms=5000)[0] == []

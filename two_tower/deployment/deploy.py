@@ -1,39 +1,43 @@
-"""A release made to serve: staged, asked real questions, promoted or rolled back."""
+"""Deployment of a release: stage it, run a smoke test against it, then promote it or roll it back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from two_tower.config import DeployConfig
+from two_tower.deployment import smoke_test
 from two_tower.deployment.kserve import KServe, NotReadyError
-from two_tower.deployment.smoke_test import replay
 from two_tower.gates import Verdict
 from two_tower.releases import model_registry, release
 
 
 class Deployer(Protocol):
-    """Where releases serve. Each call may be repeated: it finds what an interrupted one has left."""
+    """Where releases serve. Each method can be repeated: it continues from the state that an interrupted call left."""
 
     def serving(self) -> str | None:
-        """The release that was promoted last, None before the first."""
+        """Return the id of the release that was promoted last; None before the first."""
 
-    def stage(self, release: str) -> None:
-        """Bring a release up beside the one that serves, for a share of the traffic at most."""
+    def stage(self, release_id: str) -> None:
+        """Start a release beside the one that serves, with at most a share of the traffic."""
 
     def wait(self) -> str | None:
-        """The address that answers with the staged release, once it is ready; None where nothing listens.
+        """Wait until the staged release is ready.
 
-        Raises kserve.NotReadyError.
+        Returns:
+            The address at which it answers; None if it answers nowhere before it is promoted.
+
+        Raises:
+            kserve.NotReadyError: It did not become ready in time.
         """
 
-    def promote(self, release: str) -> None:
-        """All of the traffic to the staged release."""
+    def promote(self, release_id: str) -> None:
+        """Give all of the traffic to the staged release."""
 
     def roll_back(self) -> None:
-        """All of the traffic to what served before."""
+        """Give all of the traffic to the release that served before."""
 
 
 class Local:
-    """Releases in a folder or a bucket, followed by services that read its pointer."""
+    """Deploys releases by the pointer of their folder or bucket, which services follow."""
 
     def __init__(self, releases: str) -> None:
         self._releases = releases
@@ -51,64 +55,79 @@ class Local:
         release.activate(self._releases, release_id)
 
     def roll_back(self) -> None:
-        """Staging has changed nothing."""
+        """Do nothing: staging has changed nothing."""
 
 
-def deployer(releases: str, config: DeployConfig) -> Deployer:
-    """The deployer that the settings name. Raises InputError where its cluster is not known."""
+def create_deployer(releases: str, config: DeployConfig) -> Deployer:
+    """Create the deployer that the settings name.
+
+    Raises:
+        InputError: The cluster of the deployer is not known, or cannot read the releases.
+    """
     return KServe.connect(releases, config) if config.deployer == "kserve" else Local(releases)
 
 
-def deploy(release_id: str, releases: str, questions: Sequence[Mapping[str, Any]], config: DeployConfig) -> Verdict:
-    """Roll a published release out to where the settings say, and register it where a Model Registry is configured."""
-    verdict = roll_out(release_id, deployer(releases, config), questions, config)
+def deploy(release_id: str, releases: str, requests: Sequence[Mapping[str, Any]], config: DeployConfig) -> Verdict:
+    """Deploy a published release, and register it if the settings name a model registry.
+
+    Args:
+        release_id: Id of the release.
+        releases: Folder or URL of the releases.
+        requests: Bodies of the requests for the smoke test (see `smoke_test`).
+        config: Settings of the deployment.
+    """
+    verdict = roll_out(release_id, create_deployer(releases, config), requests, config)
     if verdict.passed and config.model_registry:
         manifest = release.verify(releases, release_id)
         model_registry.register(config.model_registry, config.service, f"{releases}/{release_id}", manifest)
     return verdict
 
 
-def roll_out(release_id: str, to: Deployer, questions: Sequence[Mapping[str, Any]], config: DeployConfig) -> Verdict:
-    """Stage a published release, replay the questions against it, and promote it or roll it back.
+def roll_out(
+    release_id: str, deployer: Deployer, requests: Sequence[Mapping[str, Any]], config: DeployConfig
+) -> Verdict:
+    """Stage a published release, run the smoke test against it, and promote it or roll it back.
 
-    A release that serves already is left alone. Whatever goes wrong on the way, what served before serves on. The
-    verdict's details say what was done: `action` is promoted, rolled back or unchanged.
+    A release that already serves is left unchanged. If any step fails, the previous release keeps serving.
+
+    Returns:
+        A verdict whose detail `action` is promoted, rolled back or unchanged.
     """
-    before = to.serving()
+    before = deployer.serving()
     if before == release_id:
         return Verdict(gate="deploy", passed=True, details={"action": "unchanged", "release": release_id})
-    to.stage(release_id)
+    deployer.stage(release_id)
     try:
-        reasons, measured = _tried(release_id, to, questions[: 2 * config.questions], config)
+        reasons, figures = _test_staged(release_id, deployer, requests[: 2 * config.questions], config)
     except BaseException:
-        to.roll_back()
+        deployer.roll_back()
         raise
-    details = {"release": release_id, "before": before, **measured}
+    details = {"release": release_id, "before": before, **figures}
     if reasons:
-        to.roll_back()
-        kept = f"Rolled back: {before or 'nothing'} serves as before."
+        deployer.roll_back()
+        rolled_back = f"Rolled back: {before or 'no release'} serves as before."
         return Verdict(
-            gate="deploy", passed=False, reasons=(*reasons, kept), details={"action": "rolled back", **details}
+            gate="deploy", passed=False, reasons=(*reasons, rolled_back), details={"action": "rolled back", **details}
         )
-    to.promote(release_id)
+    deployer.promote(release_id)
     return Verdict(gate="deploy", passed=True, details={"action": "promoted", **details})
 
 
-def _tried(
-    release_id: str, to: Deployer, questions: Sequence[Mapping[str, Any]], config: DeployConfig
+def _test_staged(
+    release_id: str, deployer: Deployer, requests: Sequence[Mapping[str, Any]], config: DeployConfig
 ) -> tuple[list[str], dict[str, Any]]:
-    """Why the staged release must not serve, and what was measured."""
+    """The reasons why the staged release must not serve, and the figures of the smoke test."""
     try:
-        address = to.wait()
+        address = deployer.wait()
     except NotReadyError as error:
         return [str(error)], {}
     if address is None:
         return [], {}
-    return replay(address, questions, release_id, config.slowest_ms)
+    return smoke_test.run(address, requests, release_id, config.slowest_ms)
 
 
 def page(verdict: Verdict) -> str:
-    """The verdict in Markdown, for the pipelines' page."""
+    """Return the verdict as Markdown, for the page of the pipeline step."""
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in verdict.details.items())
     reasons = "".join(f"- {reason}\n" for reason in verdict.reasons)
     return f"# Deploy: {verdict.details['action']}\n\n{reasons}\n| | |\n|---|---|\n{rows}\n"

@@ -1,8 +1,8 @@
-"""Releases behind a KServe InferenceService: each pinned to a revision, a canary share, all of the traffic, or none.
+"""Deployment to a KServe InferenceService: a revision for each release, a canary share, promotion and rollback.
 
-KServe makes a new revision of the service when its containers change, and splits the traffic between it and the last
-one that had all of it. So the release is named in the container's environment. To roll back is to give the new
-revision no traffic: the earlier one runs already, and takes it at once.
+KServe creates a new revision of the service when its containers change, and splits the traffic between the new revision
+and the last one that received all of it. So the id of the release is in the container's environment. A rollback sets
+the share of the new revision to zero: the previous revision still runs and receives all traffic at once.
 """
 
 import sys
@@ -15,124 +15,138 @@ from two_tower.deployment.kubernetes import Kubernetes
 from two_tower.errors import InputError
 from two_tower.releases import release
 
-PINNED = "TWO_TOWER_RELEASE"  # environment variable that `two-tower serve` reads
-PROMOTED = "two-tower/promoted"  # annotation: the release that was given all of the traffic last
-CREATED = "two-tower/created"  # annotation: the service was made here, and nothing served before
-TAGS = "serving.kserve.io/enable-tag-routing"  # gives the newest revision an address of its own
-POLL_EVERY = 2.0  # seconds between two looks at the service
+PINNED = "TWO_TOWER_RELEASE"  # environment variable that `two-tower serve` reads: the release to serve
+PROMOTED = "two-tower/promoted"  # annotation: the release that was promoted last
+CREATED = "two-tower/created"  # annotation: `stage` created the service, and no release served before
+TAGS = "serving.kserve.io/enable-tag-routing"  # annotation: the newest revision has its own address
+POLL_INTERVAL = 2.0  # seconds
 PORT = 8080
 
 
 class NotReadyError(Exception):
-    """A staged release did not become ready; the message says what the cluster said."""
+    """A staged release did not become ready. The message quotes the cluster's conditions."""
 
 
 class KServe:
-    """A `deploy.Deployer`."""
+    """Deploys releases to an InferenceService (see `deploy.Deployer`).
+
+    Args:
+        releases: URL of the releases.
+        config: Settings of the deployment.
+        api: Client of the cluster's API server.
+    """
 
     def __init__(self, releases: str, config: DeployConfig, api: Kubernetes) -> None:
         self._releases, self._config, self._api = releases, config, api
-        self._all = f"/apis/serving.kserve.io/v1beta1/namespaces/{api.namespace}/inferenceservices"
-        self._one = f"{self._all}/{config.service}"
-        self._revision_before: str | None = None  # set where a new revision has to appear
+        self._collection = f"/apis/serving.kserve.io/v1beta1/namespaces/{api.namespace}/inferenceservices"
+        self._service = f"{self._collection}/{config.service}"
+        self._revision_before: str | None = None  # set while a new revision has to appear
 
     @classmethod
     def connect(cls, releases: str, config: DeployConfig) -> "KServe":
-        """Raises InputError where the releases are not where a cluster's pods can read them."""
+        """Connect to the cluster that the settings name.
+
+        Raises:
+            InputError: The pods of the cluster cannot read the releases, or the cluster is not known.
+        """
         if "://" not in releases:
             raise InputError(
-                f"releases={releases!r} is a folder of this machine, and the pods of a service cannot read it. Publish "
+                f"releases={releases!r} is a folder on this machine, and the pods of a service cannot read it. Publish "
                 "to object storage: --releases s3://BUCKET/PREFIX."
             )
         return cls(releases, config, Kubernetes(config.kubernetes_api, config.namespace))
 
     def serving(self) -> str | None:
-        """None also where the pointer names another release: an interrupted promotion has to be finished."""
-        found = self._api.get(self._one)
-        promoted = _annotations(found).get(PROMOTED) if found else None
+        """Return the promoted release; None if the pointer names another one, since a promotion was interrupted."""
+        service = self._api.get(self._service)
+        promoted = _annotations(service).get(PROMOTED) if service else None
         return promoted if promoted == release.current(self._releases) else None
 
     def stage(self, release_id: str) -> None:
         release.verify(self._releases, release_id)
-        found = self._api.get(self._one)
-        if found is None:
-            made = inference_service(self._releases, self._config, release_id)
-            self._api.create(self._all, {**made, "metadata": {**made["metadata"], "namespace": self._api.namespace}})
+        service = self._api.get(self._service)
+        if service is None:
+            new = inference_service(self._releases, self._config, release_id)
+            new["metadata"]["namespace"] = self._api.namespace
+            self._api.create(self._collection, new)
             self._revision_before = ""
             return
-        _check_mode(found, self._config.service)
-        before = found["spec"]["predictor"]["containers"]
+        _check_mode(service, self._config.service)
+        before = service["spec"]["predictor"]["containers"]
         containers = _pinned(before, release_id)
         if containers != before:
-            self._revision_before = _predictor(found).get("latestCreatedRevision", "")
-        predictor = {"canaryTrafficPercent": self._config.canary_percent, "containers": containers}
-        if CREATED in _annotations(found):  # nothing has served yet that a share could be left to
+            self._revision_before = _predictor(service).get("latestCreatedRevision", "")
+        predictor: dict[str, Any] = {"canaryTrafficPercent": self._config.canary_percent, "containers": containers}
+        if CREATED in _annotations(service):  # no other release serves that could receive the rest of the traffic
             predictor["canaryTrafficPercent"] = None
         self._api.merge_patch(
-            self._one, {"metadata": {"annotations": {TAGS: "true"}}, "spec": {"predictor": predictor}}
+            self._service, {"metadata": {"annotations": {TAGS: "true"}}, "spec": {"predictor": predictor}}
         )
 
     def wait(self) -> str:
-        until = time.monotonic() + self._config.ready_timeout
+        deadline = time.monotonic() + self._config.ready_timeout
         while True:
-            found = self._api.get(self._one) or {}
-            lacking = self._lacking(found)
-            if not lacking:
-                return self._address(found)
-            if time.monotonic() >= until:
+            service = self._api.get(self._service) or {}
+            reason = self._not_ready(service)
+            if not reason:
+                return self._address(service)
+            if time.monotonic() >= deadline:
                 raise NotReadyError(
                     f"InferenceService {self._config.service} was not ready within {self._config.ready_timeout} s: "
-                    f"{lacking}. See `kubectl -n {self._api.namespace} describe inferenceservice "
+                    f"{reason}. See `kubectl -n {self._api.namespace} describe inferenceservice "
                     f"{self._config.service}` and its pods' events."
                 )
-            sys.stderr.write(f"deploy: waiting: {lacking}\n")
-            time.sleep(min(POLL_EVERY, self._config.ready_timeout / 10))
+            sys.stderr.write(f"deploy: waiting: {reason}\n")
+            time.sleep(min(POLL_INTERVAL, self._config.ready_timeout / 10))
 
     def promote(self, release_id: str) -> None:
         change = {
             "metadata": {"annotations": {PROMOTED: release_id, CREATED: None}},
             "spec": {"predictor": {"canaryTrafficPercent": None}},
         }
-        self._api.merge_patch(self._one, change)
+        self._api.merge_patch(self._service, change)
         release.activate(self._releases, release_id)
 
     def roll_back(self) -> None:
-        found = self._api.get(self._one)
-        if found is None:
+        service = self._api.get(self._service)
+        if service is None:
             return
-        if CREATED in _annotations(found):
-            self._api.delete(self._one)
+        if CREATED in _annotations(service):
+            self._api.delete(self._service)
         else:
-            self._api.merge_patch(self._one, {"spec": {"predictor": {"canaryTrafficPercent": 0}}})
+            self._api.merge_patch(self._service, {"spec": {"predictor": {"canaryTrafficPercent": 0}}})
 
-    def _lacking(self, found: Mapping[str, Any]) -> str:
-        """What the staged release still waits for, empty once it is ready."""
-        status = found.get("status", {})
-        if status.get("observedGeneration", 0) < found.get("metadata", {}).get("generation", 0):
-            return "KServe has not seen the change yet"
-        predictor = _predictor(found)
+    def _not_ready(self, service: Mapping[str, Any]) -> str:
+        """The reason why the staged release is not ready; empty if it is."""
+        status = service.get("status", {})
+        if status.get("observedGeneration", 0) < service.get("metadata", {}).get("generation", 0):
+            return "KServe has not processed the change yet"
+        predictor = _predictor(service)
         created, ready = (predictor.get(f"latest{word}Revision", "") for word in ("Created", "Ready"))
         if not created or created == self._revision_before:
-            return "KServe has made no new revision yet"
+            return "KServe has not created the new revision yet"
         failing = [c for c in status.get("conditions", []) if c.get("status") == "False"]
         if created != ready or failing:
-            said = "; ".join(f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip() for c in failing)
-            return said or f"revision {created} is starting"
+            reasons = [f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip() for c in failing]
+            return "; ".join(reasons) or f"revision {created} is starting"
         is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
         return "" if is_ready else f"revision {created} has no route yet"
 
-    def _address(self, found: Mapping[str, Any]) -> str:
-        """Where the newest revision alone answers: inside the cluster by its local name, from outside by its tag."""
-        tagged = [t["url"] for t in _predictor(found).get("traffic", []) if t.get("tag") == "latest" and t.get("url")]
+    def _address(self, service: Mapping[str, Any]) -> str:
+        """The address of the newest revision: its local name inside the cluster, the URL of its tag outside."""
+        tagged = [t["url"] for t in _predictor(service).get("traffic", []) if t.get("tag") == "latest" and t.get("url")]
         if tagged and not self._config.kubernetes_api:
             return f"http://latest-{self._config.service}-predictor.{self._api.namespace}.svc.cluster.local"
-        return str(tagged[0] if tagged else found["status"]["url"]).rstrip("/")
+        return str(tagged[0] if tagged else service["status"]["url"]).rstrip("/")
 
 
 def inference_service(releases: str, config: DeployConfig, release_id: str | None) -> dict[str, Any]:
-    """The InferenceService as it is made where there is none; deploy/kustomize/base holds the same, to edit.
+    """Return the InferenceService that `stage` creates; deploy/kustomize/base holds the same one for editing.
 
-    release_id: None follows the pointer `current`.
+    Args:
+        releases: URL of the releases.
+        config: Settings of the deployment.
+        release_id: The release to serve; None follows the pointer `current`.
     """
     limits = {"cpu": "2", "memory": "4Gi"}
     container = {
@@ -150,10 +164,10 @@ def inference_service(releases: str, config: DeployConfig, release_id: str | Non
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an empty volume of the pod's own
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an empty volume of the pod
     }
     annotations = {TAGS: "true", "serving.kserve.io/deploymentMode": "Serverless"}
-    made = {
+    service = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {
@@ -176,12 +190,12 @@ def inference_service(releases: str, config: DeployConfig, release_id: str | Non
     }
     if release_id:
         container["env"] = [{"name": PINNED, "value": release_id}]
-    return made
+    return service
 
 
-def _probe(what: str, period: int) -> dict[str, Any]:
+def _probe(check: str, period: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": f"/v2/health/{what}", "port": PORT},
+        "httpGet": {"path": f"/v2/health/{check}", "port": PORT},
         "periodSeconds": period,
         "timeoutSeconds": 2,
         "failureThreshold": 6,
@@ -189,25 +203,25 @@ def _probe(what: str, period: int) -> dict[str, Any]:
 
 
 def _pinned(containers: list[dict[str, Any]], release_id: str) -> list[dict[str, Any]]:
-    """The containers with the release named in the first one's environment; all else as it was."""
+    """The containers, unchanged except for the id of the release in the environment of the first one."""
     first, *others = containers
-    env = [one for one in first.get("env", []) if one["name"] != PINNED]
+    env = [variable for variable in first.get("env", []) if variable["name"] != PINNED]
     return [{**first, "env": [*env, {"name": PINNED, "value": release_id}]}, *others]
 
 
-def _check_mode(found: Mapping[str, Any], service: str) -> None:
-    mode = found.get("status", {}).get("deploymentMode", "")
+def _check_mode(service: Mapping[str, Any], name: str) -> None:
+    mode = service.get("status", {}).get("deploymentMode", "")
     if mode in ("RawDeployment", "Standard"):
         raise InputError(
-            f"InferenceService {service} is deployed in the mode {mode}, in which KServe splits no traffic. Annotate "
-            "it with serving.kserve.io/deploymentMode: Serverless (Knative), or deploy by --set deployer=local."
+            f"InferenceService {name} is deployed in the mode {mode}, in which KServe does not split traffic. Annotate "
+            "it with serving.kserve.io/deploymentMode: Serverless (Knative), or deploy with --set deployer=local."
         )
 
 
-def _annotations(found: Mapping[str, Any]) -> Mapping[str, str]:
-    return found["metadata"].get("annotations") or {}
+def _annotations(service: Mapping[str, Any]) -> Mapping[str, str]:
+    return service["metadata"].get("annotations") or {}
 
 
-def _predictor(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the status says of the predictor."""
-    return found.get("status", {}).get("components", {}).get("predictor", {})
+def _predictor(service: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The status of the predictor."""
+    return service.get("status", {}).get("components", {}).get("predictor", {})

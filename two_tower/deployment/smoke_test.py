@@ -1,4 +1,4 @@
-"""Real questions to a service before it gets all of the traffic, and what is wrong with its answers."""
+"""The smoke test: real requests to a service before it receives all of the traffic."""
 
 import json
 import math
@@ -16,112 +16,122 @@ from two_tower.http_json import Response, call
 from two_tower.inputs import Array
 
 K = 10
-MOST_UNKNOWN = 0.5  # share of the users that the online store may not know
-PATIENCE = 5.0  # seconds that one question may take
-SILENT = 5  # questions without any answer, after which no more are asked
+MAX_UNKNOWN = 0.5  # share of the users that may be missing in the online store
+TIMEOUT = 5.0  # seconds per request
+MAX_UNANSWERED = 5  # requests without any response, after which the test stops
 
 
-def of_pulled(pulled: Pulled, count: int = USERS) -> list[dict[str, Any]]:
-    """Requests for the `count` users seen last: each asked for by id, and with the features that he had then."""
+def requests_of_pull(pulled: Pulled, count: int = USERS) -> list[dict[str, Any]]:
+    """Return requests for the `count` most recently active users: each by id, and with the features of that time."""
     key = pulled.contract.user_key
     rows = _newest_rows(pulled.interactions[key], count)
     users = pulled.interactions[key].take(pa.array(rows)).to_pylist()
     features = pulled.user.take(pa.array(rows)).to_pylist()
     return [
-        question
+        request
         for user, row in zip(users, features, strict=True)
-        for question in ({"user_id": user, "k": K}, {"user_id": user, "k": K, "features": as_json(row)})
+        for request in ({"user_id": user, "k": K}, {"user_id": user, "k": K, "features": as_json(row)})
     ]
 
 
-def by_id(users: Sequence[str | int]) -> list[dict[str, Any]]:
-    """Requests for users of whom only the ids are at hand."""
+def requests_by_id(users: Sequence[str | int]) -> list[dict[str, Any]]:
+    """Return one request per user id, without features."""
     return [{"user_id": user, "k": K} for user in users]
 
 
-def write(questions: Sequence[Mapping[str, Any]], path: Path) -> None:
-    path.write_text(json.dumps(questions, allow_nan=False))
+def write(requests: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write requests as a JSON file."""
+    path.write_text(json.dumps(requests, allow_nan=False))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
+    """Read the requests of a file that `write` wrote."""
     return list(json.loads(path.read_text()))
 
 
-def replay(
-    address: str, questions: Sequence[Mapping[str, Any]], release: str, slowest_ms: float
+def run(
+    address: str, requests: Sequence[Mapping[str, Any]], release_id: str, slowest_ms: float
 ) -> tuple[list[str], dict[str, Any]]:
-    """Ask a service. Returns why it must not serve, a sentence each, and what was measured.
+    """Send requests to a service and check its responses.
 
-    Every question has to be answered: by `release`, with K different items in order of score; one with features by the
-    towers. 95 % of the answers have to take at most `slowest_ms`. A user asked for by id may be unknown to the online
-    store, yet not most of them, and the store itself must not fail.
+    Each response must come from the release `release_id` and hold k different items in descending order of score. A
+    request with features must be answered by the towers. 95 % of the responses may take at most `slowest_ms`. The
+    online store must not fail, and it must know at least half of the users that are requested by id.
+
+    Args:
+        address: Address of the service, such as http://localhost:8080.
+        requests: Bodies of POST /v1/recommend.
+        release_id: Id of the release that has to answer.
+        slowest_ms: Allowed 95th percentile of the latency, milliseconds.
+
+    Returns:
+        The reasons why the service must not receive traffic, one sentence each, and the figures of the test.
     """
-    wrong: Counter[str] = Counter()
-    unknown, by_store, silent = 0, 0, 0
-    took: list[float] = []
-    for question in questions:
+    faults: Counter[str] = Counter()
+    unknown, by_id, unanswered = 0, 0, 0
+    latencies: list[float] = []
+    for request in requests:
         try:
-            reply = call("POST", f"{address}/v1/recommend", question, timeout=PATIENCE)
+            response = call("POST", f"{address}/v1/recommend", request, timeout=TIMEOUT)
         except OSError as error:
-            wrong[f"no answer from {address}: {error}"] += 1
-            silent += 1
-            if silent == SILENT:
+            faults[f"no answer from {address}: {error}"] += 1
+            unanswered += 1
+            if unanswered == MAX_UNANSWERED:
                 break
             continue
-        took.append(1000 * reply.seconds)
-        if fault := _fault(question, reply, release):
-            wrong[fault] += 1
-        elif "features" not in question:
-            by_store += 1
-            unknown += reply.body["fallback"] == "popular"
-    reasons = [f"{count} of {len(questions)} questions: {what}." for what, count in wrong.most_common(3)]
-    slow = _slowest(took)
-    if took and slow > slowest_ms:
-        reasons.append(f"95 % of the answers took up to {slow:.1f} ms; {slowest_ms:g} ms are allowed.")
-    if by_store and unknown > MOST_UNKNOWN * by_store:
+        latencies.append(1000 * response.seconds)
+        if fault := _fault(request, response, release_id):
+            faults[fault] += 1
+        elif "features" not in request:
+            by_id += 1
+            unknown += response.body["fallback"] == "popular"
+    reasons = [f"{count} of {len(requests)} requests: {fault}." for fault, count in faults.most_common(3)]
+    p95 = _percentile_95(latencies)
+    if latencies and p95 > slowest_ms:
+        reasons.append(f"95 % of the responses took up to {p95:.1f} ms; {slowest_ms:g} ms are allowed.")
+    if by_id and unknown > MAX_UNKNOWN * by_id:
         reasons.append(
-            f"the online store knows {by_store - unknown} of {by_store} users that it was asked for. Materialise the "
-            "features into the store that the service reads."
+            f"the online store knows {by_id - unknown} of {by_id} requested users. Materialise the features into the "
+            "store that the service reads."
         )
-    return reasons, {"questions": len(questions), "failed": wrong.total(), "unknown_users": unknown, "p95_ms": slow}
+    return reasons, {"requests": len(requests), "failed": faults.total(), "unknown_users": unknown, "p95_ms": p95}
 
 
-def _fault(question: Mapping[str, Any], reply: Response, release: str) -> str:
-    """What is wrong with an answer, empty if nothing is."""
-    if reply.status != 200 or not isinstance(reply.body, dict):
-        return f"HTTP {reply.status}: {str(reply.body)[:200]}"
-    answer = reply.body
-    if answer.get("release") != release:
-        return f"answered by release {answer.get('release')}"
-    if answer.get("fallback") == "store":
+def _fault(request: Mapping[str, Any], response: Response, release_id: str) -> str:
+    """Describes the fault of a response; empty if it has none."""
+    if response.status != 200 or not isinstance(response.body, dict):
+        return f"HTTP {response.status}: {str(response.body)[:200]}"
+    body = response.body
+    if body.get("release") != release_id:
+        return f"answered by release {body.get('release')}"
+    if body.get("fallback") == "store":
         return "the online store failed"
-    if "features" in question and answer.get("fallback"):
-        return f"answered by fallback {answer['fallback']!r} although features were given"
-    items = answer.get("items", [])
+    if "features" in request and body.get("fallback"):
+        return f"answered by the fallback {body['fallback']!r} although the request has features"
+    items = body.get("items", [])
     scores = [item["score"] for item in items]
-    if len({item["item_id"] for item in items}) != question["k"]:
-        return f"{len(items)} items instead of {question['k']} different ones"
+    if len({item["item_id"] for item in items}) != request["k"]:
+        return f"{len(items)} items instead of {request['k']} different ones"
     if not all(map(math.isfinite, scores)) or scores != sorted(scores, reverse=True):
-        return "scores that are no numbers in descending order"
+        return "scores that are not finite or not in descending order"
     return ""
 
 
-def _slowest(took: list[float]) -> float:
-    """The 95th percentile, ms; 0 where nothing was answered."""
-    return sorted(took)[math.ceil(0.95 * len(took)) - 1] if took else 0.0
+def _percentile_95(latencies: Sequence[float]) -> float:
+    return sorted(latencies)[math.ceil(0.95 * len(latencies)) - 1] if latencies else 0.0
 
 
 def _newest_rows(users: pa.ChunkedArray, count: int) -> list[int]:
-    """The last row of each of the `count` users seen last; rows are ascending in time."""
+    """The last row of each of the `count` most recently active users; the rows are in ascending order of time."""
     codes: Array = users.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     last = {code: row for row, code in enumerate(codes.tolist())}
     return sorted(last.values(), reverse=True)[:count]
 
 
 def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Raw feature values as a request carries them; a missing one is left out."""
-    said = {name: _value(value) for name, value in row.items()}
-    return {name: value for name, value in said.items() if value is not None}
+    """Return raw feature values in the form of a request; missing values are left out."""
+    values = {name: _value(value) for name, value in row.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _value(value: Any) -> Any:

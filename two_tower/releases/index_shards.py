@@ -1,4 +1,4 @@
-"""The catalogue embedded in shards, each of which may be another machine's, and put together as one index."""
+"""Embedding of the catalogue in shards, which can run on several machines, and assembly of one index from them."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,14 @@ EMBEDDINGS, PART = "embeddings.npy", "part.json"
 
 
 def embed_part(towers: Path, catalogue: Catalogue, part: str, folder: Path) -> None:
-    """Embed one shard's items and write them to `folder`: float32 [items, dim], and which shard it is."""
+    """Embed the items of one shard, and write the embeddings and the name of the shard.
+
+    Args:
+        towers: Folder with the ONNX files of both towers.
+        catalogue: The whole catalogue.
+        part: The shard, such as 2/4 (see `Catalogue.part`).
+        folder: Receives the embeddings, float32 [items, dim].
+    """
     items = catalogue.shard(part)
     seconds = np.full(items.num_rows, int(catalogue.as_of.timestamp()))
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,33 +35,45 @@ def embed_part(towers: Path, catalogue: Catalogue, part: str, folder: Path) -> N
 def assemble(
     towers: Path, catalogue: Catalogue, shards: Sequence[Path], users: dict[str, Any] | None, folder: Path
 ) -> None:
-    """Write what `embed.build_index` writes, from the folders of all shards, in any order.
+    """Write the same files as `item_index.build_index`, from the embeddings of all shards.
 
-    users: reference profile of the users. Raises InputError where a shard is missing or is of another catalogue.
+    Args:
+        towers: Folder with the ONNX files of both towers.
+        catalogue: The catalogue that was embedded.
+        shards: Folders written by `embed_part`, in any order.
+        users: Profile of the user features; None if there is none.
+        folder: Receives the files.
+
+    Raises:
+        InputError: A shard is missing, or belongs to another catalogue.
     """
     items = np.concatenate([_read(path) for path in _in_order(shards)])
     if len(items) != catalogue.items.num_rows:
         raise InputError(
-            f"the shards hold {len(items)} embeddings, the catalogue {catalogue.items.num_rows} items: they are of "
+            f"the shards hold {len(items)} embeddings, the catalogue {catalogue.items.num_rows} items: they belong to "
             "different runs. Embed again without the cache."
         )
     write_index(towers, catalogue, items, users, folder)
 
 
 def assemble_pulled(towers: Path, pulled: Pulled, shards: Sequence[Path], folder: Path) -> None:
-    """The same for the newest catalogue of what was pulled, and its users."""
+    """Assemble the index of the newest catalogue of the pulled data, with the profile of its users."""
     assemble(towers, Catalogue.from_pulled(pulled), shards, user_profile(pulled), folder)
 
 
 def _in_order(shards: Sequence[Path]) -> list[Path]:
-    found = {json.loads((path / PART).read_text())["part"]: path for path in shards}
-    of = max(int(part.partition("/")[2]) for part in found)
-    missing = [part for part in (f"{number}/{of}" for number in range(1, of + 1)) if part not in found]
-    if missing or len(found) != of:
+    folders = {json.loads((path / PART).read_text())["part"]: path for path in shards}
+    count = max(int(part.partition("/")[2]) for part in folders)
+    parts = [f"{number}/{count}" for number in range(1, count + 1)]
+    missing = [part for part in parts if part not in folders]
+    if missing:
+        raise InputError(f"shards {', '.join(missing)} of the catalogue are missing. Embed again.")
+    if len(folders) != count:
+        extra = sorted(folders.keys() - set(parts))
         raise InputError(
-            f"shards {', '.join(missing) or 'of different counts'} of the catalogue: missing. Embed again."
+            f"shards {', '.join(extra)} do not belong to the {count} shards of the catalogue. Embed again."
         )
-    return [found[f"{number}/{of}"] for number in range(1, of + 1)]
+    return [folders[part] for part in parts]
 
 
 def _read(path: Path) -> Array:

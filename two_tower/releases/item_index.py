@@ -1,4 +1,4 @@
-"""The towers' ONNX files over whole tables, and the index of the newest catalogue."""
+"""Embedding of whole tables with the ONNX towers, and the index of the newest catalogue."""
 
 import json
 from pathlib import Path
@@ -19,15 +19,24 @@ from two_tower.runtime import Device, open_session
 from two_tower.schema import EMBEDDING, Contract, Dtype, Feature, TowerName
 from two_tower.statistics.profile import profile
 
-OFFERED = 100  # users that a release names
+MAX_USERS = 100  # ids of users in a release
 
 
 def embed_users(
     towers: Path, table: pa.Table, contract: Contract, seconds: Array, batch: int = 4096, device: Device = "cpu"
 ) -> Array:
-    """Embeddings of users, float32 [rows, dim].
+    """Embed users.
 
-    table: the user features, a row each. seconds: when each row is asked for, int64 seconds since 1970, [rows].
+    Args:
+        towers: Folder with the ONNX files of both towers.
+        table: User features, one row per user.
+        contract: Features of the towers.
+        seconds: Time of the request for each row, seconds since 1970, int64 [rows].
+        batch: Rows per call of the tower.
+        device: Where the tower runs.
+
+    Returns:
+        Embeddings, float32 [rows, dim].
     """
     return _embed(towers, "user", table, contract, seconds, batch, device)
 
@@ -35,7 +44,7 @@ def embed_users(
 def embed_items(
     towers: Path, table: pa.Table, contract: Contract, seconds: Array, batch: int = 4096, device: Device = "cpu"
 ) -> Array:
-    """Embeddings of items, likewise."""
+    """Embed items; see `embed_users`."""
     return _embed(towers, "item", table, contract, seconds, batch, device)
 
 
@@ -58,9 +67,13 @@ def _embed(
 def tower_inputs(
     session: ort.InferenceSession, table: pa.Table, features: tuple[Feature, ...], seconds: Array
 ) -> dict[str, Array]:
-    """A table as the inputs of an opened tower (see `inputs.to_inputs`), vectors in the width that the file takes."""
+    """Convert a table to the inputs of a tower (see `inputs.to_inputs`), with vectors of the width that it takes.
+
+    Raises:
+        InputError: A vector has another width.
+    """
     inputs = to_inputs(table, features, seconds)
-    widths = {given.name: given.shape[-1] for given in session.get_inputs()}
+    widths = {one.name: one.shape[-1] for one in session.get_inputs()}
     for f in features:
         if f.dtype == Dtype.FLOATS:
             inputs[f.name] = _of_width(f, inputs[f.name], widths[f.name])
@@ -68,19 +81,19 @@ def tower_inputs(
 
 
 def _of_width(f: Feature, matrix: Array, width: int) -> Array:
-    """Where every vector is missing, their width is unknown, and is the tower's."""
+    """If all vectors are missing, the table does not tell their width, and the tower's width is used."""
     if matrix.shape[1] == width:
         return matrix
     if np.isnan(matrix).all():
         return np.full((len(matrix), width), np.nan, dtype=np.float32)
     raise InputError(
-        f"feature {f.name!r} has vectors of width {matrix.shape[1]}; the tower was trained on {width}. "
-        "Give vectors of that width, or train again."
+        f"feature {f.name!r} has vectors of width {matrix.shape[1]}; the tower was trained on width {width}. "
+        "Pass vectors of that width, or train again."
     )
 
 
 def build_index(towers: Path, pulled: Pulled, folder: Path) -> None:
-    """Write what a release needs beside its towers: the newest catalogue, embedded. See `write_index`."""
+    """Embed the newest catalogue, and write the files of a release that depend on it (see `write_index`)."""
     catalogue = Catalogue.from_pulled(pulled)
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
     items = embed_items(towers, catalogue.items, pulled.contract, seconds)
@@ -88,19 +101,22 @@ def build_index(towers: Path, pulled: Pulled, folder: Path) -> None:
 
 
 def user_profile(pulled: Pulled) -> dict[str, Any]:
-    """The reference profile of the users, as of the training rows."""
+    """Return the profile of the user features in the training rows (see `statistics.profile`)."""
     training = pulled.rows(Split.TRAIN)
     return profile(pulled.user.take(training), pulled.contract.user, pulled.seconds[training])
 
 
 def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[str, Any] | None, folder: Path) -> None:
-    """Write an index of embedded items, float32 [items, dim] in the order of the catalogue.
+    """Write the index of embedded items and the files that belong to it (see `manifest.File`).
 
-    index.onnx      the retrieval index (see `index.build`)
-    items.parquet   the item of each index row: key, features, popularity (interactions in the last 30 days)
-    choice.json     how the index compares with an approximate one here (see `ann_comparison.measure`)
-    profile.json    the reference profile (see `profile.profile`): users as given, items of the catalogue
-    users.json      ids of users seen lately, the newest first, for the demo page to offer
+    Args:
+        towers: Folder with the ONNX files of both towers.
+        catalogue: The catalogue.
+        items: Embeddings of its items in their order, float32 [items, dim].
+        users: Profile of the user features; None if there is none.
+        folder: Receives the index, the items with their features and their popularity (interactions in the last 30
+            days), the comparison with an approximate index, the profiles of both towers' features, and the ids of
+            recently active users.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = open_session(towers / File.ITEM_TOWER).get_modelmeta().custom_metadata_map
@@ -110,4 +126,4 @@ def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[st
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
     profiles = ({"user": users} if users else {}) | {"item": profile(catalogue.items, catalogue.contract.item, seconds)}
     (folder / File.PROFILE).write_text(json.dumps(profiles, indent=1))
-    (folder / File.USERS).write_text(json.dumps(catalogue.users[:OFFERED]))
+    (folder / File.USERS).write_text(json.dumps(catalogue.users[:MAX_USERS]))

@@ -1,4 +1,4 @@
-"""A promoted release in Kubeflow's Model Registry, by its REST interface."""
+"""Registration of a promoted release in Kubeflow's Model Registry, through its REST API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,17 +12,26 @@ ROOT = "/api/model_registry/v1alpha3"
 
 
 def register(address: str, name: str, uri: str, manifest: Manifest) -> None:
-    """Name a release as a version of the registered model `name`, with the address of its files and its metrics.
+    """Register a release as a version of a model, with the address of its files and its metrics.
 
-    What is registered already stays as it is. Raises InputError where the registry cannot be reached or refuses.
+    An existing model, version or artifact is left unchanged.
+
+    Args:
+        address: Address of the registry.
+        name: Name of the registered model.
+        uri: Address of the release's folder.
+        manifest: Manifest of the release.
+
+    Raises:
+        InputError: The registry cannot be reached, or refuses the call.
     """
     root = address.rstrip("/") + ROOT
-    model = _found(root, f"registered_model?name={quote(name)}") or _made(root, "registered_models", {"name": name})
+    model = _find(root, f"registered_model?name={quote(name)}") or _create(root, "registered_models", {"name": name})
     parent = f"parentResourceId={model['id']}"
-    version = _found(root, f"model_version?name={quote(manifest.id)}&{parent}") or _made(
+    version = _find(root, f"model_version?name={quote(manifest.id)}&{parent}") or _create(
         root, "model_versions", _version(model["id"], manifest)
     )
-    if not _found(root, f"model_artifact?name={quote(manifest.id)}&parentResourceId={version['id']}"):
+    if not _find(root, f"model_artifact?name={quote(manifest.id)}&parentResourceId={version['id']}"):
         artifact = {
             "artifactType": "model-artifact",
             "name": manifest.id,
@@ -30,7 +39,7 @@ def register(address: str, name: str, uri: str, manifest: Manifest) -> None:
             "modelFormatName": "onnx",
             "modelFormatVersion": "1",
         }
-        _made(root, f"model_versions/{version['id']}/artifacts", artifact)
+        _create(root, f"model_versions/{version['id']}/artifacts", artifact)
 
 
 def _version(model: str, manifest: Manifest) -> dict[str, Any]:
@@ -44,28 +53,34 @@ def _double(value: float) -> dict[str, Any]:
     return {"metadataType": "MetadataDoubleValue", "double_value": value}
 
 
-def _found(root: str, path: str) -> dict[str, Any] | None:
-    return _ask("GET", f"{root}/{path}")
+def _find(root: str, path: str) -> dict[str, Any] | None:
+    return _call("GET", f"{root}/{path}")
 
 
-def _made(root: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    made = _ask("POST", f"{root}/{path}", body)
-    if made is None:
-        raise InputError(f"model_registry: {root}/{path} is not there. Is this a Model Registry of API v1alpha3?")
-    return made
+def _create(root: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    created = _call("POST", f"{root}/{path}", body)
+    if created is None:
+        raise InputError(
+            f"model_registry: {root}/{path} does not exist. Check that the address is a Model Registry with the API "
+            "v1alpha3."
+        )
+    return created
 
 
-def _ask(method: str, url: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """The object that the registry answers with, None where there is none."""
+def _call(method: str, url: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """The object in the registry's response; None for status 404."""
     try:
-        reply = call(method, url, body)
+        response = call(method, url, body)
     except OSError as error:
         raise InputError(
-            f"model_registry: no answer from {url}: {error}. The release serves; correct --set model_registry=URL and "
-            "run the step again to register it."
+            f"model_registry: no answer from {url}: {error}. The release serves. Correct --set model_registry=URL, "
+            "and run the step again to register it."
         ) from error
-    if reply.status == 404:
+    if response.status == 404:
         return None
-    if reply.status >= 300:
-        raise InputError(f"model_registry: {method} {url} was refused with {reply.status}: {str(reply.body)[:200]}")
-    return dict(reply.body)
+    if response.status >= 300:
+        raise InputError(
+            f"model_registry: {method} {url} was refused with {response.status}: {str(response.body)[:200]}. Correct "
+            "the cause, and run the step again."
+        )
+    return dict(response.body)

@@ -37,10 +37,13 @@ def test_shards_in_any_order_give_the_index_of_one_piece(world, exported, tmp_pa
 def test_a_missing_shard_and_one_of_another_catalogue_are_refused(world, exported, tmp_path) -> None:
     catalogue = Catalogue.from_pulled(world)
     folders = embedded(exported, catalogue, 3, tmp_path)
-    with pytest.raises(InputError, match="shards 2/3 of the catalogue: missing"):
+    with pytest.raises(InputError, match="shards 2/3 of the catalogue are missing"):
         index_shards.assemble_pulled(exported, world, [folders[0], folders[2]], tmp_path / "out")
+    (half,) = embedded(exported, catalogue, 2, tmp_path / "two")[:1]
+    with pytest.raises(InputError, match="shards 1/2 do not belong to the 3 shards"):
+        index_shards.assemble_pulled(exported, world, [*folders, half], tmp_path / "out")
     np.save(folders[1] / index_shards.EMBEDDINGS, np.zeros((99, 16), np.float32))
-    with pytest.raises(InputError, match="of different runs"):
+    with pytest.raises(InputError, match="belong to different runs"):
         index_shards.assemble_pulled(exported, world, folders, tmp_path / "out")
 
 

@@ -34,7 +34,7 @@ def test_vectors_all_missing_or_of_another_width(world, exported):
     missing = world.user.set_column(place, "portrait", pa.nulls(200, world.user["portrait"].type))
     assert np.isfinite(embed_users(exported, missing, world.contract, world.seconds)).all()
     wide = missing.set_column(place, "portrait", pa.array([[1.0] * 5] * 200, world.user["portrait"].type))
-    with pytest.raises(InputError, match="'portrait' has vectors of width 5; the tower was trained on 3"):
+    with pytest.raises(InputError, match="'portrait' has vectors of width 5; the tower was trained on width 3"):
         embed_users(exported, wide, world.contract, world.seconds)
 
 
