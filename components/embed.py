@@ -10,7 +10,7 @@ def embed(
     part: str,
     embedded: dsl.Output[dsl.Dataset],
 ) -> None:
-    """One shard of the catalogue, such as `2/4`, through the item tower."""
+    """Embed one shard of the catalogue, such as `2/4`, with the item tower."""
     from pathlib import Path
 
     from two_tower.data.catalogue import Catalogue

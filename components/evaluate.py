@@ -13,7 +13,7 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     curve: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
-    """The ONNX towers on the test window, beside the baselines and, in a simulated world, its oracle."""
+    """Evaluate the ONNX towers on the test window, with the baselines and, for a simulated world, its oracle."""
     from pathlib import Path
 
     from two_tower.config import EvaluationConfig
@@ -29,5 +29,5 @@ def evaluate(
     for name, value in figures.items():
         metrics.log_metric(name, value)
     curve.log_roc_curve(*roc(figures, result.counts["items"]))
-    for shown in (metrics, curve):  # what they show is metadata; without a file, kfp's local cache takes them for lost
-        Path(shown.path).touch()
+    for artifact in (metrics, curve):  # they have metadata only; without a file, kfp's local cache treats them as lost
+        Path(artifact.path).touch()

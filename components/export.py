@@ -10,7 +10,7 @@ def export(
     towers: dsl.Output[dsl.Model],
     verdict: dsl.Output[dsl.Artifact],
 ) -> None:
-    """One ONNX file a tower, and the parity gate's verdict on them."""
+    """Export each tower to an ONNX file, and run the parity gate."""
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled

@@ -9,7 +9,7 @@ def index(
     pulled: dsl.Input[dsl.Dataset],
     index: dsl.Output[dsl.Model],
 ) -> None:
-    """The newest catalogue, embedded, as a retrieval graph."""
+    """Embed the newest catalogue and write the retrieval index."""
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled

@@ -18,7 +18,7 @@ def report(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Artifact],
 ) -> None:
-    """One page for people, and the same as JSON for scripts."""
+    """Write the report of the run as HTML, and its figures as JSON."""
     from pathlib import Path
 
     from two_tower.report.summary import write

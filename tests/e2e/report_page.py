@@ -73,8 +73,8 @@ def _by_keyboard(page) -> None:
     page.keyboard.type(first)
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    found = page.locator("#found")
-    assert found.locator("button").count() == 5, found.inner_text()
+    results = page.locator("#results")
+    assert results.locator("button").count() == 5, results.inner_text()
     assert page.evaluate("document.activeElement.tagName") in ("BUTTON", "BODY")
     assert page.get_by_label("Colour by").locator("option").count() >= 1
     assert page.locator("#legend").inner_text().strip()

@@ -1,1 +1,1 @@
-"""How good the towers are, beside baselines, and whether that is enough to promote them."""
+"""Evaluation of the towers against baselines, and the promotion gate."""

@@ -1,8 +1,8 @@
-"""The evaluation: what will be served, as it would have been served.
+"""Evaluation of the exported towers under the conditions of serving.
 
-Every test event is ranked through the ONNX towers against the catalogue of the newest index refresh at its time, with
-the user's features as of the event and all that the user had seen by then left out. The baselines, and the oracle where
-the world is simulated, answer the same question.
+Each test event is ranked with the ONNX towers: against the catalogue of the latest index refresh before the event, with
+the user's features as of the event, and without the items that the user had seen. The baselines are evaluated in the
+same way. So is the oracle, which a simulated world has.
 """
 
 import hashlib
@@ -24,29 +24,31 @@ from two_tower.evaluation.scorers import OracleScorer, TowerScorer
 from two_tower.inputs import Array
 from two_tower.schema import Contract
 
-GATED = "recall@20"  # the metric of the promotion gate and of the slices
+GATED = "recall@20"  # metric of the promotion gate and of the slices
 TWO_TOWER = "two_tower"
 POPULARITY = "popularity"
 HEAD = 0.2
 CURVE_AT = (1, 2, 5, 10, 20, 50, 100)
-BANDS = 10  # of equally many items, from the most popular in training to the least
-TAKEN = "taken"
+BANDS = 10  # bands of equally many items, from the most popular in training to the least popular
+TEST_EVENTS = "test_events"  # key of the exposure of the test events themselves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was measured.
+    """Results of an evaluation.
 
-    metrics: by model: recall, ndcg and mrr at 10, 20 and 100, coverage@20, and the bounds of recall@20's 95 % interval
-    as recall@20_low and recall@20_high.
-    slices: cold_users, cold_items, tail_items: the number of `events` and `users`, and recall@20 by model.
-    counts: events, users and catalogue items; left_out: events on an item that the user had seen already;
-    not_in_index: events on an item that the index did not hold yet, a miss for every model.
-    events: fingerprint of the ranked events; two reports with the same one may be compared user by user.
-    per_user: by model, recall@20 of each user, in one order for all reports with these events.
-    curve: by model, recall at each k of CURVE_AT.
-    exposure: by model, the share of the places in the users' last first-20 that goes to each band of popularity; as
-    `taken`, the share of the ranked events.
+    Attributes:
+        metrics: For each model: recall, ndcg and mrr at 10, 20 and 100, coverage@20, and the 95 % interval of recall@20
+            as recall@20_low and recall@20_high.
+        slices: For cold_users, cold_items and tail_items: the number of `events` and `users`, and recall@20 of each
+            model.
+        counts: `events`, `users` and catalogue `items`; `left_out`: events on an item that the user had already seen;
+            `not_in_index`: events on an item that the index did not contain yet, a miss for every model.
+        events: Fingerprint of the ranked events. Reports with the same fingerprint can be compared user by user.
+        per_user: For each model, recall@20 of each user. The order is the same in all reports with these events.
+        curve: For each model, recall at each k of CURVE_AT.
+        exposure: For each model, the share of each popularity band in the last top 20 of all users; as `test_events`,
+            the share of each band in the ranked events.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -58,17 +60,29 @@ class Report:
     exposure: dict[str, list[float]]
 
     def write(self, path: Path) -> None:
+        """Write the report as JSON."""
         path.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> "Report":
+        """Read a report that `write` wrote."""
         return cls(**json.loads(path.read_text()))
 
 
 def evaluate(pulled: Pulled, towers: Path, oracle: Path | None, config: EvaluationConfig) -> Report:
-    """The towers (a folder with user_tower.onnx and item_tower.onnx), the baselines, and the oracle if there is one.
+    """Evaluate the towers, the baselines, and the oracle if there is one.
 
-    Raises InputError where the test window holds no event to rank and where a tower gives what is no number.
+    Args:
+        pulled: Pulled tables.
+        towers: Folder with user_tower.onnx and item_tower.onnx.
+        oracle: Folder of the simulated world's oracle, or None.
+        config: Settings of the evaluation.
+
+    Returns:
+        The results for each model.
+
+    Raises:
+        InputError: The test window has no event to rank, or a tower returns NaN or infinite values.
     """
     task = Task.of(pulled)
     models: dict[str, Callable[[], Scorer]] = {
@@ -82,14 +96,37 @@ def evaluate(pulled: Pulled, towers: Path, oracle: Path | None, config: Evaluati
 
 
 def evaluate_towers(pulled: Pulled, towers: Path, contract: Contract, config: EvaluationConfig) -> Report:
-    """Other towers alone, such as the current release's, on the same events; `contract` is theirs."""
+    """Evaluate other towers on the same events, for example those of the current release.
+
+    Args:
+        pulled: Pulled tables.
+        towers: Folder with user_tower.onnx and item_tower.onnx.
+        contract: Contract of these towers.
+        config: Settings of the evaluation.
+
+    Returns:
+        The results for `two_tower` alone.
+
+    Raises:
+        InputError: As for `evaluate`.
+    """
     task = Task.of(pulled)
     models = {TWO_TOWER: lambda: TowerScorer.open(towers, contract, pulled, task)}
     return measure(task, pulled.rows(Split.TRAIN), models, config)
 
 
 def measure(task: Task, train: Array, models: Mapping[str, Callable[[], Scorer]], config: EvaluationConfig) -> Report:
-    """Each model, made when its turn comes, ranked over the task; `train` holds the rows of the training events."""
+    """Rank the events of a task with each model.
+
+    Args:
+        task: Events and catalogues.
+        train: Rows of the training events, `(events,) int64`.
+        models: Function for each model that makes its scorer; called when the model is ranked.
+        config: Settings of the evaluation.
+
+    Returns:
+        The results for each model.
+    """
     figures, recalls, curve, shown = {}, {}, {}, {}
     for name, make in models.items():
         started = time.monotonic()
@@ -104,12 +141,12 @@ def measure(task: Task, train: Array, models: Mapping[str, Callable[[], Scorer]]
             f"{GATED}_low": max(low, 0.0),
             f"{GATED}_high": min(high, 1.0),
         }
-        _say(name, figures[name], len(task.events), time.monotonic() - started)
-    shown[TAKEN] = np.bincount(task.item, minlength=len(task.interactions.items))
-    band = _bands(task, train, ranking.offered)
+        _log(name, figures[name], len(task.events), time.monotonic() - started)
+    shown[TEST_EVENTS] = np.bincount(task.item, minlength=len(task.interactions.items))
+    band = _bands(task, train, ranking.catalogue)
     return Report(
         metrics=figures,
-        slices={name: _slice(task, chosen, recalls) for name, chosen in _slices(task, train).items()},
+        slices={name: _slice(task, events, recalls) for name, events in _slices(task, train).items()},
         counts=_counts(task),
         events=_fingerprint(task),
         per_user={name: np.round(metrics.per_user(r, task.user), 6).tolist() for name, r in recalls.items()},
@@ -118,7 +155,7 @@ def measure(task: Task, train: Array, models: Mapping[str, Callable[[], Scorer]]
     )
 
 
-def _say(name: str, figures: dict[str, float], events: int, seconds: float) -> None:
+def _log(name: str, figures: dict[str, float], events: int, seconds: float) -> None:
     print(  # noqa: T201
         f"evaluate  {name:<10}  recall@20 {figures[GATED]:.4f}  ndcg@20 {figures['ndcg@20']:.4f}  "
         f"{events:,} events in {seconds:.1f} s",
@@ -127,7 +164,7 @@ def _say(name: str, figures: dict[str, float], events: int, seconds: float) -> N
 
 
 def _slices(task: Task, train: Array) -> dict[str, Array]:
-    """Which events belong to each slice, bool [events]."""
+    """Flags of the events in each slice, `(events,) bool`."""
     log = task.interactions
     by_user = np.bincount(log.user[train], minlength=len(log.users))
     by_item = np.bincount(log.item[train], minlength=len(log.items))
@@ -139,36 +176,36 @@ def _slices(task: Task, train: Array) -> dict[str, Array]:
 
 
 def _head(by_item: Array) -> Array:
-    """Whether an item is among the most popular fifth of those with a training event, bool [items]."""
+    """Flags of the most popular fifth of the items with a training event, `(items,) bool`."""
     size = int(np.ceil(HEAD * np.count_nonzero(by_item)))
     head = np.zeros(len(by_item), dtype=bool)
     head[np.argsort(-by_item, kind="stable")[:size]] = True
     return head
 
 
-def _bands(task: Task, train: Array, offered: Array) -> Array:
-    """The band of each item on offer, -1 for all others, [items]."""
+def _bands(task: Task, train: Array, catalogue: Array) -> Array:
+    """Popularity band of each item in the catalogue, -1 for other items, `(items,)`."""
     by_item = np.bincount(task.interactions.item[train], minlength=len(task.interactions.items))
-    ordered = offered[np.argsort(-by_item[offered], kind="stable")]
+    ordered = catalogue[np.argsort(-by_item[catalogue], kind="stable")]
     band = np.full(len(by_item), -1)
     band[ordered] = np.arange(len(ordered)) * BANDS // len(ordered)
     return band
 
 
 def _shares(counts: Array, band: Array) -> list[float]:
-    there = band >= 0
-    by_band = np.bincount(band[there], weights=counts[there], minlength=BANDS)
+    banded = band >= 0
+    by_band = np.bincount(band[banded], weights=counts[banded], minlength=BANDS)
     return list(by_band / max(1, by_band.sum()))
 
 
-def _slice(task: Task, chosen: Array, recalls: dict[str, Array]) -> dict[str, Any]:
-    """Its size and recall@20 by model, over its own events; None where it has none."""
-    user = task.user[chosen]
+def _slice(task: Task, events: Array, recalls: dict[str, Array]) -> dict[str, Any]:
+    """Size of a slice and recall@20 of each model on its events; None for an empty slice."""
+    user = task.user[events]
     return {
         "events": len(user),
         "users": len(np.unique(user)),
         GATED: {
-            name: float(metrics.per_user(recall[chosen], user).mean()) if len(user) else None
+            name: float(metrics.per_user(recall[events], user).mean()) if len(user) else None
             for name, recall in recalls.items()
         },
     }
@@ -177,8 +214,8 @@ def _slice(task: Task, chosen: Array, recalls: dict[str, Array]) -> dict[str, An
 def _counts(task: Task) -> dict[str, int]:
     indexed = np.zeros(len(task.events), dtype=bool)
     for snapshot in task.snapshots:
-        mine = task.snapshot == snapshot.number
-        indexed[mine] = np.isin(task.item[mine], snapshot.items)
+        of_snapshot = task.snapshot == snapshot.number
+        indexed[of_snapshot] = np.isin(task.item[of_snapshot], snapshot.items)
     return {
         "events": len(task.events),
         "users": len(np.unique(task.user)),
@@ -189,7 +226,7 @@ def _counts(task: Task) -> dict[str, int]:
 
 
 def _fingerprint(task: Task) -> str:
-    """Of the users, items and times of the events, and of the order of the users in `per_user`."""
+    """Hash of the users, items and times of the events, and of the order of the users in `per_user`."""
     log = task.interactions
     digest = hashlib.sha256()
     for keys, code in ((log.users, np.unique(task.user)), (log.users, task.user), (log.items, task.item)):

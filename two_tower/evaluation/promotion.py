@@ -1,4 +1,4 @@
-"""The promotion gate: whether the new model is worth serving, and no worse than the one that is served."""
+"""The promotion gate: the new model must beat popularity, and must not be worse than the current release."""
 
 import tempfile
 from dataclasses import dataclass
@@ -17,15 +17,21 @@ from two_tower.releases.manifest import ReleaseError
 from two_tower.releases.release import Release, current, open_release
 from two_tower.schema import Contract
 
-FEW_USERS = 30
+FEW_USERS = 30  # with fewer test users the verdict has a warning
 
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The current release's recall@20.
+    """Recall@20 of the current release.
 
-    low, high: its 95 % interval. per_user: on the new model's test events, where its towers could be run on them; else
-    the figures are those of its own evaluation. note: what is to be said about the comparison, may be empty.
+    Attributes:
+        release: Id of the release.
+        recall: Its recall@20.
+        low: Lower bound of the 95 % interval.
+        high: Upper bound of the 95 % interval.
+        per_user: Recall@20 of each user on the new model's test events. None if its towers cannot run on these events;
+            then the figures are those of its own evaluation.
+        note: Remark on the comparison, or empty.
     """
 
     release: str
@@ -37,11 +43,21 @@ class Champion:
 
     @classmethod
     def of(cls, release: Release, pulled: Pulled, config: EvaluationConfig) -> "Champion":
-        """The current release, its towers run on the pulled test events if these have all of its features."""
+        """Evaluate a release on the pulled test events, if the pulled tables have all its features.
+
+        Args:
+            release: The current release.
+            pulled: Pulled tables.
+            config: Settings of the evaluation.
+
+        Returns:
+            The recall of the release.
+        """
         absent = _absent(release.contract, pulled.contract)
         if absent:
             note = (
-                f"Its towers need what was not pulled ({', '.join(absent)}): compared by its own evaluation's figures."
+                f"Its towers need features that were not pulled ({', '.join(absent)}). The comparison uses the figures "
+                "of its own evaluation."
             )
             figures, per_user = release.manifest.metrics[TWO_TOWER], None
         else:
@@ -49,13 +65,13 @@ class Champion:
             note, figures, per_user = "", report.metrics[TWO_TOWER], tuple(report.per_user[TWO_TOWER])
             train_end = release.manifest.train_end
             if train_end and train_end > pulled.bounds.validation_end:
-                note = "It was trained on part of these test events, which favours it."
+                note = "It was trained on some of these test events, which is an advantage for it."
         low, high = figures[f"{GATED}_low"], figures[f"{GATED}_high"]
         return cls(release=release.id, recall=figures[GATED], low=low, high=high, per_user=per_user, note=note)
 
 
 def _absent(needed: Contract, pulled: Contract) -> list[str]:
-    """The features of one contract that another does not have with the same dtype."""
+    """Features of one contract that the other does not have with the same dtype."""
     return [
         f"{f.name} {f.dtype}"
         for tower in ("user", "item")
@@ -65,10 +81,19 @@ def _absent(needed: Contract, pulled: Contract) -> list[str]:
 
 
 def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConfig) -> Verdict:
-    """The gate's verdict on the evaluated model, against the current release of `releases` if there is one.
+    """Compare the evaluated model with popularity, and with the current release if there is one.
 
-    A current release that is torn is compared with nothing, and the verdict warns of it: no service can start on it, so
-    to hold the new one back for its sake would keep the damage.
+    A corrupt current release is not compared, and the verdict has a warning. No service can start with such a release,
+    so it must not block a new one.
+
+    Args:
+        report: Evaluation of the new model.
+        pulled: Pulled tables.
+        releases: Folder or URL of the releases.
+        config: Settings of the evaluation.
+
+    Returns:
+        The verdict of the gate.
     """
     try:
         active = current(releases)
@@ -78,35 +103,45 @@ def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConf
             champion = Champion.of(open_release(releases, active, Path(cache)), pulled, config)
     except ReleaseError as error:
         return judge(
-            report, None, config, f"Compared with popularity alone, for the current release is unusable: {error}"
+            report, None, config, f"Compared with popularity only, because the current release is unusable: {error}"
         )
     return judge(report, champion, config)
 
 
 def judge(report: Report, champion: Champion | None, config: EvaluationConfig, warning: str = "") -> Verdict:
-    """Pass if recall@20 is above `min_lift` times popularity's and not below the current release's beyond noise.
+    """Judge the model by its recall@20.
 
-    Noise is the 95 % interval of the difference by user, where both were measured on the same events, else the
-    intervals of both together. warning: what is to be said with the verdict, may be empty.
+    The model passes if recall@20 is above `min_lift` times that of popularity, and not below that of the current
+    release by more than noise. Noise is the 95 % interval of the paired difference per user if both were evaluated on
+    the same events, else the combined intervals of both.
+
+    Args:
+        report: Evaluation of the new model.
+        champion: Recall of the current release, or None.
+        config: Settings of the evaluation.
+        warning: Warning to add to the verdict, or empty.
+
+    Returns:
+        The verdict of the gate.
     """
-    beaten, lift = _against_popularity(report, config)
-    kept, comparison = _against_champion(report, champion, config) if champion else ("", None)
+    below_popularity, lift = _against_popularity(report, config)
+    below_champion, comparison = _against_champion(report, champion, config) if champion else ("", None)
     users = report.counts["users"]
     details: dict[str, Any] = {"users": users, "events": report.counts["events"], **lift, "champion": comparison}
     warnings = [warning] if warning else []
     if users < FEW_USERS:
         warnings.append(
-            f"The test window has only {users} {'user' if users == 1 else 'users'}: the intervals are wide, and "
-            "passing says little. Pull a longer window."
+            f"The test window has only {users} {'user' if users == 1 else 'users'}: the intervals are wide, and a pass "
+            "means little. Pull a longer window."
         )
     if warnings:
         details["warning"] = " ".join(warnings)
-    reasons = tuple(reason for reason in (beaten, kept) if reason)
+    reasons = tuple(reason for reason in (below_popularity, below_champion) if reason)
     return Verdict(gate="promotion", passed=not reasons, reasons=reasons, details=details)
 
 
 def _against_popularity(report: Report, config: EvaluationConfig) -> tuple[str, dict[str, Any]]:
-    """Why the model is not good enough, empty if it is; and what was compared."""
+    """The reason to hold the model, or empty, and the figures."""
     own, popularity = report.metrics[TWO_TOWER][GATED], report.metrics[POPULARITY][GATED]
     difference = np.array(report.per_user[TWO_TOWER]) - np.array(report.per_user[POPULARITY])
     details = {
@@ -118,14 +153,15 @@ def _against_popularity(report: Report, config: EvaluationConfig) -> tuple[str, 
     }
     needed = config.min_lift * popularity
     reason = (
-        f"{GATED} is {own:.4f}; above {needed:.4f} was asked, which is min_lift {config.min_lift:g} times popularity's "
-        f"{popularity:.4f}, over {report.counts['events']:,} events of {report.counts['users']:,} users."
+        f"{GATED} is {own:.4f}, measured on {report.counts['events']:,} events of {report.counts['users']:,} users. "
+        f"It must be above {needed:.4f}, which is min_lift {config.min_lift:g} times the {popularity:.4f} of "
+        "popularity."
     )
     return ("" if own > needed else reason), details
 
 
 def _against_champion(report: Report, champion: Champion, config: EvaluationConfig) -> tuple[str, dict[str, Any]]:
-    """Why the model is worse than the current release, empty if it is not; and what was compared."""
+    """The reason why the model is worse than the current release, or empty, and the figures."""
     own = report.metrics[TWO_TOWER]
     share = 1 - config.tolerance
     difference = own[GATED] - share * champion.recall
@@ -134,16 +170,17 @@ def _against_champion(report: Report, champion: Champion, config: EvaluationConf
     else:
         noise = hypot(own[f"{GATED}_high"] - own[f"{GATED}_low"], champion.high - champion.low) / 2
         low, high = difference - noise, difference + noise
-    on = "the same events" if champion.per_user is not None else "its own evaluation's events"
-    allowed = f", less the tolerated {config.tolerance:.1%}," if config.tolerance else ""
+    events = "the same events" if champion.per_user is not None else "the events of its own evaluation"
+    tolerance = f", after a tolerance of {config.tolerance:.1%}," if config.tolerance else ""
     reason = (
-        f"{GATED} is {own[GATED]:.4f}; the current release {champion.release} has {champion.recall:.4f} on {on}. The "
-        f"difference{allowed} is {difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}: worse beyond noise."
+        f"{GATED} is {own[GATED]:.4f}; the current release {champion.release} has {champion.recall:.4f} on {events}. "
+        f"The difference{tolerance} is {difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}: worse by more than "
+        "noise."
     )
     details = {
         "release": champion.release,
         GATED: champion.recall,
-        "measured_on": on,
+        "measured_on": events,
         "difference": difference,
         "difference_interval": [low, high],
         "note": champion.note,
@@ -152,6 +189,6 @@ def _against_champion(report: Report, champion: Champion, config: EvaluationConf
 
 
 def _bounded(differences: np.ndarray[Any, Any], config: EvaluationConfig) -> list[float]:
-    """The interval of the mean difference between two recalls, which lies between -1 and 1."""
+    """The interval of the mean difference between two recalls, limited to -1 and 1."""
     low, high = metrics.interval(differences, config.bootstrap_samples)
     return [max(low, -1.0), min(high, 1.0)]

@@ -1,6 +1,6 @@
-"""The test events, each ranked against the catalogue that would have been served at its time.
+"""Ranking of the test events, each against the catalogue that was served at its time.
 
-One loop ranks for every scorer, so that the towers and the baselines answer the same question under the same masks.
+One loop ranks with every scorer, so the towers and the baselines have the same candidates and the same masks.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from two_tower.errors import InputError
 from two_tower.evaluation import metrics
 from two_tower.inputs import Array
 
-BLOCK = 16_000_000  # scores held at a time: 64 MB
+BLOCK = 16_000_000  # scores in memory: 64 MB
 COVERAGE_AT = 20
 
 
@@ -24,8 +24,11 @@ COVERAGE_AT = 20
 class Snapshot:
     """The catalogue at one refresh of the index.
 
-    number: its place in `Task.snapshots`. micros: microseconds since 1970. items: codes, int64 [items], row order of
-    `table`, which holds the item key and the item features as of the snapshot.
+    Attributes:
+        number: Position in `Task.snapshots`.
+        micros: Time of the refresh in microseconds since 1970.
+        items: Item codes in the row order of `table`, `(items,) int64`.
+        table: Item keys, and item features as of the refresh.
     """
 
     number: int
@@ -36,10 +39,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Task:
-    """Which events are ranked, and against what.
+    """The events to rank and the catalogues to rank them against.
 
-    events: rows of the interactions, int64 [events], ascending; snapshot: number of the snapshot that serves each.
-    left_out: test events on an item that the user had seen already: no list would have offered it.
+    Attributes:
+        interactions: All interactions.
+        snapshots: Catalogues that served a test event, in ascending order of time.
+        events: Rows of the interactions, `(events,) int64`, ascending.
+        snapshot: Number of the snapshot that served each event, `(events,) int64`.
+        left_out: Number of test events on an item that the user had already seen, which no list would contain.
     """
 
     interactions: Interactions
@@ -50,14 +57,24 @@ class Task:
 
     @classmethod
     def of(cls, pulled: Pulled) -> "Task":
-        """The test events of the pulled tables. Raises InputError where none is left to rank."""
+        """Make the task of the test events.
+
+        Args:
+            pulled: Pulled tables.
+
+        Returns:
+            The task.
+
+        Raises:
+            InputError: The test window has no event on an item that is new to its user.
+        """
         interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.TEST)
         events = rows[~interactions.repeated[rows]]
         if not len(events):
             raise InputError(
-                f"no test event is left to rank: the test window has {len(rows)} interactions, all on items that their "
-                "users had seen before. Pull a longer window, or lower train_fraction."
+                f"there is no test event to rank: the test window has {len(rows)} interactions, all on items that "
+                "their users had seen before. Pull a longer window, or lower train_fraction."
             )
         instants = sorted(set(pulled.bounds.snapshots))
         micros = np.array([to_micros(at) for at in instants])
@@ -65,59 +82,74 @@ class Task:
         assert newest.min() >= 0, "a snapshot precedes every test event"
         used, number = np.unique(newest, return_inverse=True)
         snapshots = []
-        for place, old in enumerate(used):
-            table = pulled.catalogue_at(instants[old])
+        for place, index in enumerate(used):
+            table = pulled.catalogue_at(instants[index])
             key = table[pulled.contract.item_key].cast(interactions.items.type)
-            snapshots.append(Snapshot(place, int(micros[old]), codes(key, interactions.items), table))
+            snapshots.append(Snapshot(place, int(micros[index]), codes(key, interactions.items), table))
         return cls(interactions, tuple(snapshots), events, number, len(rows) - len(events))
 
     @property
     def user(self) -> Array:
-        """User code of each event, [events]."""
+        """User code of each event, `(events,) int64`."""
         return self.interactions.user[self.events]
 
     @property
     def item(self) -> Array:
-        """Item code of each event, [events]."""
+        """Item code of each event, `(events,) int64`."""
         return self.interactions.item[self.events]
 
 
 class Scorer(Protocol):
-    """What can be ranked: the towers, a baseline, the oracle."""
+    """A model that the evaluation can rank with: the towers, a baseline, the oracle."""
 
     def scores(self, events: Array, snapshot: Snapshot) -> Array:
-        """How well each item of the snapshot fits each event; higher is better.
+        """Score each item of a snapshot for each event; higher is better.
 
-        events: rows of the interactions, [events]; all of them are served by `snapshot`.
-        Returns float32 [events, items], a fresh array that the caller may write to.
+        Args:
+            events: Rows of the interactions, `(events,) int64`, all served by `snapshot`.
+            snapshot: Catalogue with the items.
+
+        Returns:
+            `(events, items) float32`, a new array that the caller can modify.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """rank: place of each event's item, float64 [events], infinite for a miss.
+    """Result of ranking the events of a task.
 
-    shown: in how many users' first 20 each item is, at the last event of each user, int64 [all items]. offered: codes
-    of the items of any snapshot, ascending.
+    Attributes:
+        rank: Rank of each event's item, `(events,) float64`, infinite for a miss.
+        shown: Number of users whose top 20 contains the item, at the last event of each user, `(all items,) int64`.
+        catalogue: Codes of the items in any snapshot, ascending, `(items,) int64`.
     """
 
     rank: Array
     shown: Array
-    offered: Array
+    catalogue: Array
 
     @property
     def coverage(self) -> float:
-        """Share of the items on offer that somebody is shown."""
-        return float(np.count_nonzero(self.shown) / len(self.offered))
+        """Share of the catalogue that is in the top 20 of at least one user."""
+        return float(np.count_nonzero(self.shown) / len(self.catalogue))
 
 
 def to_micros(at: object) -> int:
+    """Convert a datetime to microseconds since 1970."""
     return int(pa.scalar(at, pa.timestamp("us", tz="UTC")).value)
 
 
 def rank(task: Task, scorer: Scorer) -> Ranking:
-    """Every event ranked among its snapshot's items, less those that its user had seen, block by block."""
+    """Rank each event's item among the items of its snapshot that the user had not seen, in blocks.
+
+    Args:
+        task: Events and catalogues.
+        scorer: Model to rank with.
+
+    Returns:
+        Ranks of the events, and how often each item is in a top 20.
+    """
     places = np.full(len(task.events), np.inf)
     last = _last_of_user(task.user)
     shown = np.zeros(len(task.interactions.items), dtype=np.int64)
@@ -128,8 +160,8 @@ def rank(task: Task, scorer: Scorer) -> Ranking:
         scores = scorer.scores(events, snapshot)
         assert scores.shape == (len(events), len(snapshot.items)) and scores.dtype == np.float32
         position, seen = task.interactions.seen(events)
-        there = column[seen] >= 0
-        scores[position[there], column[seen[there]]] = -np.inf
+        offered = column[seen] >= 0
+        scores[position[offered], column[seen[offered]]] = -np.inf
         places[block] = metrics.ranks(scores, column[task.interactions.item[events]])
         listed = snapshot.items[metrics.top(scores[last[block]], COVERAGE_AT)]
         shown += np.bincount(listed, minlength=len(shown))
@@ -137,17 +169,17 @@ def rank(task: Task, scorer: Scorer) -> Ranking:
 
 
 def _last_of_user(user: Array) -> Array:
-    """Whether no later event is of the same user, bool [events]."""
+    """Flags of the last event of each user, `(events,) bool`."""
     last = np.zeros(len(user), dtype=bool)
     last[len(user) - 1 - np.unique(user[::-1], return_index=True)[1]] = True
     return last
 
 
 def _blocks(task: Task) -> Iterator[tuple[Snapshot, Array]]:
-    """Positions in `task.events`, of one snapshot each, a user's events together, as many as memory allows."""
+    """Positions in `task.events` in blocks of limited size: one snapshot per block, each user's events in sequence."""
     for snapshot in task.snapshots:
-        mine = np.flatnonzero(task.snapshot == snapshot.number)
-        mine = mine[np.argsort(task.user[mine], kind="stable")]
+        positions = np.flatnonzero(task.snapshot == snapshot.number)
+        positions = positions[np.argsort(task.user[positions], kind="stable")]
         size = max(1, BLOCK // max(1, len(snapshot.items)))
-        for start in range(0, len(mine), size):
-            yield snapshot, mine[start : start + size]
+        for start in range(0, len(positions), size):
+            yield snapshot, positions[start : start + size]

@@ -1,4 +1,4 @@
-"""The towers and the oracle as scorers."""
+"""Scorers for the towers and for the oracle of a simulated world."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,18 @@ from two_tower.releases.item_index import embed_items, embed_users
 from two_tower.runtime import open_session
 from two_tower.schema import Contract
 
-SECOND = 1_000_000  # in microseconds
+SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True)
 class TowerScorer:
-    """Embeddings of the events' users and of each snapshot's items, compared as the release will.
+    """Embeddings of the users of the events and of the items of each snapshot, compared as in the service.
 
-    events: rows of the interactions, ascending, one for each row of `user`, float32 [events, dim].
-    item: by snapshot, float32 [items, dim].
+    Attributes:
+        events: Rows of the interactions, ascending, `(events,) int64`.
+        user: Embedding of the user of each event, `(events, dim) float32`.
+        item: Item embeddings of each snapshot, `(items, dim) float32`.
+        similarity: Similarity of the towers.
     """
 
     events: Array
@@ -32,7 +35,20 @@ class TowerScorer:
 
     @classmethod
     def open(cls, towers: Path, contract: Contract, pulled: Pulled, task: Task) -> "TowerScorer":
-        """Run both towers: users as of their events, items as of each refresh of the index."""
+        """Run both towers: on users as of their events, and on items as of each refresh of the index.
+
+        Args:
+            towers: Folder with user_tower.onnx and item_tower.onnx.
+            contract: Contract of these towers.
+            pulled: Pulled tables.
+            task: Events and catalogues.
+
+        Returns:
+            The scorer.
+
+        Raises:
+            InputError: A tower returns NaN or infinite values.
+        """
         user = embed_users(towers, pulled.user.take(task.events), contract, pulled.seconds[task.events])
         _require_finite("user_tower.onnx", user)
         item = []
@@ -44,14 +60,23 @@ class TowerScorer:
         return cls(task.events, user, tuple(item), metadata["similarity"])
 
     def scores(self, events: Array, snapshot: Snapshot) -> Array:
+        """Score the items of a snapshot; see `Scorer.scores`."""
         return compare(self.user[np.searchsorted(self.events, events)], self.item[snapshot.number], self.similarity)
 
 
 def compare(user: Array, item: Array, similarity: str) -> Array:
-    """The similarity of each user with each item, float32 [users, items]; higher is nearer.
+    """Score each user with each item; a higher score means a nearer item.
 
-    user: [users, dim]; item: [items, dim]. Cosine towers give unit vectors, so that their product is the cosine. For
-    `euclidean` the squared distance, negative, less what is the same for all of a user's items: the same order.
+    Cosine towers return unit vectors, so the dot product is the cosine. For `euclidean`, the score orders the items as
+    the negative distance does: terms that are equal for all items of a user are left out.
+
+    Args:
+        user: User embeddings, `(users, dim) float32`.
+        item: Item embeddings, `(items, dim) float32`.
+        similarity: `cosine`, `dot` or `euclidean`.
+
+    Returns:
+        `(users, items) float32`.
     """
     scores = user @ item.T
     if similarity == "euclidean":
@@ -63,23 +88,25 @@ def _require_finite(file: str, embedding: Array) -> None:
     bad = int((~np.isfinite(embedding).all(axis=1)).sum())
     if bad:
         raise InputError(
-            f"{file} gives what is no number for {bad} of {len(embedding)} rows of the test window. Look in the data "
-            "gate's report for infinite values among the features, and train again."
+            f"{file} returns NaN or infinite values for {bad} of {len(embedding)} rows of the test window. Look for "
+            "infinite values of the features in the data gate's report, and train again."
         )
 
 
 @dataclass(frozen=True)
 class OracleScorer:
-    """The simulated world's own preferences: the best that any model could reach."""
+    """Scores by the true preferences of the simulated world, an upper bound for any model."""
 
     oracle: Oracle
     task: Task
 
     @classmethod
     def open(cls, folder: Path, task: Task) -> "OracleScorer":
+        """Read the oracle of a folder."""
         return cls(Oracle.read(folder), task)
 
     def scores(self, events: Array, snapshot: Snapshot) -> Array:
+        """Score the items of a snapshot; see `Scorer.scores`."""
         log = self.task.interactions
         users = log.users.take(log.user[events]).to_numpy(zero_copy_only=False)
         items = log.items.take(snapshot.items).to_numpy(zero_copy_only=False)

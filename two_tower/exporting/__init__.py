@@ -1,1 +1,1 @@
-"""Towers as ONNX files that take raw feature values, and the proof that they answer as the trained ones."""
+"""Export of the towers to ONNX files that take raw feature values, and the parity gate."""

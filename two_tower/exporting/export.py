@@ -1,7 +1,7 @@
-"""Each tower as one ONNX file that takes raw Feast values and gives the embedding.
+"""Export of each tower to an ONNX file that takes raw Feast values and returns the embedding.
 
-The look-up of ids (`onnx_lookup`) and the network, which torch exports, become one graph. Its metadata holds the
-contract, the embedding space and the similarity, so that nothing else is needed to use the file.
+The file merges the look-up of ids (`onnx_lookup`) with the network that torch exports. Its metadata contains the
+contract, the embedding space and the similarity, so the file is sufficient to use the tower.
 """
 
 import logging
@@ -26,14 +26,19 @@ _ML_OPSET, _HASH_OPSET = 4, 1
 
 
 def tower_file(tower: TowerName) -> str:
+    """Return the file name of a tower."""
     return f"{tower}_tower.onnx"
 
 
 def export(model: Model, folder: Path) -> None:
     """Write `user_tower.onnx` and `item_tower.onnx`.
 
-    Inputs: one per feature by its name, in the contract's order, then `event_time` where an age needs it (see
-    `inputs.to_inputs` for shapes, dtypes and missing values). Output: `embedding`, float32 [batch, dim].
+    Inputs of a file: one per feature, with its name, in the order of the contract; then `event_time` if a feature is an
+    age. See `inputs.to_inputs` for shapes, dtypes and missing values. Output: `embedding`, `(batch, dim) float32`.
+
+    Args:
+        model: Trained model.
+        folder: Folder to write to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
@@ -50,7 +55,7 @@ def export(model: Model, folder: Path) -> None:
 
 
 class _ByPosition(nn.Module):
-    """A tower that takes its inputs by position, for the exporter may change names and the order of a dictionary."""
+    """A tower with positional inputs, because the exporter can change the names and the order of a dictionary."""
 
     def __init__(self, tower: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -61,15 +66,15 @@ class _ByPosition(nn.Module):
 
 
 def _network(tower: nn.Module, fitted: Sequence[Fitted]) -> onnx.ModelProto:
-    """The network alone, with names under `network/`; its inputs in the order of the look-up's outputs."""
+    """The network without the look-up. Names have the prefix `network/`; inputs are in the order of its outputs."""
     names, examples = _examples(fitted)
     shapes = tuple(dict.fromkeys(_free_axes(e), torch.export.Dim.DYNAMIC) for e in examples)
     quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it warns that torchvision, which nothing here needs, is not installed
+    quiet.setLevel(logging.ERROR)  # it warns that torchvision is not installed, which is not needed
     try:
         with warnings.catch_warnings():
-            # torch 2.13 calls its own deprecated form of this check.
+            # torch 2.13 itself calls the deprecated form of this check.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
             program = torch.onnx.export(
                 _ByPosition(tower, names).eval(),
@@ -90,7 +95,7 @@ def _network(tower: nn.Module, fitted: Sequence[Fitted]) -> onnx.ModelProto:
 
 
 def _examples(fitted: Sequence[Fitted]) -> tuple[list[str], list[Tensor]]:
-    """Names and example tensors of the network's inputs; sizes that the exporter takes for constants are avoided."""
+    """Names and example tensors of the network's inputs, without the sizes that the exporter treats as constants."""
     batch, length = 3, 4
     names, tensors = [], []
     for f in fitted:
@@ -111,12 +116,12 @@ def _examples(fitted: Sequence[Fitted]) -> tuple[list[str], list[Tensor]]:
 
 
 def _free_axes(example: Tensor) -> range:
-    """The axes of any size: batch and, of ids, the length; a vector's width is fixed."""
+    """Axes of dynamic size: the batch, and the length of a list of ids. The width of a vector is fixed."""
     return range(1 if example.is_floating_point() else example.ndim)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes on its way: stack traces with the paths of the machine that exported."""
+    """Remove the exporter's stack traces, which contain paths of this machine."""
     model.ClearField("metadata_props")
     model.graph.ClearField("metadata_props")
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
@@ -131,11 +136,11 @@ def _merge(fitted: Sequence[Fitted], network: onnx.ModelProto) -> onnx.ModelProt
         helper.make_opsetid(ML_DOMAIN, _ML_OPSET),
         helper.make_opsetid(HASH_DOMAIN, _HASH_OPSET),
     ]
-    first = helper.make_model(ready, opset_imports=opsets, ir_version=network.ir_version)
+    lookup = helper.make_model(ready, opset_imports=opsets, ir_version=network.ir_version)
     pairs = [(o.name, i.name) for o, i in zip(ready.output, network.graph.input, strict=True)]
     assert all(o.startswith(READY) for o, _ in pairs)
-    merged = compose.merge_models(first, network, io_map=pairs)
-    # Renamed last: a feature's or the exporter's own inner value may bear the name.
+    merged = compose.merge_models(lookup, network, io_map=pairs)
+    # Renamed last, because a feature or an inner value of the exporter can have the same name.
     merged.graph.node.append(helper.make_node("Identity", [_NETWORK + "out"], [EMBEDDING]))
     dim = network.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     del merged.graph.output[:]

@@ -1,6 +1,7 @@
-"""The first part of a tower's ONNX file: raw Feast values to ids, as `encoders.lookup` does it in training.
+"""First part of a tower's ONNX file: the look-up of ids for raw Feast values, equal to `encoders.lookup` in training.
 
-torch knows no strings, so this part is written as ONNX nodes: LabelEncoder for vocabularies, MurmurHash3 for hashes.
+torch does not support strings, so this part consists of ONNX nodes: LabelEncoder for vocabularies, MurmurHash3 for
+hashes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from two_tower.schema import EVENT_TIME, MISSING_INT, MISSING_STRING, Dtype, Fea
 from two_tower.training.network.fitted import Fitted, encoder, is_looked_up
 
 ML_DOMAIN, HASH_DOMAIN = "ai.onnx.ml", "com.microsoft"
-READY = "ready/"  # prefix of the outputs, which the network takes
+READY = "ready/"  # prefix of the outputs, which are the inputs of the network
 
 _STRINGS = (Dtype.STRING, Dtype.STRINGS)
 _FLOATS = (Dtype.FLOAT32, Dtype.FLOAT64, Dtype.FLOATS)
@@ -20,8 +21,16 @@ LISTS = (Dtype.STRINGS, Dtype.INTS, Dtype.FLOATS)
 
 
 def graph(fitted: Sequence[Fitted]) -> onnx.GraphProto:
-    """Inputs: each feature by its name, in order, then `event_time` where an age needs it. Outputs: the same names
-    under the prefix `ready/`: int64 ids of the same shape for looked-up features, all else as it came.
+    """Build the look-up graph of a tower.
+
+    Inputs: one per feature, with its name, in order; then `event_time` if a feature is an age. Outputs: the same names
+    with the prefix `ready/`. A feature with a look-up becomes int64 ids of the same shape; the others do not change.
+
+    Args:
+        fitted: Fitted features of the tower.
+
+    Returns:
+        The graph.
     """
     nodes: list[NodeProto] = []
     inputs: list[ValueInfoProto] = []
@@ -48,7 +57,7 @@ def _shape(f: Fitted) -> list[str | int]:
 
 
 def element_type(f: Feature) -> int:
-    """The ONNX element type of a feature's input."""
+    """Return the ONNX element type of a feature's input."""
     if f.dtype in _STRINGS:
         return int(TensorProto.STRING)
     return int(TensorProto.FLOAT if f.dtype in _FLOATS else TensorProto.INT64)
@@ -64,7 +73,7 @@ def _nodes(fitted: Fitted) -> Iterator[NodeProto]:
         yield _labels(name, READY + name, text, fitted.vocabulary, range(1, len(fitted.vocabulary) + 1), default=0)
         return
     inner = f"hash/{name}/"
-    # 1 where there is a value, 0 where it is missing; then 1 + hash mod buckets, or 0.
+    # 1 for a value and 0 for a missing one; then 1 + hash mod buckets, or 0.
     yield _labels(name, inner + "present", text, (), (), default=1)
     yield helper.make_node("MurmurHash3", [name], [inner + "hash"], domain=HASH_DOMAIN, seed=0, positive=1)
     yield helper.make_node("Cast", [inner + "hash"], [inner + "wide"], to=TensorProto.INT64)
@@ -78,7 +87,7 @@ def _nodes(fitted: Fitted) -> Iterator[NodeProto]:
 def _labels(
     source: str, target: str, text: bool, keys: Sequence[str] | Sequence[int], ids: Sequence[int], default: int
 ) -> NodeProto:
-    """A LabelEncoder in which the missing value has the id 0; so no vocabulary is empty, which it would refuse."""
+    """A LabelEncoder with id 0 for the missing value. So no vocabulary is empty, which the operator would reject."""
     missing = MISSING_STRING if text else MISSING_INT
     name = "keys_strings" if text else "keys_int64s"
     labels = {name: [missing, *keys], "values_int64s": [0, *ids], "default_int64": default}

@@ -1,6 +1,6 @@
-"""The report of a run: one HTML file that needs nothing else, readable on a phone, light or dark as the system.
+"""The report of a run: a self-contained HTML file, readable on a phone, light or dark like the system.
 
-Everything is computed here; the template `page.html` only places it.
+This module computes all values; the template `page.html` only lays them out.
 """
 
 import json
@@ -11,28 +11,39 @@ from typing import Any
 
 import jinja2
 
-from two_tower.evaluation.evaluate import BANDS, CURVE_AT, GATED, TAKEN, Report
+from two_tower.evaluation.evaluate import BANDS, CURVE_AT, GATED, TEST_EVENTS, Report
 from two_tower.gates import Verdict
 from two_tower.report.charts import Line, intervals, lines
-from two_tower.report.drift import moved
+from two_tower.report.drift import drift_table
 
 COLUMNS = (GATED, "ndcg@20", "mrr@20", "recall@100", "coverage@20")
 SLICES = {
-    "cold_users": ("Cold users", "no event in training"),
-    "cold_items": ("Cold items", "no event in training"),
+    "cold_users": ("Cold users", "no training event"),
+    "cold_items": ("Cold items", "no training event"),
     "tail_items": ("Tail items", "outside the most popular fifth in training"),
 }
-RUN = "<!-- the run -->"  # where `with_run` puts what only the runner knows
-_STYLES = {"two_tower": "own", "popularity": "peer-1", "item_knn": "peer-2", "oracle": "oracle", TAKEN: "taken"}
+RUN = "<!-- the run -->"  # position at which `with_run` inserts the steps and the release
+_STYLES = {
+    "two_tower": "own",
+    "popularity": "peer-1",
+    "item_knn": "peer-2",
+    "oracle": "oracle",
+    TEST_EVENTS: "test-events",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the report tells.
+class RunReport:
+    """Content of the report.
 
-    evaluation: None where a gate stopped the run before. history: metrics of each epoch, with `epoch`, `loss` and
-    `recall@20`; may be empty. items: of `items_map.items_map`, None for no map. changes: of `changes.changes`; since:
-    the release that they are compared with.
+    Attributes:
+        title: Data set, or address of the feature repository.
+        verdicts: Verdicts of the gates.
+        evaluation: Result of the evaluation. None if a gate stopped the run before.
+        history: Metrics of each epoch, with `epoch`, `loss` and `recall@20`; can be empty.
+        items: Result of `items_map.items_map`, or None for no map.
+        changes: Result of `changes.changes`.
+        since: Id of the release that `changes` compares with, or empty.
     """
 
     title: str
@@ -44,33 +55,45 @@ class Told:
     since: str = ""
 
 
-def write(path: Path, told: Told) -> None:
-    """Write the page; `with_run` can later add the steps and the release."""
-    evaluation = told.evaluation
+def write(path: Path, report: RunReport) -> None:
+    """Write the page. `with_run` can add the steps and the release later.
+
+    Args:
+        path: HTML file to write.
+        report: Content of the page.
+    """
+    evaluation = report.evaluation
     page = environment().get_template("page.html")
     text = page.render(
-        told=told,
-        name=told.title.rstrip("/").rpartition("/")[2],
-        held=" and ".join(verdict.gate for verdict in told.verdicts if not verdict.passed),
+        report=report,
+        name=report.title.rstrip("/").rpartition("/")[2],
+        held=" and ".join(verdict.gate for verdict in report.verdicts if not verdict.passed),
         counts=evaluation.counts if evaluation else None,
         quality=_quality(evaluation) if evaluation else (),
         columns=COLUMNS,
         slices=_slices(evaluation) if evaluation else (),
         charts=_charts(evaluation) if evaluation else {},
-        best=max(told.history, key=lambda epoch: epoch[GATED]) if told.history else None,
-        learning=_learning(told.history) if told.history else (),
-        details={v.gate: _details(v) for v in told.verdicts},
-        moved=moved(told.verdicts),
-        items=json.dumps(told.items).replace("<", "\\u003c") if told.items else "",
+        best=max(report.history, key=lambda epoch: epoch[GATED]) if report.history else None,
+        learning=_learning(report.history) if report.history else (),
+        details={v.gate: _details(v) for v in report.verdicts},
+        drift=drift_table(report.verdicts),
+        items=json.dumps(report.items).replace("<", "\\u003c") if report.items else "",
         run=RUN,
     )
     path.write_text(text, encoding="utf-8")
 
 
 def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None) -> str:
-    """The page of `write` with a table of the steps and the promoted release's id.
+    """Add a table of the steps and the id of the promoted release to a page.
 
-    steps: `name`, `seconds`, `cached`, `cpu_seconds` and `peak_memory_mb` of each, and `cost` of all or of none.
+    Args:
+        page: HTML that `write` wrote.
+        steps: For each step `name`, `seconds`, `cached`, `cpu_seconds` and `peak_memory_mb`; also `cost`, for all steps
+            or for none.
+        release: Id of the promoted release, or None.
+
+    Returns:
+        The HTML with the table.
     """
     longest = max((step["seconds"] for step in steps), default=0) or 1
     priced = bool(steps) and "cost" in steps[0]
@@ -80,7 +103,7 @@ def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None)
 
 
 def environment() -> jinja2.Environment:
-    """The templates beside this file; what they show is escaped."""
+    """Return the environment of the templates in this folder; it escapes all values."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("two_tower.report", "."),
         autoescape=True,
@@ -123,22 +146,22 @@ def _slices(report: Report) -> list[dict[str, Any]]:
 
 
 def _charts(report: Report) -> dict[str, str]:
-    """The charts of the quality on the test window, by name."""
+    """The charts of the test metrics, by name."""
     bounds = {
         _name(model): (figures[f"{GATED}_low"], figures[GATED], figures[f"{GATED}_high"])
         for model, figures in report.metrics.items()
     }
     styles = {_name(model): _style(model) for model in report.metrics}
     by_k = [Line(_name(model), values, _style(model)) for model, values in report.curve.items()]
-    exposed = [Line(_name(model), values, _style(model)) for model, values in report.exposure.items()]
+    exposure = [Line(_name(model), values, _style(model)) for model, values in report.exposure.items()]
     bands = [f"{n + 1}" for n in range(BANDS)]
     return {
         "intervals": intervals(f"{GATED}, with its 95\u00a0% interval", bounds, styles),
-        "by_k": lines("Recall, by the number of items asked for", list(map(str, CURVE_AT)), by_k, "k"),
+        "by_k": lines("Recall@k", list(map(str, CURVE_AT)), by_k, "k"),
         "exposure": lines(
-            "Who is shown: share of the recommendations by popularity of the item",
+            "Exposure: share of the recommendations by popularity of the item",
             bands,
-            exposed,
+            exposure,
             "tenths of the catalogue, the most popular first",
             percent=True,
         ),
@@ -156,7 +179,7 @@ def _learning(history: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _details(verdict: Verdict) -> list[tuple[str, str]]:
-    """What a gate measured, for those who want to know: its details as (name, text), nested ones joined."""
+    """The details of a gate as (name, text); nested values are joined."""
     rows: list[tuple[str, str]] = []
     for name, value in verdict.details.items():
         if name != "warning" and value not in (None, [], {}):
@@ -170,6 +193,6 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{_name(str(key))} {_text(part)}" for key, part in value.items() if part not in (None, ""))
     if isinstance(value, list | tuple):
-        # A table of figures would bury the rest; the step's own page or artifact has it.
+        # A long table would hide the rest; the page or artifact of the step has it.
         return f"{len(value):,} entries" if value and isinstance(value[0], Mapping) else ", ".join(map(_text, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

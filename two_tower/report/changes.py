@@ -1,4 +1,4 @@
-"""What a new model changes, compared with the release that serves now."""
+"""Comparison of a new model with the current release."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,21 @@ FIGURES = ("recall@20", "ndcg@20", "coverage@20")
 
 
 def changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of (what, before, now). new, old: `contract`, `metrics`, `bounds`, `settings` as in a manifest."""
+    """Compare two models.
+
+    Args:
+        new: `contract`, `metrics`, `bounds` and `settings` of the new model, as in a manifest.
+        old: The same fields of the current release.
+
+    Returns:
+        Rows of (name, value before, value now): data window and metrics always, features and settings if they differ.
+    """
     rows = [("data up to", _day(old["bounds"]["as_of"]), _day(new["bounds"]["as_of"]))]
     for name in FIGURES:
         before, now = old["metrics"]["two_tower"].get(name), new["metrics"]["two_tower"].get(name)
         rows.append((name, _figure(before), _figure(now)))
     rows += _features(Contract.from_dict(new["contract"]), Contract.from_dict(old["contract"]))
-    before_settings = old.get("settings", new["settings"])  # a release need not record them
+    before_settings = old.get("settings", new["settings"])  # optional in a release
     for key in sorted({*new["settings"], *before_settings}):
         before, now = before_settings.get(key), new["settings"].get(key)
         if before != now:

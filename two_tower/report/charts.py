@@ -1,4 +1,4 @@
-"""Charts as SVG text: they follow the page's colours, tell series apart without colour, and need no script."""
+"""Charts as SVG text. They use the colours of the page, distinguish series without colour, and need no script."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,19 @@ from itertools import pairwise
 
 WIDTH, HEIGHT = 460, 240
 LEFT, RIGHT, TOP, FOOT = 44, 96, 14, 38
-LEAST_GAP = 13  # between the labels of two lines, in pixels
+LEAST_GAP = 13  # pixels between the labels of two lines
 ROW = 26  # height of a row of `intervals`
 
 
 @dataclass(frozen=True)
 class Line:
-    """One series. style: a class of the page's style sheet, such as `own` or `peer-2`."""
+    """A series of a line chart.
+
+    Attributes:
+        name: Label at the right end.
+        values: One value per tick.
+        style: Class in the style sheet of the page, such as `own` or `peer-2`.
+    """
 
     name: str
     values: Sequence[float]
@@ -29,9 +35,18 @@ def lines(
     percent: bool = False,
     from_zero: bool = True,
 ) -> str:
-    """Lines over common, evenly spaced ticks, each named at its right end.
+    """Draw lines over common, evenly spaced ticks, each with its name at the right end.
 
-    percent: values are shares. from_zero: whether the axis starts at 0, or at the least value, to show small changes.
+    Args:
+        title: Title of the chart.
+        ticks: Labels of the ticks.
+        series: Lines, with one value per tick.
+        x_label: Label of the horizontal axis.
+        percent: Whether values are shares and are shown in per cent.
+        from_zero: Whether the vertical axis starts at 0; otherwise it starts at the least value, to show small changes.
+
+    Returns:
+        HTML of the chart.
     """
     values = [value for line in series for value in line.values]
     low = 0.0 if from_zero else min(values)
@@ -66,12 +81,21 @@ def lines(
             f'<g class="{line.style}"><polyline points="{drawn}"/>{dots}'
             f'<text x="{points[-1][0] + 8:.1f}" y="{label + 4:.1f}">{escape(line.name)}</text></g>'
         )
-    said = "; ".join(f"{line.name}: {shown(line.values[0])} to {shown(line.values[-1])}" for line in series)
-    return _figure(title, said, WIDTH, HEIGHT, parts)
+    description = "; ".join(f"{line.name}: {shown(line.values[0])} to {shown(line.values[-1])}" for line in series)
+    return _figure(title, description, WIDTH, HEIGHT, parts)
 
 
 def intervals(title: str, rows: Mapping[str, tuple[float, float, float]], styles: Mapping[str, str]) -> str:
-    """A dot with its interval for each name: (low, value, high), from zero."""
+    """Draw a dot with its interval for each name, on an axis from zero.
+
+    Args:
+        title: Title of the chart.
+        rows: Lower bound, value and upper bound by name.
+        styles: Class in the style sheet by name.
+
+    Returns:
+        HTML of the chart.
+    """
     top = max((high for _, _, high in rows.values()), default=0.0) or 1.0
     left, height = 96, ROW * len(rows) + 24
 
@@ -90,19 +114,21 @@ def intervals(title: str, rows: Mapping[str, tuple[float, float, float]], styles
         f'<text x="{left}" y="{height - 4}" text-anchor="middle">0</text>',
         f'<text x="{x(top):.0f}" y="{height - 4}" text-anchor="middle">{top:.2g}</text>',
     ]
-    said = "; ".join(f"{name}: {value:.4f}, {low:.4f} to {high:.4f}" for name, (low, value, high) in rows.items())
-    return _figure(title, said, WIDTH, height, parts)
+    description = "; ".join(
+        f"{name}: {value:.4f}, {low:.4f} to {high:.4f}" for name, (low, value, high) in rows.items()
+    )
+    return _figure(title, description, WIDTH, height, parts)
 
 
-def _figure(title: str, said: str, width: int, height: int, parts: Sequence[str]) -> str:
+def _figure(title: str, description: str, width: int, height: int, parts: Sequence[str]) -> str:
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}. {escape(said)}">{"".join(parts)}</svg></figure>'
+        f'aria-label="{escape(title)}. {escape(description)}">{"".join(parts)}</svg></figure>'
     )
 
 
 def _spread(heights: Sequence[float]) -> list[float]:
-    """The heights moved down just so far that no two labels overlap, and up again where they would leave the chart."""
+    """Move labels down until none overlap, then all up if the last one is outside the chart."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     placed = list(heights)
     for before, after in pairwise(order):
@@ -112,7 +138,15 @@ def _spread(heights: Sequence[float]) -> list[float]:
 
 
 def bars(title: str, rows: Mapping[str, float]) -> str:
-    """A bar for each share, with its per cent."""
+    """Draw a bar for each share, with its percentage.
+
+    Args:
+        title: Title of the chart.
+        rows: Share by name.
+
+    Returns:
+        HTML of the chart.
+    """
     top = max(rows.values(), default=0.0) or 1.0
     left, height = 140, ROW * len(rows) + 8
     parts = []
@@ -123,18 +157,25 @@ def bars(title: str, rows: Mapping[str, float]) -> str:
             f'<path class="bar" d="M{left} {y + 6}h{wide:.1f}v14h-{wide:.1f}z"/>'
             f'<text x="{left + wide + 8:.1f}" y="{y + 17}">{value:.0%}</text></g>'
         )
-    said = "; ".join(f"{name}: {value:.0%}" for name, value in rows.items())
-    return _figure(title, said, WIDTH, height, parts)
+    description = "; ".join(f"{name}: {value:.0%}" for name, value in rows.items())
+    return _figure(title, description, WIDTH, height, parts)
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A point: x from 0, the left, to 1; its own value; a class of the style sheet; and what a pointer is told."""
+    """A point of a scatter chart.
+
+    Attributes:
+        x: Horizontal position from 0, left, to 1.
+        value: Value on the vertical axis.
+        style: Class in the style sheet of the page.
+        label: Text of the tooltip.
+    """
 
     x: float
     value: float
     style: str
-    told: str
+    label: str
 
 
 def dots(
@@ -144,7 +185,18 @@ def dots(
     x_label: str,
     line: Sequence[tuple[float, float]] = (),
 ) -> str:
-    """Points over an axis of ticks, each at its place from 0 to 1; `line` is drawn among them, as (x, value)."""
+    """Draw points, and optionally a line.
+
+    Args:
+        title: Title of the chart.
+        ticks: Position from 0 to 1 by label.
+        series: Points.
+        x_label: Label of the horizontal axis.
+        line: Points of the line as (position, value); can be empty.
+
+    Returns:
+        HTML of the chart.
+    """
     values = [dot.value for dot in series] + [value for _, value in line]
     low, high = min(values, default=0.0), max(values, default=1.0)
     top = high if high > low else low + 1.0
@@ -170,8 +222,8 @@ def dots(
         parts.append(f'<g class="own"><polyline points="{points}"/></g>')
     parts += [
         f'<g class="{dot.style}"><circle cx="{x(dot.x):.1f}" cy="{y(dot.value):.1f}" r="4">'
-        f"<title>{escape(dot.told)}</title></circle></g>"
+        f"<title>{escape(dot.label)}</title></circle></g>"
         for dot in series
     ]
     best = max(series, key=lambda dot: dot.value, default=None)
-    return _figure(title, f"{len(series)} points; the highest: {best.told}" if best else "none", WIDTH, HEIGHT, parts)
+    return _figure(title, f"{len(series)} points; the highest: {best.label}" if best else "none", WIDTH, HEIGHT, parts)

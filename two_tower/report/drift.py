@@ -1,4 +1,4 @@
-"""How far each feature has moved since the release that serves, as the data gate measured it."""
+"""Drift of each feature since the current release, as the data gate measured it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,26 @@ from typing import Any
 
 from two_tower.gates import Verdict
 
-LEAST, MOST = 5, 15  # features that are shown, the ones that moved farthest
-HARDLY = 0.005  # of the index; beyond the first few, what moved less is only counted
-OF = {
-    "user": "of users who act",
-    "item": "of items taken",
-    "catalogue": "of the catalogue",
-    "interactions": "of interactions",
+LEAST, MOST = 5, 15  # number of features in the table, the largest drift first
+HARDLY = 0.005  # PSI; after the first LEAST features, smaller drift is only counted
+LABELS = {
+    "user": "users with interactions",
+    "item": "items with interactions",
+    "catalogue": "catalogue",
+    "interactions": "interactions",
 }
 
 
 @dataclass(frozen=True)
-class Moved:
-    """since: up to when the release's data went. rows: of `compared.drift`, with `of`, `at` and `limit_at`, in per cent
-    of the bar. others: how many are not shown, and none of them moved farther than `least`.
+class DriftTable:
+    """Table of the features with the largest drift.
+
+    Attributes:
+        since: End of the data of the current release.
+        rows: Rows of `compared.drift`, with the label of the table, `of`, and the lengths `at` and `limit_at` in per
+            cent of the bar.
+        others: Number of features that are not in the table.
+        least: Largest PSI of these features.
     """
 
     since: str
@@ -28,18 +34,25 @@ class Moved:
     least: float
 
 
-def moved(verdicts: Sequence[Verdict]) -> Moved | None:
-    """None where nothing was compared."""
-    found = next((v.details for v in verdicts if v.gate == "data" and v.details.get("drift")), None)
-    if found is None:
+def drift_table(verdicts: Sequence[Verdict]) -> DriftTable | None:
+    """Make the table from the verdict of the data gate.
+
+    Args:
+        verdicts: Verdicts of the gates.
+
+    Returns:
+        The table, or None if the data gate compared nothing.
+    """
+    details = next((v.details for v in verdicts if v.gate == "data" and v.details.get("drift")), None)
+    if details is None:
         return None
-    drift = found["drift"]
-    shown = max(LEAST, sum(row["psi"] >= HARDLY for row in drift[:MOST]))
-    rows, hidden = drift[:shown], drift[shown:]
+    drift = details["drift"]
+    count = max(LEAST, sum(row["psi"] >= HARDLY for row in drift[:MOST]))
+    rows, hidden = drift[:count], drift[count:]
     most = 1.15 * max(*(row["psi"] for row in rows), *(row["limit"] for row in rows))
     drawn = [
-        row | {"of": OF[row["table"]], "at": 100 * row["psi"] / most, "limit_at": 100 * row["limit"] / most}
+        row | {"of": LABELS[row["table"]], "at": 100 * row["psi"] / most, "limit_at": 100 * row["limit"] / most}
         for row in rows
     ]
-    since = found["compared_with"][:16].replace("T", " ")
-    return Moved(since, drawn, len(hidden), hidden[0]["psi"] if hidden else 0.0)
+    since = details["compared_with"][:16].replace("T", " ")
+    return DriftTable(since, drawn, len(hidden), hidden[0]["psi"] if hidden else 0.0)

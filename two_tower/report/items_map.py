@@ -1,4 +1,4 @@
-"""The catalogue as a map: each item a point in the plane, with its nearest neighbours in the embedding space."""
+"""Map of the catalogue: each item is a point in the plane, with its nearest neighbours in the embedding space."""
 
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,24 @@ from two_tower.schema import Dtype
 MOST_ITEMS = 10_000
 MOST_COLUMNS = 6
 NEIGHBOURS = 5
-LONGEST = 60  # characters of a shown value
-BLOCK = 2_000  # items whose neighbours are sought at a time
+LONGEST = 60  # characters; longer values are cut
+BLOCK = 2_000  # items per block of the neighbour search
 _SHOWN = frozenset(Dtype) - {Dtype.INTS, Dtype.FLOATS, Dtype.TIMESTAMP}
 
 
 def items_map(towers: Path, pulled: Pulled) -> dict[str, Any]:
-    """What the page's map draws, as JSON can hold it.
+    """Compute the data of the map, as values for JSON.
 
-    `id`, `x`, `y` (the first two principal components, scaled to lie within -1 and 1), `near` (places of the 5 nearest
-    items) and `columns` (name → values, without the id's own) have one entry an item; `explained` is the share of the
-    variance that the plane shows, `of` the size of the catalogue, of which evenly spaced items are taken beyond 10,000.
+    A catalogue of more than 10,000 items is sampled at even steps.
+
+    Args:
+        towers: Folder with item_tower.onnx.
+        pulled: Pulled tables.
+
+    Returns:
+        With one entry per item: `id`; `x` and `y`, the first two principal components, scaled to -1 to 1; `near`, the
+        positions of the 5 nearest items; `columns`, values by feature name, without the id. `explained`: share of the
+        variance in the plane. `of`: size of the catalogue.
     """
     table = pulled.catalogue_at(pulled.bounds.as_of)
     of = table.num_rows
@@ -35,7 +42,7 @@ def items_map(towers: Path, pulled: Pulled) -> dict[str, Any]:
     key = table[pulled.contract.item_key]
     features = [f for f in pulled.contract.item if f.dtype in _SHOWN and not table[f.name].equals(key)]
     return {
-        "id": [str(one) for one in key.to_pylist()],
+        "id": [str(value) for value in key.to_pylist()],
         "x": np.round(plane[:, 0], 4).tolist(),
         "y": np.round(plane[:, 1], 4).tolist(),
         "near": neighbours(embeddings).tolist(),
@@ -46,29 +53,43 @@ def items_map(towers: Path, pulled: Pulled) -> dict[str, Any]:
 
 
 def project(embeddings: Array) -> tuple[Array, float]:
-    """The first two principal components, float32 [items, 2], within -1 and 1, and their share of the variance."""
+    """Compute the first two principal components.
+
+    Args:
+        embeddings: `(items, dim) float32`.
+
+    Returns:
+        Components, `(items, 2) float32`, scaled to -1 to 1, and their share of the variance.
+    """
     centred = embeddings - embeddings.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
     plane = centred @ vectors[:, ::-1][:, :2]
-    if plane.shape[1] < 2:  # a space of one dimension
+    if plane.shape[1] < 2:  # embeddings of one dimension
         plane = np.pad(plane, ((0, 0), (0, 1)))
     largest, total = float(np.abs(plane).max(initial=0.0)), float(values.sum())
     return plane / (largest or 1.0), float(values[::-1][:2].sum() / total) if total > 0 else 1.0
 
 
 def neighbours(embeddings: Array) -> Array:
-    """Rows of the nearest items by cosine, without the item itself, int64 [items, at most 5], the nearest first."""
+    """Find the nearest items of each item by cosine, without the item itself.
+
+    Args:
+        embeddings: `(items, dim) float32`.
+
+    Returns:
+        Rows, `(items, at most 5) int64`, the nearest first.
+    """
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-30)
     k = min(NEIGHBOURS, len(unit) - 1)
-    found = []
+    nearest = []
     for start in range(0, len(unit), BLOCK):
         scores = unit[start : start + BLOCK] @ unit.T
         rows = np.arange(len(scores))
         scores[rows, start + rows] = -np.inf
         best = np.argpartition(-scores, max(0, k - 1), axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-        found.append(np.take_along_axis(best, order, axis=1))
-    return np.concatenate(found)
+        nearest.append(np.take_along_axis(best, order, axis=1))
+    return np.concatenate(nearest)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

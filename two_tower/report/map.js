@@ -3,9 +3,9 @@
   const data = JSON.parse(document.getElementById("items").textContent);
   const get = id => document.getElementById(id);
   const canvas = get("plane"), tip = get("tip"), ink = canvas.getContext("2d");
-  // Okabe and Ito's eight; the last stands for all other values.
+  // Okabe and Ito's eight colours; the last one is for all other values.
   const palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8b929c"];
-  // Viridis, without the end that the ground swallows.
+  // Viridis, without the end that is invisible on the background.
   const night = matchMedia("(prefers-color-scheme: dark)");
   const ramps = [["#440154", "#3b528b", "#21918c", "#4aa84f", "#c9a800"], ["#9a6fb8", "#5f8fd6", "#21a594", "#5ec962", "#fde725"]];
   const names = Object.keys(data.columns), n = data.id.length;
@@ -86,31 +86,31 @@
     .map(([name, v]) => `${name}: ${v}`).join(" · ");
 
   function button(i) {
-    const one = document.createElement("button");
-    one.textContent = data.id[i];
-    one.title = describe(i);
-    one.addEventListener("click", () => choose(i));
-    return one;
+    const button = document.createElement("button");
+    button.textContent = data.id[i];
+    button.title = describe(i);
+    button.addEventListener("click", () => choose(i));
+    return button;
   }
 
   function choose(i) {
     chosen = i;
-    const told = document.createElement("p"), strong = document.createElement("b");
+    const description = document.createElement("p"), strong = document.createElement("b");
     strong.textContent = data.id[i];
-    told.append(strong, " ", describe(i));
+    description.append(strong, " ", describe(i));
     const line = document.createElement("p");
-    line.append("nearest: ", ...data.near[i].map(button));
-    get("found").replaceChildren(told, line);
+    line.append("Nearest: ", ...data.near[i].map(button));
+    get("results").replaceChildren(description, line);
     draw();
   }
 
-  function find(sought) {
-    const wanted = sought.trim().toLowerCase();
+  function find(input) {
+    const query = input.trim().toLowerCase();
     chosen = -1;
-    hits = wanted ? haystack.flatMap((hay, i) => hay.includes(wanted) ? [i] : []) : null;
+    hits = query ? haystack.flatMap((hay, i) => hay.includes(query) ? [i] : []) : null;
     const line = document.createElement("p");
     if (hits) line.append(`${hits.length.toLocaleString()} found `, ...hits.slice(0, 12).map(button));
-    get("found").replaceChildren(line);
+    get("results").replaceChildren(line);
     draw();
   }
 
@@ -136,16 +136,16 @@
   canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
   canvas.addEventListener("click", event => { const i = nearest(event); if (i >= 0) choose(i); });
   get("find").addEventListener("input", event => find(event.target.value));
-  // A column of which nearly each item has a value of its own colours nothing, unless it is of numbers.
+  // A text column with a different value for almost every item is not useful for colours.
   const numbers = name => data.columns[name].every(v => v === null || typeof v === "number");
   const distinct = name => new Set(data.columns[name]).size;
-  const telling = names.filter(name => numbers(name) ? distinct(name) > 1 : distinct(name) <= Math.max(8, n / 4));
-  get("colour").append(...(telling.length ? telling.map(name => new Option(name)) : [new Option("nothing", "")]));
+  const useful = names.filter(name => numbers(name) ? distinct(name) > 1 : distinct(name) <= Math.max(8, n / 4));
+  get("colour").append(...(useful.length ? useful.map(name => new Option(name)) : [new Option("none", "")]));
   get("colour").addEventListener("change", event => { colours(event.target.value); draw(); });
   window.addEventListener("resize", draw);
   night.addEventListener("change", () => { colours(get("colour").value); draw(); });
-  // The first column that has few values tells most at a glance, then one of numbers.
-  const first = telling.find(name => distinct(name) <= 12) || telling.find(numbers) || telling[0] || "";
+  // The default is the first column with few values, then the first with numbers.
+  const first = useful.find(name => distinct(name) <= 12) || useful.find(numbers) || useful[0] || "";
   get("colour").value = first;
   colours(first);
   draw();

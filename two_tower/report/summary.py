@@ -1,4 +1,4 @@
-"""What a run says of itself: the report for people, and the same figures as JSON for scripts."""
+"""Results of a run: the report as HTML, and the same figures as JSON for scripts."""
 
 import json
 from collections.abc import Sequence
@@ -26,39 +26,47 @@ def write(
     page: Path,
     summary: Path,
 ) -> None:
-    """Write the report to `page` and `{"metrics", "slices", "counts", "gates", "settings"}` to `summary`.
+    """Write the report of a run, and its figures as JSON.
 
-    evaluation: file of an `evaluate.Report`. model, towers, pulled: folders of those steps. verdicts: files, a gate
-    each. releases: where the release lies that the new one is compared with, if there is one.
+    Args:
+        title: Data set, or address of the feature repository.
+        evaluation: File of an `evaluate.Report`.
+        model: Folder of the train step.
+        towers: Folder of the export step.
+        pulled: Folder of the pull step.
+        verdicts: Files with the verdict of each gate.
+        releases: Folder or URL of the releases; the report compares the model with the current one.
+        page: HTML file to write.
+        summary: JSON file to write, with `metrics`, `slices`, `counts`, `gates` and `settings`.
     """
-    measured = Report.read(evaluation)
-    judged = [Verdict.read(path) for path in verdicts]
+    report_of_evaluation = Report.read(evaluation)
+    gates = [Verdict.read(path) for path in verdicts]
     trained = json.loads((model / "model.json").read_text())
     tables = Pulled.read(pulled, ("catalogue",))
     figures = {
-        "metrics": measured.metrics,
-        "slices": measured.slices,
-        "counts": measured.counts,
-        "gates": {v.gate: {"passed": v.passed, "reasons": list(v.reasons)} for v in judged},
+        "metrics": report_of_evaluation.metrics,
+        "slices": report_of_evaluation.slices,
+        "counts": report_of_evaluation.counts,
+        "gates": {v.gate: {"passed": v.passed, "reasons": list(v.reasons)} for v in gates},
         "settings": trained["config"],
     }
     summary.write_text(json.dumps(figures, indent=2))
     described = json.loads((pulled / "pulled.json").read_text())
     since = _current(releases)
-    told = report.Told(
+    content = report.RunReport(
         title=title,
-        verdicts=judged,
-        evaluation=measured,
+        verdicts=gates,
+        evaluation=report_of_evaluation,
         history=trained["history"],
         items=items_map(towers, tables),
         changes=changes(figures | described, since.model_dump()) if since else (),
         since=since.id if since else "",
     )
-    report.write(page, told)
+    report.write(page, content)
 
 
 def _current(releases: str) -> Manifest | None:
-    """The manifest of the current release; None if there is none, or a torn one, which the promotion gate reports."""
+    """The manifest of the current release; None if there is none, or a corrupt one, which the promotion gate reports."""
     try:
         active = current(releases)
         return verify(releases, active) if active else None

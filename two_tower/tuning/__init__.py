@@ -1,1 +1,1 @@
-"""The search for settings: a space, a study that can be broken off, and the same space for Katib."""
+"""Hyperparameter search: a search space, a study that can be interrupted and resumed, and the space for Katib."""

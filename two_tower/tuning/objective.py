@@ -1,4 +1,4 @@
-"""One trial: towers trained with its values, and the validation metric that early stopping goes by."""
+"""Objective of a trial: train towers with its values, and return the validation metric of early stopping."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,16 +15,18 @@ from two_tower.training.train import TENSORBOARD, DivergedError, choose_device, 
 from two_tower.tuning.space import TUNABLE, Space, Value, shown, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError
 
-METRIC = "recall@20"  # of the validation window; the test window is for the one model that is chosen
+METRIC = "recall@20"  # on the validation window; the test window is for the final model only
 
 
 @dataclass(frozen=True)
 class Training:
-    """An objective of `Study.run`.
+    """Objective for `Study.run`.
 
-    pulled: the tables, read once for all trials, or the folder of a pull whose rows stay on disk; see `source`.
-    folder: takes TensorBoard's files of each trial, and the checkpoints of the running one, so that a trial that is
-    tried again goes on.
+    Attributes:
+        pulled: Tables, read once for all trials, or the folder of a pull whose rows stay on disk; see `source`.
+        base: Settings that the trials do not change.
+        folder: Folder for the TensorBoard files of each trial and the checkpoints of the running trial. An interrupted
+            trial resumes from its checkpoints.
     """
 
     pulled: Pulled | Path
@@ -32,10 +34,23 @@ class Training:
     folder: Path
 
     def __call__(self, values: Mapping[str, Value], report: Report) -> float:
+        """Train with the values of a trial.
+
+        Args:
+            values: Value of each searched setting.
+            report: Function to call with the metric of each epoch.
+
+        Returns:
+            The metric of the best epoch.
+
+        Raises:
+            UnfitError: The values are not allowed together, or training diverged.
+            PrunedError: The trial is worse than the others.
+        """
         checkpoints, working = self.folder / "checkpoints", self.folder / "working"
         try:
             config = replace(with_values(self.base, values), checkpoints=str(checkpoints))
-        except InputError as error:  # each value is allowed by itself, but not with the others
+        except InputError as error:  # each value is allowed, but not in this combination
             raise UnfitError(str(error)) from error
         try:
             best = train(self.pulled, config, working, [ProgressLog(), Pruning(report)])["best"]
@@ -50,7 +65,7 @@ class Training:
         return float(best[METRIC])
 
     def _keep_curves(self, working: Path, values: Mapping[str, Value]) -> None:
-        """Of a trial's model only TensorBoard's files stay, under the trial's values."""
+        """Keep the TensorBoard files of a trial, in a folder named by its values, and delete its model."""
         kept = self.folder / TENSORBOARD / ",".join(f"{name}={shown(value)}" for name, value in values.items())
         if (working / TENSORBOARD).exists():
             shutil.rmtree(kept, ignore_errors=True)
@@ -74,18 +89,35 @@ class Pruning(Callback):
 
 
 def source(parts: Parts, base: TrainConfig) -> Pulled | Path:
-    """What trials train on: the tables, or their folder where `base.stream` has the rows stay on disk."""
+    """Choose the training data of the trials.
+
+    Args:
+        parts: Parts of the pull.
+        base: Settings of all trials.
+
+    Returns:
+        The tables, or their folder if the rows stay on disk (`base.stream`).
+    """
     streams, _ = stream_decision(parts, base, choose_device(base.device))
     return parts.folder if streams else Pulled.read(parts.folder)
 
 
 def made_of(parts: Parts, base: TrainConfig, space: Space) -> dict[str, str]:
-    """What the trials of a study have in common, for `study.opened`; where training runs is no part of it."""
-    usual = TrainConfig()
-    mine = {name: getattr(base, name) for name in TUNABLE | {"seed": int}}
+    """Describe what all trials of a study share, for `study.opened`. Where training runs does not count.
+
+    Args:
+        parts: Parts of the pull.
+        base: Settings of all trials.
+        space: Search space.
+
+    Returns:
+        A text or hash each for `data`, `settings` and `search space`.
+    """
+    defaults = TrainConfig()
+    settings = {name: getattr(base, name) for name in TUNABLE | {"seed": int}}
     return {
         "data": parts.digest().hex()[:16],
-        # Only what is not usual, so that a setting that a later version adds does not part a study from itself.
-        "settings": repr({name: value for name, value in mine.items() if value != getattr(usual, name)}),
+        # Without defaults, so a study stays the same when a later version adds a setting.
+        "settings": repr({name: value for name, value in settings.items() if value != getattr(defaults, name)}),
         "search space": repr(sorted(space.dimensions.items())),
     }

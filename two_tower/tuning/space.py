@@ -1,4 +1,4 @@
-"""The search space: which settings of training vary, and over what. A small TOML file, checked before anything runs."""
+"""The search space: the training settings that vary, and their values. A TOML file, validated before any trial."""
 
 import tomllib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from two_tower.config.fields import field_types
 from two_tower.errors import InputError, unknown
 
 DEFAULT = Path(__file__).with_name("space.toml")
-# Where training runs and what it leaves is no matter of quality, and the best of several seeds is luck.
+# These settings do not change the quality, except the seed, and the best of several seeds is chance.
 FIXED = (
     "callbacks",
     "checkpoints",
@@ -32,7 +32,7 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Choices:
-    """One of these values."""
+    """A list of values."""
 
     values: tuple[Value, ...]
 
@@ -42,7 +42,14 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """A number from low to high, both possible; whole where `whole`; of even order of magnitude where `log`."""
+    """A range of numbers.
+
+    Attributes:
+        low: Lower bound, included.
+        high: Upper bound, included.
+        log: Whether values are drawn uniformly on a logarithmic scale.
+        whole: Whether values are integers.
+    """
 
     low: float
     high: float
@@ -58,45 +65,76 @@ Dimension = Choices | Range
 
 @dataclass(frozen=True)
 class Space:
-    """The dimensions by the name of their setting, in the file's order."""
+    """The dimension of each searched setting, in the order of the file."""
 
     dimensions: Mapping[str, Dimension]
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises InputError for a file that is not there or no TOML, and as `of` does."""
+        """Read a search space.
+
+        Args:
+            path: TOML file.
+
+        Returns:
+            The space.
+
+        Raises:
+            InputError: The file does not exist or is not TOML, or as for `of`.
+        """
         try:
-            described = tomllib.loads(path.read_text())
+            space = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"search space {path}: {error}. Give a TOML file; {_FORM}.") from error
-        return cls.of(described)
+        return cls.of(space)
 
     @classmethod
-    def of(cls, described: Mapping[str, Any]) -> Self:
-        """Raises InputError for an unknown name, with the nearest known one, and for values that training refuses."""
-        if not described:
+    def of(cls, space: Mapping[str, Any]) -> Self:
+        """Validate a search space.
+
+        Args:
+            space: For each setting a list of values, or a range with `low`, `high` and optionally `log`.
+
+        Returns:
+            The space.
+
+        Raises:
+            InputError: A setting is unknown, or training does not accept a value.
+        """
+        if not space:
             raise InputError(f"the search space is empty. Name at least one setting and {_FORM}.")
-        return cls({name: _dimension(name, value) for name, value in described.items()})
+        return cls({name: _dimension(name, value) for name, value in space.items()})
 
     def shared(self, config: TrainConfig) -> dict[str, Value]:
-        """The values of a configuration that lie in this space."""
+        """Return the values of a configuration that are in this space."""
         return {name: value for name, d in self.dimensions.items() if (value := getattr(config, name)) in d}
 
 
 def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig:
-    """The configuration with these values; InputError where they are not allowed, or not together."""
-    found: TrainConfig = settings.with_values({"train": config}, values)["train"]
-    return found
+    """Change values of a configuration.
+
+    Args:
+        config: Configuration to start from.
+        values: New values.
+
+    Returns:
+        The changed configuration.
+
+    Raises:
+        InputError: A value, or a combination of values, is not allowed.
+    """
+    changed: TrainConfig = settings.with_values({"train": config}, values)["train"]
+    return changed
 
 
 def shown(value: Value) -> str:
-    """A value for people."""
+    """Format a value for a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _dimension(name: str, value: Any) -> Dimension:
     if name in FIXED:
-        raise InputError(f"setting {name!r} is not searched. Set it for all trials: --set {name}=VALUE.")
+        raise InputError(f"setting {name!r} cannot be searched. Set it for all trials: --set {name}=VALUE.")
     if name not in TUNABLE:
         raise unknown("setting in the search space", name, TUNABLE)
     if isinstance(value, list):
@@ -109,25 +147,25 @@ def _dimension(name: str, value: Any) -> Dimension:
 def _choices(name: str, values: list[Any]) -> Choices:
     read = tuple(getattr(with_values(TrainConfig(), {name: value}), name) for value in values)
     if len(set(read)) < 2 or len(set(read)) < len(read):
-        raise InputError(f"search space: {name} = {values}: name two different values or more, each once.")
+        raise InputError(f"search space: {name} = {values}: give at least two different values, each once.")
     return Choices(read)
 
 
-def _range(name: str, described: dict[str, Any]) -> Range:
+def _range(name: str, bounds: dict[str, Any]) -> Range:
     kind = TUNABLE[name]
     if kind not in (int, float):
-        raise InputError(f"search space: {name} is no number and has no range. Give a list of its values.")
-    for key in described:
+        raise InputError(f"search space: {name} is not a number, so it cannot have a range. Give a list of its values.")
+    for key in bounds:
         if key not in ("low", "high", "log"):
             raise unknown(f"key of the range of {name}", key, ("low", "high", "log"))
-    low: Any = described.get("low")
-    high: Any = described.get("high")
-    log = described.get("log", False)
+    low: Any = bounds.get("low")
+    high: Any = bounds.get("high")
+    log = bounds.get("log", False)
     if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
-        raise InputError(f"search space: {name} = {described}: {_FORM}.")
+        raise InputError(f"search space: {name} = {bounds}: {_FORM}.")
     if not low < high or (log and low <= 0):
-        above = "0 < low < high, for log" if log else "low < high"
-        raise InputError(f"search space: {name}: low={low}, high={high}. Allowed: {above}.")
+        allowed = "0 < low < high, for log" if log else "low < high"
+        raise InputError(f"search space: {name}: low={low}, high={high}. Allowed: {allowed}.")
     for bound in (low, high):
         with_values(TrainConfig(), {name: bound})
     return Range(low, high, log, whole=kind is int)

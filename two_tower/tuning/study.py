@@ -1,8 +1,8 @@
-"""A study: trials drawn one after the other, each told the past ones. It lies in a file and survives its process.
+"""A study: sequential trials, each drawn from the results of the earlier ones. It is stored in a file and can resume.
 
-Drawn by the tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS
-2011); a trial that after an epoch is below the median of the others at that epoch is given up (the median stopping rule
-of Golovin et al., Google Vizier, KDD 2017). The only module that knows Optuna.
+The sampler is the tree-structured Parzen estimator (Bergstra et al., "Algorithms for Hyper-Parameter Optimization",
+NeurIPS 2011). A trial that is below the median of the others at the same epoch is pruned (the median stopping rule of
+Golovin et al., "Google Vizier", KDD 2017). This is the only module that uses Optuna.
 """
 
 import fcntl
@@ -24,37 +24,41 @@ from two_tower.tuning.tried import Tried
 
 FILE, LOCK = "study.log", "study.lock"
 NAME = "two-tower"
-RANDOM = 10  # trials drawn at random before the past ones are asked
-COMPARED = 4  # trials that must have finished before one is given up
-GRACE = 2  # epochs in which none is given up
-TOLD_FROM = 5  # finished trials from which an importance is worth telling
-_WHY = "why"  # attribute of a trial that could not be trained
+RANDOM = 10  # trials drawn at random before the sampler uses the earlier ones
+COMPARED = 4  # finished trials before the first pruning
+GRACE = 2  # epochs of a trial without pruning
+IMPORTANCE_FROM = 5  # least number of finished trials for the importance of settings
+_WHY = "why"  # attribute of an unfit trial
 
 Report = Callable[[float], None]
 Objective = Callable[[Mapping[str, Value], Report], float]
 
 
-PrunedError = optuna.TrialPruned  # what an objective's `report` raises where the trial fell behind
+PrunedError = optuna.TrialPruned  # an objective's `report` raises it if the trial is worse than the others
 
 
 class UnfitError(Exception):
-    """These values cannot be trained with; the message says why. The search goes on with others."""
+    """Training with these values is not possible; the message gives the reason. The search continues with others."""
 
 
 class Study:
-    """The trials so far, and those to come; `opened` makes one."""
+    """The past and future trials of a search; `opened` makes one."""
 
     def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
         self._study, self._seed = study, seed
         self._distributions = {name: _distribution(d) for name, d in space.dimensions.items()}
 
     def first(self, values: Mapping[str, Value]) -> None:
-        """Begin with these values; those not named are drawn. Nothing happens where a trial was made before."""
+        """Set the values of the first trial. This has no effect if the study has a trial already.
+
+        Args:
+            values: Value by setting; settings without a value are drawn.
+        """
         if values and not self._study.get_trials(deepcopy=False):
             self._study.enqueue_trial(dict(values))
 
     def tried(self) -> list[Tried]:
-        """The trials that have ended, in order."""
+        """Return the results of the trials that have ended, in order."""
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return [_tried(number, trial) for number, trial in enumerate(ended, start=1)]
 
@@ -63,22 +67,28 @@ class Study:
         objective: Objective,
         trials: int,
         seconds: float | None = None,
-        told: Callable[[Tried], None] = lambda _: None,
+        callback: Callable[[Tried], None] = lambda _: None,
     ) -> None:
-        """Make trials until there are `trials` in all; none begins after so many seconds.
+        """Run trials until the study has enough of them.
 
-        objective: given the values, and a function to call with the figure of each epoch, the higher the better; it
-        returns the trial's own. told: called with each trial that has ended. What the objective raises, and an
-        interrupt, leave a trial that the next process tries again.
+        If the objective raises another error than UnfitError or PrunedError, or the process is interrupted, the next
+        process repeats the trial.
+
+        Args:
+            objective: Function of the values and of a function to call with the metric of each epoch. It returns the
+                metric of the trial; higher is better.
+            trials: Number of trials in the study, earlier ones included.
+            seconds: Stop starting trials after this time. Default: no limit.
+            callback: Function to call with the result of each trial.
         """
         until = time.monotonic() + seconds if seconds is not None else float("inf")
         while (done := len(self.tried())) < trials and time.monotonic() < until:
-            # Each by a seed of its own: a study that goes on draws what an unbroken one would have drawn.
+            # A seed per trial: a resumed study draws the same values as an uninterrupted one.
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=(self._seed * 1_000_003 + done) % 2**32, n_startup_trials=RANDOM
             )
             self._attempt(self._study.ask(self._distributions), objective)
-            told(self.tried()[-1])
+            callback(self.tried()[-1])
 
     def _attempt(self, trial: Trial, objective: Objective) -> None:
         epochs = 0
@@ -91,7 +101,7 @@ class Study:
                 raise PrunedError
 
         same = next((t for t in self.tried() if t.value is not None and t.values == trial.params), None)
-        if same is not None:  # training is no game of chance: it would end as before
+        if same is not None:  # training is deterministic, so the result would be the same
             self._study.tell(trial, same.value)
             return
         try:
@@ -105,22 +115,37 @@ class Study:
             self._study.tell(trial, value)
 
     def importance(self) -> dict[str, float]:
-        """The share of each setting in what sets the best tenth of the trials apart, the largest first.
+        """Compute the importance of each setting for being among the best tenth of the trials.
 
-        By PED-ANOVA (Watanabe et al., IJCAI 2023). Empty while too few trials have finished to tell.
+        Returns:
+            Shares by setting, the largest first. Empty if fewer than IMPORTANCE_FROM trials have finished.
+
+        Source:
+            Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
+            IJCAI 2023.
         """
         finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(finished) < TOLD_FROM or len({trial.value for trial in finished}) == 1:
+        if len(finished) < IMPORTANCE_FROM or len({trial.value for trial in finished}) == 1:
             return {}
         return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
 
 
 @contextmanager
 def opened(folder: Path, space: Space, made_of: Mapping[str, str], seed: int) -> Iterator[Study]:
-    """The study in a folder, begun or taken up where it was left; one process at a time.
+    """Open or resume the study in a folder; one process at a time.
 
-    made_of: a hash of each thing that its trials have in common, by its name. Raises InputError where the folder's
-    study was made of others, and where another process works on it.
+    Args:
+        folder: Folder of the study.
+        space: Search space.
+        made_of: What all trials share, as a text or hash by name.
+        seed: Seed of the sampler.
+
+    Yields:
+        The study.
+
+    Raises:
+        InputError: The study in the folder has trials on other data, settings or search space, or another process uses
+            it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -128,21 +153,21 @@ def opened(folder: Path, space: Space, made_of: Mapping[str, str], seed: int) ->
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"{folder}: another search works there. Wait for it, or name another --out.") from error
+            raise InputError(f"{folder} is in use by another search. Wait for it, or give another --out.") from error
         file = folder / FILE
         _mend(file)
-        storage = JournalStorage(JournalFileBackend(str(file), lock_obj=_Held(str(file))))
+        storage = JournalStorage(JournalFileBackend(str(file), lock_obj=_NoLock(str(file))))
         pruner = optuna.pruners.MedianPruner(n_startup_trials=COMPARED, n_warmup_steps=GRACE + 1)
         study = optuna.create_study(
             storage=storage, study_name=NAME, direction="maximize", pruner=pruner, load_if_exists=True
         )
         _check_same(folder, study, made_of)
-        _again(study)
+        _repeat_interrupted(study)
         yield Study(study, space, seed)
 
 
-class _Held(JournalFileSymlinkLock):
-    """The journal's own lock, with which nothing is to do: `opened` holds one, and the system frees it of the dead."""
+class _NoLock(JournalFileSymlinkLock):
+    """A lock that does nothing: `opened` holds a file lock, which the system releases when the process ends."""
 
     def acquire(self) -> bool:
         return True
@@ -151,7 +176,7 @@ class _Held(JournalFileSymlinkLock):
 
 
 def _mend(file: Path) -> None:
-    """Cut off a last line that its writer did not live to end."""
+    """Remove an incomplete last line, which an interrupted process left."""
     whole = file.read_bytes() if file.exists() else b""
     if whole and not whole.endswith(b"\n"):
         with file.open("r+b") as journal:
@@ -159,19 +184,19 @@ def _mend(file: Path) -> None:
 
 
 def _check_same(folder: Path, study: optuna.Study, made_of: Mapping[str, str]) -> None:
-    """Raise InputError where the trials of the study would not compare with ours."""
+    """Raise InputError if the trials of the study are not comparable with new ones."""
     for name, value in made_of.items():
         if study.user_attrs.get(name, value) != value:
             raise InputError(
-                f"{folder} holds a search with other {name}, whose trials do not compare with these. Give what it had, "
-                "or name another --out."
+                f"{folder} contains a search with other {name}, so its trials are not comparable with new ones. Use "
+                f"the {name} of that search, or give another --out."
             )
         if name not in study.user_attrs:
             study.set_user_attr(name, value)
 
 
-def _again(study: optuna.Study) -> None:
-    """Let the trials that a process left when it was killed be tried again, before new ones."""
+def _repeat_interrupted(study: optuna.Study) -> None:
+    """Repeat the trials of an interrupted process before new ones."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)

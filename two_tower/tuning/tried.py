@@ -1,4 +1,4 @@
-"""What came of one trial."""
+"""Results of the trials of a study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,17 @@ State = Literal["finished", "pruned", "unfit"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """One trial that has ended.
+    """Result of a trial that has ended.
 
-    number: from 1, in the order they ended. state: `pruned` when it fell behind the others, `unfit` when its values
-    cannot be trained with, for which `why` has the reason. value: the objective, None unless finished. curve: what was
-    reported after each epoch.
+    Attributes:
+        number: Number from 1, in the order in which the trials ended.
+        state: `finished`; `pruned` if the trial was worse than the others; `unfit` if training with its values is not
+            possible.
+        value: Objective, None unless the trial finished.
+        values: Value of each searched setting.
+        curve: Metric after each epoch.
+        seconds: Duration.
+        why: Reason of the state `unfit`, else empty.
     """
 
     number: int
@@ -27,11 +33,11 @@ class Tried:
     why: str = ""
 
     def row(self, metric: str) -> dict[str, Any]:
-        """As a row of a table, flat."""
-        told = {"trial": self.number, "state": self.state, metric: self.value, "epochs": len(self.curve)}
-        return told | {"seconds": round(self.seconds, 2), "why": self.why} | dict(self.values)
+        """Return the result as a flat row of a table, with the objective in column `metric`."""
+        result = {"trial": self.number, "state": self.state, metric: self.value, "epochs": len(self.curve)}
+        return result | {"seconds": round(self.seconds, 2), "why": self.why} | dict(self.values)
 
 
 def ranked(tried: Sequence[Tried]) -> list[Tried]:
-    """Those that finished, the best first; of equal ones the earlier."""
+    """Sort the finished trials, the best first; of equal ones the earlier first."""
     return sorted((t for t in tried if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number))

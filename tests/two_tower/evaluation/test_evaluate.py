@@ -9,8 +9,6 @@ from two_tower.data.pulled import Pulled
 from two_tower.datasets.world import Oracle
 from two_tower.errors import InputError
 from two_tower.evaluation.evaluate import CURVE_AT, Report, evaluate
-from two_tower.evaluation.ranking import Task
-from two_tower.evaluation.scorers import TowerScorer, compare
 
 CONFIG = EvaluationConfig(bootstrap_samples=50)
 ITEMS = [f"{c}{d}" for c in "abcde" for d in range(10)]  # fifty; a0 to a9 are taken in training, the more the lower
@@ -18,7 +16,7 @@ TRAINING = [(f"u{n}", f"a{n // 2}", n / 100) for n in range(20)] + [(f"u{n}", "a
 TEST = [
     ("u1", "a1", 3),  # a head item (10 items have training events, so that the head is a0 and a1)
     ("u1", "e9", 4),  # a cold item
-    ("u5", "a0", 5),  # seen
+    ("u5", "a0", 5),  # already seen
     ("new", "a1", 6),  # a cold user
     ("u2", "zz", 7),  # not in the index
 ]
@@ -32,7 +30,7 @@ def pulled() -> Pulled:
 
 @pytest.fixture
 def towers(tmp_path):
-    """Every user gets the items backwards from e9."""
+    """Towers that rank the items backwards from e9 for every user."""
     users = {u: [1.0] for u, _, _ in TRAINING + TEST}
     return lookup_towers(tmp_path / "towers", users, {name: [float(n)] for n, name in enumerate(ITEMS)})
 
@@ -61,7 +59,7 @@ def test_the_curve_and_the_exposure_counted_by_hand(pulled, towers):
     assert report.exposure["two_tower"][:2] == [0, 0]
     assert sum(report.exposure["two_tower"]) == pytest.approx(1)
     assert sum(report.exposure["popularity"]) == pytest.approx(1)
-    assert report.exposure["taken"][0] == pytest.approx(2 / 3), "a1 twice; e9 is among the last"
+    assert report.exposure["test_events"][0] == pytest.approx(2 / 3), "a1 twice; e9 is among the last"
 
 
 def test_slices_counted_by_hand(pulled, towers):
@@ -105,35 +103,14 @@ def test_the_same_events_have_the_same_fingerprint_and_others_another(pulled, to
     assert first == again != other
 
 
-def test_a_tower_that_gives_no_number_is_named(pulled, tmp_path):
+def test_a_tower_that_returns_nan_is_named(pulled, tmp_path):
     towers = lookup_towers(tmp_path, {"u1": [np.nan], "u2": [1.0]}, {"a1": [1.0]})
-    with pytest.raises(InputError, match=r"user_tower\.onnx gives what is no number for 2 of 4 rows"):
+    with pytest.raises(InputError, match=r"user_tower\.onnx returns NaN or infinite values for 2 of 4 rows"):
         evaluate(pulled, towers, None, CONFIG)
 
 
-def test_the_similarity_is_the_towers_own(pulled, tmp_path):
-    """Nearest to 24.5 by distance, and the largest by the dot product."""
-    users = {u: [24.6] for u, _, _ in TRAINING + TEST}
-    items = {name: [float(n)] for n, name in enumerate(ITEMS)}
-    task = Task.of(pulled)
-    first = {}
-    for similarity in ("dot", "euclidean"):
-        towers = lookup_towers(tmp_path / similarity, users, items, similarity)
-        scorer = TowerScorer.open(towers, pulled.contract, pulled, task)
-        scores = scorer.scores(task.events, task.snapshots[0])
-        first[similarity] = {ITEMS[n] for n in scores.argmax(axis=1)}
-    assert first == {"dot": {"e9"}, "euclidean": {"c5"}}
-
-
-def test_euclidean_orders_by_distance():
-    random = np.random.default_rng(0)
-    user, item = random.normal(size=(5, 8)).astype(np.float32), random.normal(size=(30, 8)).astype(np.float32)
-    distance = np.linalg.norm(user[:, None] - item, axis=2)
-    assert np.array_equal(np.argsort(-compare(user, item, "euclidean")), np.argsort(distance))
-
-
 def test_the_oracle_is_ranked_like_the_others(tmp_path, towers):
-    """The oracle's world has items i00000 to i00003; its only user wants them in turn."""
+    """The world of the oracle has the items i00000 to i00003; its users prefer the later ones."""
     oracle = _oracle()
     oracle.write(tmp_path / "oracle")
     items = "i00000 i00001 i00002 i00003"

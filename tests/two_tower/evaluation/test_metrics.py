@@ -21,8 +21,8 @@ def test_what_is_not_allowed_is_neither_a_hit_nor_in_the_way():
     assert metrics.ranks(scores, np.array([2, 0, -1])).tolist() == [1, INF, INF]
 
 
-def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(AssertionError, match="a number"):
+def test_a_nan_score_is_an_error():
+    with pytest.raises(AssertionError, match="not NaN"):
         metrics.ranks(np.array([[np.nan, 1]], dtype=np.float32), np.array([0]))
 
 
@@ -79,3 +79,19 @@ def test_top_lists_only_what_is_allowed():
     lists = metrics.top(scores, 2)
     assert sorted(lists[:2]) == [0, 1] and lists[2] == 3 and 3 in lists[3:] and len(lists) == 5
     assert sorted(metrics.top(scores, 9)) == [0, 0, 1, 1, 2, 2, 3, 3, 3]
+
+
+def test_roc_by_hand():
+    """One of 201 items is relevant: half of the top 10 contain it, so they have 9.5 of 200 other items on average."""
+    wrong, right, k = metrics.roc({"recall@10": 0.5, "recall@20": 0.6, "recall@100": 0.9}, items=201)
+    assert k == [0, 10, 20, 100, 201]
+    assert right == [0, 0.5, 0.6, 0.9, 1]
+    assert wrong == [0, 9.5 / 200, 19.4 / 200, 99.1 / 200, 1]
+
+
+def test_roc_of_a_small_catalogue_has_fewer_cut_offs():
+    assert metrics.roc({"recall@10": 0.5, "recall@20": 1, "recall@100": 1}, items=15) == (
+        [0, 9.5 / 14, 1],
+        [0, 0.5, 1],
+        [0, 10, 15],
+    )

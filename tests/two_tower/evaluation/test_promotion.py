@@ -80,8 +80,8 @@ def test_a_model_that_never_hits_is_held_though_popularity_never_hits_either():
 def test_the_reason_gives_the_figures():
     verdict = judge(report([0.25] * 40, [0.2] * 40), None, replace(CONFIG, min_lift=1.5))
     assert verdict.reasons == (
-        "recall@20 is 0.2500; above 0.3000 was asked, which is min_lift 1.5 times popularity's 0.2000, over 120 events "
-        "of 40 users.",
+        "recall@20 is 0.2500, measured on 120 events of 40 users. It must be above 0.3000, which is min_lift 1.5 times "
+        "the 0.2000 of popularity.",
     )
 
 
@@ -111,7 +111,7 @@ def test_on_other_events_the_noise_of_both_counts(skill):
     assert not judge(slightly, champion(skill), CONFIG).passed, "the same users tell it"
     verdict = judge(slightly, champion(skill, paired=False), CONFIG)
     assert verdict.passed
-    assert verdict.details["champion"]["measured_on"] == "its own evaluation's events"
+    assert verdict.details["champion"]["measured_on"] == "the events of its own evaluation"
     assert not judge(clearly, champion(skill, paired=False), CONFIG).passed
 
 
@@ -181,7 +181,7 @@ def test_a_feature_that_was_not_pulled_leaves_the_manifest_figures(world, tmp_pa
 
 def test_a_champion_that_was_trained_on_the_test_window_is_named(world, tmp_path):
     folder = current(tmp_path / "r-1", train_end="2024-01-01T04:00:00+00:00")
-    assert "trained on part of these test events" in Champion.of(folder, world, CONFIG).note
+    assert "trained on some of these test events" in Champion.of(folder, world, CONFIG).note
 
 
 def test_the_gate_looks_up_the_current_release(world, tmp_path):

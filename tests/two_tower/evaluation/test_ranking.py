@@ -11,13 +11,13 @@ from two_tower.evaluation.ranking import Task, rank
 
 @dataclass
 class Alphabet:
-    """Prefers the items in order of the alphabet; remembers what it was asked for."""
+    """Prefers the items in alphabetical order; records its calls."""
 
     task: Task
-    asked: list
+    calls: list
 
     def scores(self, events, snapshot):
-        self.asked.append((events, snapshot))
+        self.calls.append((events, snapshot))
         names = self.task.interactions.items.take(snapshot.items).to_pylist()
         return np.tile(np.array([-ord(n) for n in names], dtype=np.float32), (len(events), 1))
 
@@ -25,17 +25,17 @@ class Alphabet:
 def ranked(events, catalogues, train_end=1.0, validation_end=2.0):
     task = Task.of(timeline(events, catalogues, train_end, validation_end))
     scorer = Alphabet(task, [])
-    return task, rank(task, scorer), scorer.asked
+    return task, rank(task, scorer), scorer.calls
 
 
 def test_each_event_meets_the_newest_snapshot_at_its_time():
     events = [("u", "d", 0), ("v", "c", 2.0), ("v", "d", 4.9), ("w", "d", 5.0), ("w", "c", 9.0)]
-    task, ranking, asked = ranked(events, {1: "a d", 2: "b c d", 5: "c d", 9: "a b c d"})
+    task, ranking, calls = ranked(events, {1: "a d", 2: "b c d", 5: "c d", 9: "a b c d"})
     assert [s.micros for s in task.snapshots] == [1_704_074_400_000_000 + 3_600_000_000 * h for h in (0, 3, 7)]
     assert task.snapshot.tolist() == [0, 0, 1, 2]
     # b before c; b before d, c seen; c before d; a and b before c, d seen.
     assert ranking.rank.tolist() == [1, 1, 1, 2]
-    assert [len(e) for e, _ in asked] == [2, 1, 1]
+    assert [len(e) for e, _ in calls] == [2, 1, 1]
 
 
 def test_an_event_on_a_seen_item_is_left_out_and_counted():
@@ -50,12 +50,12 @@ def test_an_item_that_the_index_does_not_hold_is_a_miss():
     assert ranking.rank.tolist() == [np.inf]
 
 
-def test_items_taken_at_the_same_instant_stay_on_offer():
+def test_items_of_the_same_instant_stay_candidates():
     _, ranking, _ = ranked([("u", "a", 3), ("u", "b", 3)], {1: "a b", 2: "a b", 9: "a b"})
     assert ranking.rank.tolist() == [0, 1]
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_blocks_do_not_change_the_ranks(monkeypatch):
     random = np.random.default_rng(0)
     events = sorted(
         ((f"u{random.integers(9)}", chr(97 + random.integers(26)), h / 20) for h in range(200)), key=lambda e: e[2]
@@ -63,8 +63,8 @@ def test_blocks_change_nothing(monkeypatch):
     catalogues = {1: "a b", 2: "a b c d e f g h k m", 6: " ".join(map(chr, range(97, 123))), 10: "a"}
     _, whole, _ = ranked(events, catalogues)
     monkeypatch.setattr(ranking, "BLOCK", 50)
-    _, parts, asked = ranked(events, catalogues)
-    assert len(asked) > 10
+    _, parts, calls = ranked(events, catalogues)
+    assert len(calls) > 10
     assert parts.rank.tolist() == whole.rank.tolist()
     assert parts.coverage == whole.coverage
 

@@ -17,7 +17,7 @@ from two_tower.exporting.parity import BATCHES, check
 
 @pytest.fixture
 def towers(exported, tmp_path) -> Path:
-    """A copy that a test may tamper with."""
+    """A copy of the exported towers that a test can change."""
     for path in exported.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -63,7 +63,7 @@ def test_a_vocabulary_in_another_order_holds(model, towers, world):
 
 
 def test_a_value_for_the_unknown_that_differs_holds(model, towers, world):
-    """Only rows of values that training never saw can tell."""
+    """Only rows with values that are not in the training data show this."""
 
     def change(graph):
         encoder = next(n for n in graph.graph.node if n.op_type == "LabelEncoder" and n.input[0] == "country")
@@ -78,7 +78,9 @@ def test_files_of_another_model_hold(model, towers, world):
         next(p for p in graph.metadata_props if p.key == "embedding_space").value = "space-2"
 
     tamper(towers / "item_tower.onnx", change)
-    assert check(model, towers, world).reasons == ("item_tower.onnx: its embedding_space is not the model's.",)
+    assert check(model, towers, world).reasons == (
+        "item_tower.onnx has the embedding_space of another model. Export again.",
+    )
 
 
 @pytest.fixture(scope="module")

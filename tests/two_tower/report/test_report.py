@@ -5,7 +5,7 @@ import pytest
 
 from two_tower.evaluation.evaluate import BANDS, CURVE_AT, Report
 from two_tower.gates import Verdict
-from two_tower.report import Told, with_run
+from two_tower.report import RunReport, with_run
 from two_tower.report import write as write_report
 
 
@@ -32,7 +32,7 @@ EVALUATION = Report(
     events="0",
     per_user={},
     curve={"two_tower": [0.1] * len(CURVE_AT), "popularity": [0.05] * len(CURVE_AT)},
-    exposure={name: [0.1] * BANDS for name in ("two_tower", "popularity", "taken")},
+    exposure={name: [0.1] * BANDS for name in ("two_tower", "popularity", "test_events")},
 )
 PASSED = Verdict(gate="data", passed=True)
 HELD = Verdict(gate="promotion", passed=False, reasons=("recall@20 is 0.1 < 0.2 & so on",))
@@ -40,7 +40,7 @@ HISTORY = [{"epoch": n, "loss": 5 - n / 2, "recall@20": r} for n, r in enumerate
 
 
 class Tags(HTMLParser):
-    """Checks that what is opened is closed."""
+    """Checks that each tag that opens closes."""
 
     VOID = frozenset({"meta", "br", "circle", "path", "polyline", "input"})
 
@@ -78,7 +78,7 @@ STEPS = [
 
 @pytest.fixture
 def write(tmp_path):
-    def written(release=None, **changes) -> str:
+    def render(release=None, **changes) -> str:
         whole = {
             "title": "Run of <sample>",
             "verdicts": [PASSED, HELD],
@@ -86,17 +86,17 @@ def write(tmp_path):
             "history": HISTORY,
             "items": ITEMS,
         }
-        write_report(tmp_path / "report.html", Told(**(whole | changes)))
+        write_report(tmp_path / "report.html", RunReport(**(whole | changes)))
         page = with_run((tmp_path / "report.html").read_text(), STEPS, release)
         tags = Tags()
         tags.feed(page)
         assert not tags.open
         return page
 
-    return written
+    return render
 
 
-def test_it_says_what_was_measured(write):
+def test_the_page_shows_the_metrics(write):
     page = write()
     for figure in ("0.3141", "0.3041–0.3241", "0.1234", "0.6282", "0.0777", "12,345", "678", "17", "23"):
         assert figure in page, figure
@@ -108,21 +108,21 @@ def test_gates_come_first_and_give_their_reasons(write):
     page = write()
     assert page.index("✗ promotion") < page.index("Quality on the test window")
     assert "✓ data</b> passed" in page
-    assert "held back: recall@20 is 0.1 &lt; 0.2 &amp; so on" in page
+    assert "held: recall@20 is 0.1 &lt; 0.2 &amp; so on" in page
 
 
-def test_a_repository_is_called_by_its_folder_and_its_address_is_told(write):
+def test_the_heading_is_the_folder_of_the_repository_and_its_address_follows(write):
     page = write(title="s3://shop/repositories/films/")
     assert "<h1>films</h1>" in page and '<p class="where">s3://shop/repositories/films/</p>' in page
     assert 'class="where"' not in write(title="movielens-100k")
 
 
-def test_the_outcome_is_said_first(write):
-    assert "Held back by the promotion gate." in write()
-    assert "Every gate passed." in write(verdicts=[PASSED])
+def test_the_outcome_comes_first(write):
+    assert "Held by the promotion gate." in write()
+    assert "All gates passed." in write(verdicts=[PASSED])
 
 
-def test_the_steps_and_the_release_are_added_when_the_run_is_over(write):
+def test_the_steps_and_the_release_are_added_after_the_run(write):
     page = write(release="r-<1>", verdicts=[PASSED])
     assert "Promoted as release <code>r-&lt;1&gt;</code>" in page
     assert "61.2" in page and "102.5" in page and "900 MB" in page
@@ -141,31 +141,31 @@ def test_drift_shows_each_feature_with_its_limit(write):
     far = {"table": "user", "feature": "country", "psi": 0.5, "limit": 0.25, "holds": True}
     near = [far | {"feature": f"f{n}", "psi": 0.01, "limit": 0.5} for n in range(20)]
     warned = far | {"table": "catalogue", "feature": "price", "psi": 0.3, "holds": False}
-    said = {"drift": [far, warned, *near], "compared_with": "2026-01-02T10:00:00+00:00"}
-    page = write(verdicts=[Verdict(gate="data", passed=True, details=said)])
-    assert "up to 2026-01-02 10:00" in page
+    details = {"drift": [far, warned, *near], "compared_with": "2026-01-02T10:00:00+00:00"}
+    page = write(verdicts=[Verdict(gate="data", passed=True, details=details)])
+    assert "which end at 2026-01-02 10:00" in page
     pattern = r"<tr><td>(\w+)<br><small>([^<]+)</small></td><td>([\d.]+)</td><td>[\d.]+</td><td>(\w+)</td>"
     rows = re.findall(pattern, page)
     assert rows[:3] == [
-        ("country", "of users who act", "0.500", "held"),
-        ("price", "of the catalogue", "0.300", "said"),
-        ("f0", "of users who act", "0.010", "within"),
+        ("country", "users with interactions", "0.500", "held"),
+        ("price", "catalogue", "0.300", "warning"),
+        ("f0", "users with interactions", "0.010", "within"),
     ]
-    assert len(rows) == 15 and "7 others moved by no more than 0.010" in page
+    assert len(rows) == 15 and "7 other features have a PSI of at most 0.010" in page
     bar, limit = map(float, re.search(r'<div><i style="width:([\d.]+)%"></i><b style="left:([\d.]+)%', page).groups())
     assert bar == pytest.approx(2 * limit, abs=0.2) and bar < 100
     still = {
         "drift": [far | {"feature": f"f{n}", "psi": 0.0} for n in range(6)],
-        "compared_with": said["compared_with"],
+        "compared_with": details["compared_with"],
     }
     page = write(verdicts=[Verdict(gate="data", passed=True, details=still)])
-    assert len(re.findall(pattern, page)) == 5 and "1 other moved by no more than 0.000" in page
+    assert len(re.findall(pattern, page)) == 5 and "1 other feature has a PSI of at most 0.000" in page
 
 
-def test_a_first_run_says_that_there_is_nothing_to_compare_with(write):
+def test_a_first_run_has_nothing_to_compare_with(write):
     page = write()
-    assert "No release serves yet" in page and "How far the data moved" not in page
-    assert "No release serves yet" not in write(since="r-0", changes=[])
+    assert "There is no current release" in page and "Drift of the features" not in page
+    assert "There is no current release" not in write(since="r-0", changes=[])
 
 
 def test_text_is_escaped(write):
@@ -174,12 +174,12 @@ def test_text_is_escaped(write):
     assert "b\\u003c/script>" in page, "no value of an item ends the script that holds it"
 
 
-def test_it_needs_nothing_from_outside(write):
+def test_the_page_is_self_contained(write):
     page = write(release="r-1")
     assert not re.search(r"https?:|@import|url\(|src=|<link", page)
 
 
-def test_it_follows_the_systems_colours_and_the_width_of_a_phone(write):
+def test_the_page_follows_the_colour_scheme_and_the_width_of_a_phone(write):
     page = write()
     assert "prefers-color-scheme: dark" in page
     assert "width=device-width" in page
@@ -192,7 +192,7 @@ def test_a_slice_without_events_shows_no_figure(write):
 
 def test_a_run_that_a_gate_stopped_has_a_report_too(write):
     page = write(evaluation=None, history=[], items=None, verdicts=[HELD])
-    assert "Held back by the promotion gate." in page
+    assert "Held by the promotion gate." in page
     assert "Quality" not in page and "<svg" not in page and "<script" not in page
 
 
@@ -206,7 +206,7 @@ def test_a_warning_of_a_gate_that_passed_is_shown(write):
     assert "passed: only 3 users" in write(verdicts=[small], release="r-1")
 
 
-def test_what_a_gate_measured_can_be_unfolded(write):
+def test_the_details_of_a_gate_can_be_opened(write):
     parity = Verdict(gate="parity", passed=True, details={"max_difference": {"user": 1.25e-7}, "batches": [1, 7]})
     leaks = Verdict(gate="leaks", passed=True, details={"features": [{"view": "a"}, {"view": "b"}]})
     assert "<dt>features</dt><dd>2 entries</dd>" in write(verdicts=[leaks])
@@ -214,7 +214,7 @@ def test_what_a_gate_measured_can_be_unfolded(write):
     assert "<dt>max difference</dt><dd>user 1.25e-07</dd><dt>batches</dt><dd>1, 7</dd>" in page
 
 
-def test_what_changed_is_a_table(write):
+def test_changes_are_a_table(write):
     page = write(since="r-0", changes=[("recall@20", "0.3", "0.4")])
-    assert "What changed since release <code>r-0</code>" in page
+    assert "Changes since release <code>r-0</code>" in page
     assert "<td>recall@20</td><td>0.3</td><td>0.4</td>" in page

@@ -1,4 +1,4 @@
-"""What a person does with the report, in a real browser: a map of ten thousand items that answers at once."""
+"""The report in a real browser: a map of ten thousand items that responds at once."""
 
 import threading
 from functools import partial
@@ -9,7 +9,7 @@ import pytest
 
 from tests.serving.browser import opened
 from two_tower.gates import Verdict
-from two_tower.report import Told, items_map, with_run, write
+from two_tower.report import RunReport, items_map, with_run, write
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def url(tmp_path_factory):
         "explained": explained,
         "of": ITEMS,
     }
-    write(folder / "report.html", Told(title="shop", verdicts=[Verdict(gate="data", passed=True)], items=items))
+    write(folder / "report.html", RunReport(title="shop", verdicts=[Verdict(gate="data", passed=True)], items=items))
     whole = with_run((folder / "report.html").read_text(), [], None)
     (folder / "report.html").write_text(whole.replace("<head>", '<head><link rel="icon" href="data:,">'))
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
@@ -50,12 +50,12 @@ def url(tmp_path_factory):
 def test_an_item_is_found_and_its_neighbours_followed(url):
     with opened(url) as page:
         page.get_by_label("Find").fill("item-4242")
-        assert page.locator("#found").inner_text().startswith("1 found")
+        assert page.locator("#results").inner_text().startswith("1 found")
         page.get_by_role("button", name="item-4242").click()
-        assert "group: group" in page.locator("#found").inner_text()
-        assert page.locator("#found button").count() == items_map.NEIGHBOURS
-        page.locator("#found button").first.click()
-        assert "item-4242" not in page.locator("#found b").inner_text()
+        assert "group: group" in page.locator("#results").inner_text()
+        assert page.locator("#results button").count() == items_map.NEIGHBOURS
+        page.locator("#results button").first.click()
+        assert "item-4242" not in page.locator("#results b").inner_text()
 
 
 def test_colours_have_a_legend_for_categories_and_for_numbers(url):
@@ -72,9 +72,9 @@ def test_it_answers_at_once_on_ten_thousand_items(url):
         took = page.evaluate(
             """() => {
               const find = document.getElementById("find"), times = [];
-              for (const sought of ["item-1", "group 3", "item-99", ""]) {
+              for (const query of ["item-1", "group 3", "item-99", ""]) {
                 const began = performance.now();
-                find.value = sought;
+                find.value = query;
                 find.dispatchEvent(new Event("input"));
                 times.push(performance.now() - began);
               }

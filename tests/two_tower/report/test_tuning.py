@@ -24,8 +24,8 @@ TRIED = [
 
 
 def page(tmp_path, trials, **others) -> str:
-    said = {"title": "Search", "metric": "recall@20", "space": SPACE, "importance": {}, "toml": ""} | others
-    tuning.write(tmp_path / "tune.html", tuning.Search(tried=trials, **said))
+    content = {"title": "Search", "metric": "recall@20", "space": SPACE, "importance": {}, "toml": ""} | others
+    tuning.write(tmp_path / "tune.html", tuning.Search(tried=trials, **content))
     text = (tmp_path / "tune.html").read_text()
     tags = Tags()
     tags.feed(text)
@@ -33,20 +33,20 @@ def page(tmp_path, trials, **others) -> str:
     return text
 
 
-def test_the_page_tells_the_best_first_and_what_happened_to_the_others(tmp_path):
+def test_the_best_trials_come_first_and_unfit_ones_have_a_reason(tmp_path):
     text = page(tmp_path, TRIED, importance={"learning_rate": 0.9, "loss": 0.1}, toml="learning_rate = 0.01")
     assert re.findall(r"<tr><td>(\d+)</td><td>([\d.]+)</td>", text) == [("4", "0.4000"), ("1", "0.3000")]
-    assert "4 trials: 2 finished, 1 given up early, 1 could not be trained" in text
+    assert "4 trials: 2 finished, 1 pruned, 1 could not be trained" in text
     assert "Trial 3: the loss is nan &amp; gone" in text and "learning_rate = 0.01" in text and ">90%</text>" in text
 
 
 def test_a_slice_shows_each_trial_at_its_value(tmp_path):
     chart = page(tmp_path, TRIED).split("recall@20 by learning_rate")[2].split("</figure>")[0]
-    at = {told: float(x) for x, told in re.findall(r'cx="([\d.]+)" .*?<title>trial (\d)', chart)}
-    assert set(at) == {"1", "2", "4"}, "one that could not be trained reached nothing"
-    assert at["4"] - at["1"] == (at["2"] - at["1"]) / 2, "half-way in orders of magnitude"
+    at = {number: float(x) for x, number in re.findall(r'cx="([\d.]+)" .*?<title>trial (\d)', chart)}
+    assert set(at) == {"1", "2", "4"}, "an unfit trial has no metric"
+    assert at["4"] - at["1"] == (at["2"] - at["1"]) / 2, "the middle of a logarithmic axis"
     assert '<g class="oracle hollow">' in chart
 
 
-def test_where_nothing_finished_the_page_stands(tmp_path):
-    assert "The best trials" not in page(tmp_path, TRIED[2:3])
+def test_a_search_without_a_finished_trial(tmp_path):
+    assert "Best trials" not in page(tmp_path, TRIED[2:3])

@@ -22,21 +22,21 @@ def test_the_shipped_space_holds_the_usual_settings():
     assert set(space.shared(TrainConfig())) == set(space.dimensions), "so that the first trial is the usual settings"
 
 
-def test_what_a_configuration_shares_with_a_space():
+def test_values_of_a_configuration_in_a_space():
     space = Space.of({"dim": [32, 128], "dropout": {"low": 0.0, "high": 0.3}})
     assert space.shared(TrainConfig(dim=64, dropout=0.2)) == {"dropout": 0.2}
 
 
 @pytest.mark.parametrize(
-    ("described", "said"),
+    ("space", "message"),
     [
         ({}, "the search space is empty"),
         ({"learningrate": [0.1, 0.2]}, "Did you mean 'learning_rate'"),
-        ({"device": ["cpu", "cuda"]}, "'device' is not searched"),
+        ({"device": ["cpu", "cuda"]}, "'device' cannot be searched"),
         ({"seed": [1, 2]}, "--set seed=VALUE"),
         ({"min_lift": [1.0, 2.0]}, "unknown setting in the search space 'min_lift'"),
         ({"loss": ["sampled_softmax", "softmax"]}, "Did you mean 'sampled_softmax'"),
-        ({"loss": {"low": 0, "high": 1}}, "loss is no number"),
+        ({"loss": {"low": 0, "high": 1}}, "loss is not a number"),
         ({"dim": [64]}, "two different values"),
         ({"dim": [64, 64, 32]}, "each once"),
         ({"dim": [64, 64.5]}, "dim=64.5 is not a whole number"),
@@ -51,19 +51,19 @@ def test_what_a_configuration_shares_with_a_space():
         ({"hidden": {"low": 8, "high": 9.5}}, "hidden=9.5 is not a whole number"),
     ],
 )
-def test_what_cannot_be_searched_is_told(described, said):
-    with pytest.raises(InputError, match=said):
-        Space.of(described)
+def test_a_space_that_cannot_be_searched_is_an_error(space, message):
+    with pytest.raises(InputError, match=message):
+        Space.of(space)
 
 
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path):
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path):
     (tmp_path / "s.toml").write_text("dim: [1, 2]")
     for file in ("s.toml", "missing.toml"):
         with pytest.raises(InputError, match=file):
             Space.read(tmp_path / file)
 
 
-def test_values_that_do_not_go_together_are_refused():
+def test_values_that_are_not_allowed_together():
     assert with_values(TrainConfig(), {"dim": 32, "loss": "bpr"}) == TrainConfig(dim=32, loss="bpr")
     with pytest.raises(InputError, match="similarity"):
         with_values(TrainConfig(), {"loss": "cosine_contrastive", "similarity": "dot"})

@@ -111,7 +111,7 @@ def test_no_trial_begins_after_the_time(tmp_path):
 def test_a_study_of_other_data_is_refused(tmp_path):
     search(tmp_path, 1)
     with (
-        pytest.raises(InputError, match=r"a search with other data, .* name another --out"),
+        pytest.raises(InputError, match=r"a search with other data, .* give another --out"),
         opened(tmp_path, SPACE, {**MADE_OF, "data": "d2"}, seed=0),
     ):
         pass
@@ -120,7 +120,7 @@ def test_a_study_of_other_data_is_refused(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     with (
         opened(tmp_path, SPACE, MADE_OF, seed=0) as study,
-        pytest.raises(InputError, match="another search works there"),
+        pytest.raises(InputError, match="in use by another search"),
         opened(tmp_path, SPACE, MADE_OF, seed=0),
     ):
         pass
