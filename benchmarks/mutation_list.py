@@ -78,8 +78,8 @@ _GATES = (
     _mutation(
         "refresh-of-any-catalogue",
         "releases/refresh.py",
-        ">= LEAST_SHARE * before",
-        ">= 0 * before",
+        "passed = after >= MIN_SHARE * before",
+        "passed = after >= 0",
         "releases/test_refresh.py",
     ),
     _mutation("held-gate-goes-on", "gates.py", "if not verdict.passed:", "if verdict.passed:", "test_gates.py"),
@@ -93,8 +93,8 @@ _GATES = (
     _mutation(
         "evaluation-ranks-seen-items",
         "evaluation/ranking.py",
-        "column[seen[there]]] = -np.inf",
-        "column[seen[there]]] = np.inf",
+        "column[seen[offered]]] = -np.inf",
+        "column[seen[offered]]] = np.inf",
         "evaluation/test_ranking.py",
     ),
 )
@@ -115,16 +115,22 @@ _LOSSES = (
         "torch.addcdiv(-log_weight,",
         _LOSS_TESTS,
     ),
-    _mutation("info-nce-of-one-side", "losses/info_nce.py", "(of_users + of_items) / 2", "of_users", _LOSS_TESTS),
-    _mutation("bpr-of-the-other-sign", "losses/bpr.py", "(scores - positive", "(scores + positive", _LOSS_TESTS),
+    _mutation("info-nce-of-one-side", "losses/info_nce.py", "(over_items + over_users) / 2", "over_items", _LOSS_TESTS),
+    _mutation(
+        "bpr-of-the-other-sign",
+        "losses/bpr.py",
+        "inputs.scores - inputs.positive",
+        "inputs.scores + inputs.positive",
+        _LOSS_TESTS,
+    ),
     _mutation(
         "contrastive-beyond-the-margin", "losses/contrastive.py", ".clamp(min=0).square()", ".square()", _LOSS_TESTS
     ),
-    _mutation("triplet-without-margin", "losses/triplet.py", "- distances + margin)", "- distances)", _LOSS_TESTS),
+    _mutation("triplet-without-margin", "losses/triplet.py", "- distances + self.margin)", "- distances)", _LOSS_TESTS),
     _mutation(
         "triplet-semi-hard-takes-the-nearest",
         "losses/triplet.py",
-        "excluded | (distances <= beyond)",
+        "excluded | (distances <= farther_than)",
         "excluded",
         _LOSS_TESTS,
     ),
@@ -217,10 +223,10 @@ _INDEX = (
         "retrieval/test_index.py",
     ),
     _mutation(
-        "float16-without-the-error-of-items",
+        "float16-without-the-rounding-of-products",
         "retrieval/half.py",
-        "query_norm * item_error + query_error * item_norm",
-        "query_error * item_norm",
+        "roundings = linear.shape[1] / PARTIAL + 2",
+        "roundings = 0",
         "retrieval/test_half.py",
     ),
 )
@@ -228,12 +234,12 @@ _INDEX = (
 _RELEASE_TESTS = "releases/test_release.py"
 _RELEASES = (
     _mutation(
-        "release-with-changed-files", "releases/release.py", "if found != expected:", "if False:", _RELEASE_TESTS
+        "release-with-changed-files", "releases/release.py", "if digest != expected:", "if False:", _RELEASE_TESTS
     ),
     _mutation(
         "release-of-mixed-spaces",
         "releases/release.py",
-        'if space != manifest["embedding_space"]:',
+        "if space != manifest.embedding_space:",
         "if False:",
         _RELEASE_TESTS,
     ),
@@ -245,7 +251,11 @@ _RELEASES = (
         _RELEASE_TESTS,
     ),
     _mutation(
-        "release-id-of-the-time-alone", "releases/release.py", "if _id_of(manifest) != release or", "if", _RELEASE_TESTS
+        "release-with-another-manifest",
+        "releases/manifest.py",
+        "if id_of(fields) != (release_id or manifest.id):",
+        "if False:",
+        _RELEASE_TESTS,
     ),
     _mutation(
         "pointer-holds-anything", "releases/release.py", "if not _ID.fullmatch(text):", "if not text:", _RELEASE_TESTS

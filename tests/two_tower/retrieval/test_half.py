@@ -40,6 +40,16 @@ def test_no_score_is_further_off_than_the_bound_says(scale, spread, dim):
     assert bound.max() < 0.03 * np.linalg.norm(queries, axis=1).max() * np.linalg.norm(items, axis=1).max()
 
 
+def test_the_bound_covers_the_rounding_of_products():
+    """Items and query are exact in float16, and each partial sum rounds in the same direction."""
+    items = np.vstack([np.ones(1024), -np.ones(1024)]).astype(np.float32)
+    tables = half_tables(np.pad(items, ((0, 1), (0, 0))), len(items))
+    query = np.full((1, 1024), NORM / 32 * (1 - 1 / 64), dtype=np.float16)
+    scores = half_scores(tables["half_items"][:1], query).astype(float)
+    error = np.abs(scores - query.astype(float) @ tables["half_items"][:1].T.astype(float)).item()
+    assert error == 128 < tables["half_slack"]
+
+
 @pytest.mark.skipif(CUDA, reason="this machine has a GPU to run on")
 def test_an_index_for_cuda_is_not_opened_on_a_cpu(tmp_path: Path):
     build(np.eye(4, dtype=np.float32), "dot", "s", tmp_path / "index.onnx")
