@@ -1,1 +1,1 @@
-"""Each claim on speed as a command: `python -m benchmarks.NAME [--json F] [--quick]`."""
+"""Benchmarks, one command per file: `python -m benchmarks.NAME [--json F] [--quick]`."""

@@ -1,11 +1,14 @@
-"""What ids, side features, counts of activity and history each bring: `python -m benchmarks.ablation [--json F]`.
+"""Ablation study: the gain from ids, side features, activity counts and history.
 
-Each data set is pulled once. Then towers are trained that read more and more of it, all else being as the data set's
-repository has it, and each is evaluated as `two-tower run` does: the exported files, the test window, the full
-catalogue. The user's id, which no repository of ours feeds to a tower, is added from the interactions.
+    python -m benchmarks.ablation [--json F]
 
-A data set is cut to `--users` of its users, drawn at random, with all that they did; the features still count what all
-users did. `--quick` runs three rows on the checkerboard, whose answer is known.
+The features of each data set are pulled once. Then towers are trained on growing subsets of the features, with the
+other settings of the data set's repository. Each model is evaluated as `two-tower run` does it: the exported files, the
+test window, the full catalogue. The user id, which is not a feature in our repositories, is added from the
+interactions.
+
+Each data set is reduced to a random sample of `--users` users with all of their interactions; the activity features
+still count the interactions of all users. `--quick` runs three rows on the checkerboard, which has a known answer.
 """
 
 import os
@@ -28,7 +31,8 @@ from two_tower.data.pulled import Pulled
 from two_tower.datasets.prepare import prepare
 from two_tower.evaluation.evaluate import GATED, Report, evaluate, evaluate_towers
 from two_tower.exporting.export import export
-from two_tower.schema import Encoding, Feature, feature
+from two_tower.schema import Encoding, Feature
+from two_tower.schema import feature as make_feature
 from two_tower.training.network.model import load
 from two_tower.training.train import train
 
@@ -39,8 +43,8 @@ SLICES = ("cold_users", "cold_items", "tail_items")
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What the towers of one row of the table read: kinds of features, and how a history becomes a vector."""
+class FeatureSet:
+    """One row of the table: the kinds of features that the towers read, and the pooling of the history."""
 
     name: str
     kinds: tuple[str, ...]
@@ -49,32 +53,34 @@ class Fed:
 
 EVERY = ("user id", "item id", "side", "activity", "history")
 STEPS = (
-    Fed("ids", EVERY[:2]),
-    Fed("ids, side features", EVERY[:3]),
-    Fed("ids, side features, activity", EVERY[:4]),
-    Fed("ids, history", (*EVERY[:2], "history")),
-    Fed("all, history by mean", EVERY),
-    Fed("all, history by attention", EVERY, "attention"),
-    Fed("all but the user's id", EVERY[1:]),
+    FeatureSet("ids", EVERY[:2]),
+    FeatureSet("ids, side features", EVERY[:3]),
+    FeatureSet("ids, side features, activity", EVERY[:4]),
+    FeatureSet("ids, history", (*EVERY[:2], "history")),
+    FeatureSet("all, history by mean", EVERY),
+    FeatureSet("all, history by attention", EVERY, "attention"),
+    FeatureSet("all but the user's id", EVERY[1:]),
 )
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--data-dir", type=Path, help="folder of the raw files; else $TWO_TOWER_DATA/<folder>")
-    parser.add_argument("--users", type=int, default=1500, help="drawn from each data set; 0 takes all")
-    parser.add_argument("--only", choices=DATASETS, help="this data set alone")
-    given = parser.parse_args()
-    described = machine()
-    names = ("checkerboard",) if given.quick else (given.only,) if given.only else DATASETS
-    steps = STEPS[::3] if given.quick else STEPS
-    rows = [row for name in names for row in measured(name, given.data_dir, given.users, steps)]
-    told = {f"{row['data']}: {row['towers read']}": row[GATED] for row in rows}
-    finish(rows, told, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+    parser.add_argument("--data-dir", type=Path, help="Folder of the raw files. Default: $TWO_TOWER_DATA/<folder>.")
+    parser.add_argument(
+        "--users", type=int, default=1500, help="Number of users to sample from each data set. 0: all users."
+    )
+    parser.add_argument("--only", choices=DATASETS, help="Run this data set only.")
+    args = parser.parse_args()
+    machine_info = machine()
+    names = ("checkerboard",) if args.quick else (args.only,) if args.only else DATASETS
+    steps = STEPS[::3] if args.quick else STEPS
+    rows = [row for name in names for row in measure(name, args.data_dir, args.users, steps)]
+    claims = {f"{row['data']}: {row['towers read']}": row[GATED] for row in rows}
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
-def measured(name: str, data_dir: Path | None, users: int, steps: Sequence[Fed]) -> Iterator[dict[str, Any]]:
-    """A row for each baseline and for each step, all on the same events."""
+def measure(name: str, data_dir: Path | None, users: int, steps: Sequence[FeatureSet]) -> Iterator[dict[str, Any]]:
+    """Yield one row per baseline and one per feature set, all on the same events."""
     with tempfile.TemporaryDirectory(prefix="benchmark-ablation-") as temporary:
         folder = Path(temporary)
         progress(f"{name}: pulling")
@@ -82,21 +88,21 @@ def measured(name: str, data_dir: Path | None, users: int, steps: Sequence[Fed])
             prepare(name, data_dir, folder / "repo")
             settings = settings_from(folder / "repo", [])
             pulled = with_user_id(sampled(pull(folder / "repo", settings.pull, None, folder / "pulled"), users))
-        for number, fed in enumerate(steps):
-            progress(f"{name}: {fed.name}")
+        for number, feature_set in enumerate(steps):
+            progress(f"{name}: {feature_set.name}")
             began = time.perf_counter()
-            config = replace(settings.train, history=fed.history, device="cpu")
-            history, report = _trained(narrowed(pulled, fed.kinds), config, folder / "model", alone=number > 0)
+            config = replace(settings.train, history=feature_set.history, device="cpu")
+            history, report = _trained(narrowed(pulled, feature_set.kinds), config, folder / "model", alone=number > 0)
             seconds = time.perf_counter() - began
             for model in ("popularity", "item_knn"):
                 if model in report.metrics:
                     yield _row(name, model, report, model, {})
-            more = {"epochs": len(history), "seconds": round(seconds)}
-            yield _row(name, fed.name, report, "two_tower", more)
+            extra = {"epochs": len(history), "seconds": round(seconds)}
+            yield _row(name, feature_set.name, report, "two_tower", extra)
 
 
 def _trained(pulled: Pulled, config: TrainConfig, folder: Path, *, alone: bool) -> tuple[list[Any], Report]:
-    """The history of the training, and what its exported towers reach; `alone`: without the baselines."""
+    """Train, export and evaluate; returns the training history and the report. `alone`: without the baselines."""
     with quiet():
         history = train(pulled, config, folder)["history"]
         towers = folder / "towers"
@@ -106,26 +112,26 @@ def _trained(pulled: Pulled, config: TrainConfig, folder: Path, *, alone: bool) 
         return history, evaluate(pulled, towers, None, EvaluationConfig())
 
 
-def _row(data: str, name: str, report: Report, model: str, more: dict[str, Any]) -> dict[str, Any]:
+def _row(data: str, name: str, report: Report, model: str, extra: dict[str, Any]) -> dict[str, Any]:
     figures = report.metrics[model]
     slices = {s: (report.slices[s][GATED][model] if report.slices[s]["events"] else "") for s in SLICES}
     interval = f"{figures[f'{GATED}_low']:.4f}–{figures[f'{GATED}_high']:.4f}"
     row = {"data": data, "towers read": name, GATED: figures[GATED], "interval": interval}
     events = {f"{s}_events": report.slices[s]["events"] for s in SLICES[:2]}
-    return row | {"ndcg@20": figures["ndcg@20"]} | slices | {"epochs": "", "seconds": ""} | more | events
+    return row | {"ndcg@20": figures["ndcg@20"]} | slices | {"epochs": "", "seconds": ""} | extra | events
 
 
-def kind(one: Feature) -> str:
-    """What a feature tells of: which it is of all, what it is like, what happened to it lately, or what it took."""
-    if one.name in (USER, ITEM):
-        return f"{one.name} id"
-    if one.encoding == Encoding.HISTORY:
+def kind(feature: Feature) -> str:
+    """Classify a feature: user id, item id, side feature, activity or history."""
+    if feature.name in (USER, ITEM):
+        return f"{feature.name} id"
+    if feature.encoding == Encoding.HISTORY:
         return "history"
-    return "activity" if one.name in ACTIVITY else "side"
+    return "activity" if feature.name in ACTIVITY else "side"
 
 
 def narrowed(pulled: Pulled, kinds: tuple[str, ...]) -> Pulled:
-    """The same rows under a contract with the features of these kinds alone."""
+    """Keep only the features of these kinds in the contract; the rows stay the same."""
     user, item = (
         tuple(f for f in features if kind(f) in kinds) for features in (pulled.contract.user, pulled.contract.item)
     )
@@ -133,17 +139,17 @@ def narrowed(pulled: Pulled, kinds: tuple[str, ...]) -> Pulled:
 
 
 def with_user_id(pulled: Pulled) -> Pulled:
-    """With the user's key as one more feature of the user tower, where it has none."""
+    """Add the user key as a feature of the user tower, unless it already is one."""
     contract = pulled.contract
     if any(f.name == USER for f in contract.user):
         return pulled
-    added = feature(USER, contract.user_key_dtype.value, {"encoding": "categorical"})
+    added = make_feature(USER, contract.user_key_dtype.value, {"encoding": "categorical"})
     user = pulled.user.append_column(USER, pulled.interactions[contract.user_key])
     return replace(pulled, contract=replace(contract, user=(added, *contract.user)), user=user)
 
 
 def sampled(pulled: Pulled, users: int) -> Pulled:
-    """What `users` users did, drawn at random; all of it where there are no more, and for 0."""
+    """Keep the events of a random sample of `users` users; 0, or a number that is not smaller, keeps all."""
     every = pulled.interactions[pulled.contract.user_key].combine_chunks().unique().sort()
     if not users or len(every) <= users:
         return pulled

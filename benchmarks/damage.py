@@ -1,7 +1,7 @@
-"""Kinds of damage that data take on their way, done to the source tables of a prepared feature repository.
+"""Kinds of data damage, applied to the source tables of a prepared feature repository.
 
-Some come from upstream: the activity features are then computed from the damaged tables, so that these agree with each
-other. Others hit one table alone.
+Upstream damage happens before the activity features are computed: they are recomputed from the damaged tables, so that
+all tables agree. Other damage changes one table only.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ MOVIELENS, RETAIL = "movielens-100k", "online-retail"
 
 @dataclass(frozen=True)
 class Damage:
-    """columns: one of them must be named for the damage to count as found."""
+    """columns: the damage counts as named if a reason of the gate names one of these columns."""
 
     kind: str
     dataset: str
@@ -32,7 +32,7 @@ class Damage:
 
 
 def column(table: str, name: str, values: Callable[[pa.ChunkedArray, np.random.Generator], Any]) -> Change:
-    """One column replaced by what `values` makes of it."""
+    """Replace one column by the result of `values`."""
 
     def change(tables: Tables, rng: np.random.Generator) -> Tables:
         old = tables[table]
@@ -44,6 +44,7 @@ def column(table: str, name: str, values: Callable[[pa.ChunkedArray, np.random.G
 
 
 def rows(table: str, keep: Callable[[pa.Table, np.random.Generator], pa.Table]) -> Change:
+    """Replace the rows of one table by the result of `keep`."""
     return lambda tables, rng: tables | {table: keep(tables[table], rng)}
 
 
@@ -57,7 +58,7 @@ def both(*changes: Change) -> Change:
 
 
 def some(share: float, put: Callable[[pa.ChunkedArray], Any]) -> Callable[[pa.ChunkedArray, np.random.Generator], Any]:
-    """A share of the rows replaced by what `put` makes of the column: a value, or a column."""
+    """Replace a share of the rows by the result of `put`: one value, or a column."""
 
     def values(old: pa.ChunkedArray, rng: np.random.Generator) -> pa.ChunkedArray:
         new = put(old)
@@ -70,7 +71,7 @@ def some(share: float, put: Callable[[pa.ChunkedArray], Any]) -> Callable[[pa.Ch
 
 
 def texts(change: Callable[[str], str]) -> Callable[[pa.ChunkedArray, np.random.Generator], Any]:
-    """Every text, or text of a list, changed."""
+    """Apply `change` to every string, also inside lists."""
 
     def values(old: pa.ChunkedArray, _: np.random.Generator) -> pa.Array:
         def one(value: Any) -> Any:
@@ -90,7 +91,7 @@ def later(by: timedelta) -> Callable[[pa.ChunkedArray, np.random.Generator], Any
 
 
 def until(days: float) -> Callable[[pa.Table, np.random.Generator], pa.Table]:
-    """Without the last days."""
+    """Drop the rows of the last days."""
 
     def keep(table: pa.Table, _: np.random.Generator) -> pa.Table:
         end = pc.max(table[STAMP]).as_py() - timedelta(days=days)
@@ -100,7 +101,7 @@ def until(days: float) -> Callable[[pa.Table, np.random.Generator], pa.Table]:
 
 
 def without_hours_of_a_day(table: pa.Table, _: np.random.Generator) -> pa.Table:
-    """The busiest day of the first half ends at six in the morning."""
+    """Drop the rows after 6 a.m. on the busiest day of the first half."""
     days = pc.floor_temporal(table[STAMP], unit="day")
     counted = days.slice(0, len(days) // 2).value_counts().to_pylist()
     day = max(counted, key=lambda c: c["counts"])["values"]
@@ -112,7 +113,7 @@ def without_hours_of_a_day(table: pa.Table, _: np.random.Generator) -> pa.Table:
 
 
 def repeated(share: float, **changed: Callable[[pa.ChunkedArray], Any]) -> Callable[..., pa.Table]:
-    """A share of the rows once more, some of their columns changed."""
+    """Append a share of the rows again, with some columns changed."""
 
     def add(table: pa.Table, rng: np.random.Generator) -> pa.Table:
         again = table.filter(pa.array(rng.random(table.num_rows) < share))
@@ -150,7 +151,7 @@ def without_country(country: str) -> Change:
 
 
 def one_user(share: float) -> Change:
-    """A robot: so many of the interactions are one user's."""
+    """Assign a share of the interactions to one user, as a bot would."""
     return column("interactions", "user_id", some(share, lambda old: old[0].as_py()))
 
 
@@ -289,6 +290,6 @@ _UPSTREAM = {
     "a dropped country",
 }
 KINDS = [
-    *(Damage(kind, MOVIELENS, *what, upstream=kind in _UPSTREAM) for kind, what in _ML.items()),
-    *(Damage(kind, RETAIL, *what, upstream=kind in _UPSTREAM) for kind, what in _SHOP.items()),
+    *(Damage(kind, MOVIELENS, *damage, upstream=kind in _UPSTREAM) for kind, damage in _ML.items()),
+    *(Damage(kind, RETAIL, *damage, upstream=kind in _UPSTREAM) for kind, damage in _SHOP.items()),
 ]

@@ -1,11 +1,11 @@
-"""The point-in-time pull beside Feast's default store: `python -m benchmarks.features --rows N [--json F]`.
+"""The point-in-time pull compared with Feast's default store: `python -m benchmarks.features --rows N [--json F]`.
 
-A made store: a user has 20 interactions and an item 100 on average, a view of the users with 4 rows each (a list among
-its features) and one of the items with 10. `ours` is the whole pull, from the interactions to the data set on disk, the
-catalogue included; `feast` is `get_historical_features` of Feast's default store (dask) for the same interactions. Each
-runs in a process of its own, whose time is without imports and whose memory is its peak. The values must be equal; to
-that end every key has a row from the start, for the dask store drops interactions without one. Ours alone is then run
-at 1e5, 1e6 and 1e7 rows.
+The store is synthetic: on average 20 interactions per user and 100 per item, a user view with 4 rows per user (one of
+its features is a list) and an item view with 10 rows per item. `ours` is the whole pull, from the interactions to the
+data set on disk, including the catalogue; `feast` is `get_historical_features` of Feast's default store (dask) for the
+same interactions. Each runs in its own process; the time excludes imports, and the memory is the peak. The values must
+be equal. For this, every key has a row from the start, because the dask store drops interactions without one. Then ours
+runs alone at 1e5, 1e6 and 1e7 rows.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from benchmarks.harness import arguments, finish, machine, progress
 
 GROWTH = (100_000, 1_000_000, 10_000_000)
 USER = {"age": "Int64", "country": "String", "spend": "Float32", "recent": "Array(Int64)"}
-ITEM = {"category": "String", "price": "Float32", "taken": "Int64"}
+ITEM = {"category": "String", "price": "Float32", "purchases": "Int64"}
 
-_MADE = {
+_QUERIES = {
     "interactions": """
         select (hash(i) % ({n} // 20))::bigint as user_id, (hash(i, 1) % ({n} // 100))::bigint as item_id,
                make_timestamp(1700000000000000 + (hash(i, 2) % 8640000000000)::bigint) as event_timestamp,
@@ -52,7 +52,7 @@ _MADE = {
                make_timestamp(1699000000000000 + if(i < {n} // 100, i, (hash(i, 7) % 9640000000000)::bigint))
                    as event_timestamp,
                'category ' || (hash(i, 8) % 50) as category, ((hash(i, 9) % 10000) / 100)::float as price,
-               (hash(i, 20) % 1000)::bigint as taken
+               (hash(i, 20) % 1000)::bigint as purchases
         from range({n} // 10) r(i)
     """,
 }
@@ -76,17 +76,19 @@ item_tower = FeatureService(name="item_tower", features=[items])
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="interactions of the comparison with Feast")
-    parser.add_argument("--only", choices=RUNS, help=argparse.SUPPRESS)  # one process of those that are measured
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, help="Number of interactions in the comparison with Feast."
+    )
+    parser.add_argument("--only", choices=RUNS, help=argparse.SUPPRESS)  # one of the measured processes
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.only:
-        print(json.dumps(_measured(given.only, given.folder)))
+    args = parser.parse_args()
+    if args.only:
+        print(json.dumps(_measure(args.only, args.folder)))
         return
-    described = machine()
+    machine_info = machine()
     with tempfile.TemporaryDirectory(prefix="benchmark-features-") as folder:
-        rows, claims = measure(Path(folder), 20_000 if given.quick else given.rows, quick=given.quick)
-    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+        rows, claims = measure(Path(folder), 20_000 if args.quick else args.rows, quick=args.quick)
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
 def measure(folder: Path, count: int, *, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -99,7 +101,7 @@ def measure(folder: Path, count: int, *, quick: bool) -> tuple[list[dict[str, An
         if size != count:
             continue
         if size > max(1_000_000, count if quick else 0):
-            progress(f"Feast's default store is left out above 1,000,000 rows: it pairs {14 * size:,} rows")
+            progress(f"Feast's default store is skipped above 1,000,000 rows: it joins {14 * size:,} rows")
             continue
         feast = _run("feast", repo)
         rows.append({"what": "feast (dask)", "rows": size, **feast})
@@ -118,17 +120,19 @@ def measure(folder: Path, count: int, *, quick: bool) -> tuple[list[dict[str, An
 
 
 def _make(repo: Path, count: int) -> Path:
-    progress(f"making a store of {count:,} interactions")
+    progress(f"creating a store of {count:,} interactions")
     (repo / "data").mkdir(parents=True)
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'; set memory_limit = '2GB'")
-        for name, query in _MADE.items():
-            made = f"select * replace (event_timestamp::timestamptz as event_timestamp) from ({query.format(n=count)})"
-            connection.execute(f"copy ({made}) to '{repo / 'data' / name}.parquet' (format parquet)")
+        for name, query in _QUERIES.items():
+            select = (
+                f"select * replace (event_timestamp::timestamptz as event_timestamp) from ({query.format(n=count)})"
+            )
+            connection.execute(f"copy ({select}) to '{repo / 'data' / name}.parquet' (format parquet)")
     (repo / "definitions.py").write_text(_DEFINITIONS)
     for name, offline in (("feature_store.yaml", "duckdb"), ("feast.yaml", "dask")):
         settings = {
-            "project": "made",
+            "project": "synthetic",
             "provider": "local",
             "registry": "data/registry.db",
             "offline_store": {"type": offline},
@@ -139,17 +143,17 @@ def _make(repo: Path, count: int) -> Path:
     return repo
 
 
-def _run(what: str, repo: Path) -> dict[str, float]:
-    progress(f"{what}: {repo.name} rows")
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.features", "--only", what, "--folder", str(repo)]
+def _run(name: str, repo: Path) -> dict[str, float]:
+    progress(f"{name}: {repo.name} rows")
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.features", "--only", name, "--folder", str(repo)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if done.returncode:
-        sys.exit(f"{what} failed:\n{done.stderr[-3000:]}")
+        sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _measured(what: str, repo: Path) -> dict[str, float]:
-    run = RUNS[what](repo)
+def _measure(name: str, repo: Path) -> dict[str, float]:
+    run = RUNS[name](repo)
     began = time.perf_counter()
     run()
     seconds = time.perf_counter() - began
@@ -165,7 +169,7 @@ def _ours(repo: Path) -> Any:
 
 
 def _feast(repo: Path) -> Any:
-    """The same features of the same interactions, by Feast as it comes."""
+    """Pull the same features for the same interactions with Feast's defaults."""
     import pandas as pd
     from feast import FeatureStore
     from feast.repo_config import load_repo_config
@@ -184,7 +188,7 @@ RUNS = {"ours": _ours, "feast": _feast}
 
 
 def _equal(repo: Path) -> bool:
-    """Whether both found the same values for the same interactions."""
+    """Check that both pulls have the same values for the same interactions."""
     from two_tower.data.pulled import Pulled
 
     pulled = Pulled.read(repo / "pulled", ("interactions", "user", "item"))
@@ -196,7 +200,7 @@ def _equal(repo: Path) -> bool:
     feast = feast.cast(ours.schema)
     order = [(k, "ascending") for k in keys]
     ours, feast = ours.sort_by(order), feast.sort_by(order)
-    assert not pc.all(pc.is_null(ours["age"])).as_py(), "the made store has values"
+    assert not pc.all(pc.is_null(ours["age"])).as_py(), "the synthetic store has values"
     return ours.combine_chunks().equals(feast.combine_chunks())
 
 

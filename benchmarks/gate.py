@@ -1,9 +1,9 @@
-"""The data gate against damage: `python -m benchmarks.gate [--data-dir D] [--json F]`.
+"""The data gate on damaged data: `python -m benchmarks.gate [--data-dir D] [--json F]`.
 
-Every kind of `damage` is done to the sources of a real data set, which is then pulled and judged against the reference
-of what it was some days earlier. It is caught where the gate, or the pull before it, holds; and named where a reason
-names the damaged column. The clean sets, judged likewise, are those in which nothing may be found. Then the time of the
-gate on a million interactions (movielens-1m).
+Every kind of damage in `benchmarks.damage` is applied to the sources of a real data set. The features are then pulled
+and checked against a reference of the same data set some days earlier. The damage is caught if the gate, or the pull
+before it, fails; it is named if a reason names the damaged column. The clean data sets are checked in the same way and
+must pass. The benchmark also measures the time of the gate per million interactions (movielens-1m).
 """
 
 import json
@@ -35,30 +35,34 @@ from two_tower.errors import InputError
 from two_tower.gates import Verdict
 from two_tower.statistics import reference
 
-DAYS_BEFORE = {MOVIELENS: 14, RETAIL: 14, "movielens-1m": 30, "sample": 7}  # how old the reference is
-QUICK = 9  # every so many of the kinds
+DAYS_BEFORE = {MOVIELENS: 14, RETAIL: 14, "movielens-1m": 30, "sample": 7}  # age of the reference in days
+QUICK = 9  # --quick tests every ninth kind
 GLOBO = "globo"
-GLOBO_USERS = 4  # one in so many
+GLOBO_USERS = 4  # sample one user in four
 GLOBO_WEEKS = (datetime(2017, 10, 2, tzinfo=UTC), datetime(2017, 10, 9, tzinfo=UTC), datetime(2017, 10, 16, tzinfo=UTC))
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--data-dir", type=Path, help="folder of ml-100k, ml-1m, online-retail and globo")
-    given = parser.parse_args()
-    described = machine()
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="Folder that holds ml-100k, ml-1m, online-retail and globo. Default: $TWO_TOWER_DATA.",
+    )
+    args = parser.parse_args()
+    machine_info = machine()
     with tempfile.TemporaryDirectory(prefix="benchmark-gate-") as folder:
-        rows, claims = measure(Path(folder), _data(given.data_dir), quick=given.quick)
-    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+        rows, claims = measure(Path(folder), _data(args.data_dir), quick=args.quick)
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
-def _data(given: Path | None) -> Path:
-    """The folder of the raw data: as given, else $TWO_TOWER_DATA, else beside the checkout."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    found = given or Path(os.environ.get("TWO_TOWER_DATA") or beside)
-    if not found.is_dir():
-        sys.exit(f"{found} is no folder. Give --data-dir, with ml-100k, ml-1m, online-retail and globo in it.")
-    return found
+def _data(data_dir: Path | None) -> Path:
+    """Return the folder of the raw data: `data_dir`, else $TWO_TOWER_DATA, else a folder next to the checkout."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = data_dir or Path(os.environ.get("TWO_TOWER_DATA") or default)
+    if not folder.is_dir():
+        sys.exit(f"{folder} is not a folder. Pass --data-dir with ml-100k, ml-1m, online-retail and globo in it.")
+    return folder
 
 
 def measure(folder: Path, data: Path, *, quick: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -67,7 +71,7 @@ def measure(folder: Path, data: Path, *, quick: bool) -> tuple[list[dict[str, An
     worlds, rows, seconds = {}, [], {}
     for name in clean:
         if name == GLOBO and not (data / GLOBO).is_dir():
-            progress("globo is not there and is left out")
+            progress(f"{data / GLOBO} does not exist: globo is skipped")
             continue
         progress(f"clean: {name}")
         pulled, before = _globo(folder, data) if name == GLOBO else _world(name, folder / name, data)
@@ -79,20 +83,20 @@ def measure(folder: Path, data: Path, *, quick: bool) -> tuple[list[dict[str, An
     for place, kind in enumerate(kinds, 1):
         progress(f"{place} of {len(kinds)}: {kind.kind}")
         rows.append(_damaged(kind, folder, *worlds[kind.dataset][:2]))
-    found = [row for row in rows if not row["what"].startswith("clean")]
+    damaged = [row for row in rows if not row["what"].startswith("clean")]
     largest = max(worlds, key=lambda name: worlds[name][2] if name != GLOBO else 0)
     return rows, {
-        "kinds": len(found),
-        "caught": sum(row["held"] for row in found),
-        "named_column": sum(row["named"] for row in found),
+        "kinds": len(damaged),
+        "caught": sum(row["held"] for row in damaged),
+        "named_column": sum(row["named"] for row in damaged),
         "clean_sets": len(worlds),
-        "false_alarms": sum(row["held"] for row in rows) - sum(row["held"] for row in found),
+        "false_alarms": sum(row["held"] for row in rows) - sum(row["held"] for row in damaged),
         "seconds_1m": round(seconds[largest] * 1e6 / worlds[largest][2], 2),
     }
 
 
 def _world(name: str, folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]:
-    """A data set as it is, and the reference of some days earlier; its repository stays in `folder`/repo."""
+    """Pull a data set, and compute its reference some days earlier; the repository stays in `folder`/repo."""
     source = DATASETS[name].source
     with quiet():
         prepare(name, data / source.folder if source else None, folder / "repo")
@@ -103,7 +107,7 @@ def _world(name: str, folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]
 
 
 def _damaged(kind: Damage, folder: Path, as_of: datetime, before: dict[str, Any]) -> dict[str, Any]:
-    """What the gate says of one kind of damage."""
+    """Apply one kind of damage and run the gate."""
     repo = folder / "damaged"
     shutil.rmtree(repo, ignore_errors=True)
     shutil.copytree(folder / kind.dataset / "repo", repo, ignore=shutil.ignore_patterns("tables", "*.db"))
@@ -127,7 +131,7 @@ def _damaged(kind: Damage, folder: Path, as_of: datetime, before: dict[str, Any]
 
 def _row(what: str, dataset: str, column: str, verdict: Verdict, columns: tuple[str, ...] = ()) -> dict[str, Any]:
     naming = [r for r in verdict.reasons if any(c in r.split(": expect_")[0] for c in columns)]
-    said = (naming or [*verdict.reasons, ""])[0]
+    reason = (naming or [*verdict.reasons, ""])[0]
     return {
         "what": what,
         "dataset": dataset,
@@ -135,11 +139,11 @@ def _row(what: str, dataset: str, column: str, verdict: Verdict, columns: tuple[
         "held": not verdict.passed,
         "named": bool(naming),
         "reasons": len(verdict.reasons),
-        "first": said if len(said) <= 110 else said[:107] + "…",
+        "first": reason if len(reason) <= 110 else reason[:107] + "…",
     }
 
 
-# --- a week of news against the next ---------------------------------------------------------------------------------
+# --- one week of news against the next -----------------------------------------------------------------------------
 
 _GLOBO = """
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
@@ -177,7 +181,7 @@ from read_csv(?) where user_id % ? = 0 order by event_timestamp
 
 
 def _globo(folder: Path, data: Path) -> tuple[Pulled, dict[str, Any]]:
-    """The second week, and the reference of the first; each is a store that holds its week alone."""
+    """Pull the second week, and compute the reference of the first; each week is a store of its own."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         clicks = connection.execute(_CLICKS, [str(data / GLOBO / "clicks.csv.gz"), GLOBO_USERS]).to_arrow_table()

@@ -10,13 +10,13 @@ from tests.two_tower.worlds import checkerboard, every_encoding
 from two_tower.data.pulled import Split
 
 
-def names(fed: ablation.Fed) -> tuple[list[str], list[str]]:
-    contract = ablation.narrowed(ablation.with_user_id(every_encoding()), fed.kinds).contract
+def names(feature_set: ablation.FeatureSet) -> tuple[list[str], list[str]]:
+    contract = ablation.narrowed(ablation.with_user_id(every_encoding()), feature_set.kinds).contract
     return [f.name for f in contract.user], [f.name for f in contract.item]
 
 
 def test_each_row_reads_what_it_says():
-    rows = {fed.name: names(fed) for fed in ablation.STEPS}
+    rows = {feature_set.name: names(feature_set) for feature_set in ablation.STEPS}
     assert rows["ids"] == (["user"], ["item"])
     assert rows["ids, history"] == (["user", "recent_items"], ["item"])
     side = rows["ids, side features"]
@@ -28,8 +28,8 @@ def test_each_row_reads_what_it_says():
 
 def test_the_user_s_id_is_the_key_of_each_event():
     world = every_encoding()
-    given = ablation.with_user_id(world)
-    assert given.user["user"].to_pylist() == world.interactions["user_id"].to_pylist()
+    extended = ablation.with_user_id(world)
+    assert extended.user["user"].to_pylist() == world.interactions["user_id"].to_pylist()
     assert ablation.with_user_id(checkerboard()).contract == checkerboard().contract, "it has one"
 
 
