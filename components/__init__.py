@@ -1,11 +1,11 @@
-"""One Kubeflow component a file, each a shell over one library call.
+"""Kubeflow components: one per file, each a thin wrapper of one library call.
 
-The bodies import what they need inside, for each is shipped to its container as source text. No postponed annotations
-here: the kfp decorators read the real ones.
+Kubeflow copies the body of a component to its container as source code, so the imports are inside the body. These files
+do not use `from __future__ import annotations`: the kfp decorators need the real annotations.
 """
 
 from two_tower import __version__
 
-# One image a stage of the Dockerfile. Tags are versions, never `latest`: the image is part of the cache key.
+# One image per stage of the Dockerfile. The tags are versions, never `latest`: the image is part of the cache key.
 DATA_IMAGE = f"two-tower-data:{__version__}"
 TRAIN_IMAGE = f"two-tower-train:{__version__}"

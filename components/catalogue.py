@@ -5,7 +5,7 @@ from components import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def catalogue(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, catalogue: dsl.Output[dsl.Dataset]) -> None:
-    """The items and their features as of an instant, from Feast; new data or a later `as_of` miss the cache."""
+    """Pull all items and their features at one time from Feast. New data or another `as_of` changes the cache key."""
     from datetime import datetime
     from pathlib import Path
 

@@ -5,7 +5,7 @@ from components import TRAIN_IMAGE
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def fetch(releases: str, served: dsl.Output[dsl.Model]) -> None:
-    """The release that serves now, verified."""
+    """Copy the current release and verify its files."""
     from pathlib import Path
 
     from two_tower.releases.refresh import fetch

@@ -5,7 +5,7 @@ from components import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def gate(verdict: dsl.Input[dsl.Artifact]) -> None:
-    """Fail here, with the reasons, unless the gate passed: the step that judged has kept its artifacts."""
+    """Fail with the reasons of a gate that did not pass. The step before it has already stored its artifacts."""
     from pathlib import Path
 
     from two_tower.gates import Verdict, hold

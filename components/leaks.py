@@ -5,7 +5,7 @@ from components import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def leaks(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, verdict: dsl.Output[dsl.Artifact]) -> None:
-    """Features that know the future, by view and name; new data or a later `as_of` miss the cache."""
+    """Find features that contain future information. New data or another `as_of` changes the cache key."""
     from datetime import datetime
     from pathlib import Path
 

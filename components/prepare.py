@@ -5,7 +5,7 @@ from components import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def prepare(dataset: str, data_dir: str, fingerprint: str, repo: dsl.Output[dsl.Artifact]) -> None:
-    """A public data set as a Feast feature repository; `fingerprint` makes new raw data miss the cache."""
+    """Write a public data set as a Feast feature repository. New raw data changes `fingerprint`, the cache key."""
     from pathlib import Path
 
     from two_tower.datasets.prepare import prepare

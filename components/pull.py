@@ -11,7 +11,7 @@ def pull(
     config: str,
     pulled: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Interactions and the towers' features as of each, from Feast; new data or a later `as_of` miss the cache."""
+    """Pull interactions with point-in-time features from Feast. New data or another `as_of` changes the cache key."""
     from datetime import datetime
     from pathlib import Path
 

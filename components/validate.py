@@ -12,7 +12,7 @@ def validate(
     verdict: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ) -> None:
-    """The data gate's verdict, by suites that follow from the contract and from the data of the release that serves."""
+    """Run the data gate: expectations from the feature contract and from the data of the current release."""
     from pathlib import Path
 
     from two_tower.checks.expectations import validate
@@ -20,7 +20,7 @@ def validate(
     from two_tower.data.pulled import Pulled
     from two_tower.releases.release import served_reference
 
-    found = Pulled.read(Path(pulled.path))
-    compared = PullConfig.from_json(config).compare_with == "release"
-    before = served_reference(releases, found.contract) if compared else None
-    validate(found, Path(report.path), before, Path(repo.path)).write(Path(verdict.path))
+    data = Pulled.read(Path(pulled.path))
+    compare = PullConfig.from_json(config).compare_with == "release"
+    before = served_reference(releases, data.contract) if compare else None
+    validate(data, Path(report.path), before, Path(repo.path)).write(Path(verdict.path))

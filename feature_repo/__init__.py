@@ -1,1 +1,1 @@
-"""One folder of ordinary Feast definitions per data set; a run works on a copy, next to its data."""
+"""Feast definitions, one folder per data set. A run copies the folder of its data set next to the data."""

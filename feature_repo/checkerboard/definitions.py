@@ -1,4 +1,4 @@
-"""Feast definitions of the checkerboard: two groups that like only their own items."""
+"""Feast definitions of the checkerboard: two groups of users, each interacting only with the items of its group."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ users = FeatureView(
     ],
 )
 
-# Each row describes the time strictly before its own, so a point-in-time join never shows an event to itself.
+# A row with timestamp t describes the state strictly before t, so a point-in-time join never includes the event itself.
 user_activity = FeatureView(
     name="user_activity",
     entities=[user],
@@ -41,7 +41,9 @@ items = FeatureView(
     entities=[item],
     source=source("items"),
     schema=[
-        Field(name="item", dtype=Int64, tags={"encoding": "categorical"}),  # the join key: shared with recent_items
+        Field(
+            name="item", dtype=Int64, tags={"encoding": "categorical"}
+        ),  # the join key; shares its embeddings with recent_items
         Field(name="item_group", dtype=String),
     ],
 )
@@ -64,7 +66,7 @@ seen_items = FeatureView(
     schema=[Field(name="seen_items", dtype=Array(Int64))],
 )
 
-# The positives: read from the offline store for training, never served.
+# The positives of training: read only from the offline store, not served.
 interactions = FeatureView(
     name="interactions",
     entities=[user, item],

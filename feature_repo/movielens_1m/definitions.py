@@ -1,4 +1,4 @@
-"""Feast definitions of MovieLens 1M: ratings as positives, people and films with their features."""
+"""Feast definitions of MovieLens 1M: ratings as positives, features of users and films."""
 
 from pathlib import Path
 
@@ -21,13 +21,15 @@ users = FeatureView(
     source=source("users"),
     schema=[
         Field(name="gender", dtype=String),
-        Field(name="age_band", dtype=Int64, tags={"encoding": "categorical"}),  # the band's lower end
-        Field(name="occupation", dtype=Int64, tags={"encoding": "categorical"}),  # a code, see the data set's README
+        Field(name="age_band", dtype=Int64, tags={"encoding": "categorical"}),  # lower end of the age band
+        Field(
+            name="occupation", dtype=Int64, tags={"encoding": "categorical"}
+        ),  # a code; see the README of the data set
         Field(name="zip_region", dtype=String),  # first character of the zip code
     ],
 )
 
-# Each row describes the time strictly before its own, so a point-in-time join never shows an event to itself.
+# A row with timestamp t describes the state strictly before t, so a point-in-time join never includes the event itself.
 user_activity = FeatureView(
     name="user_activity",
     entities=[user],
@@ -44,7 +46,9 @@ items = FeatureView(
     entities=[item],
     source=source("items"),
     schema=[
-        Field(name="item", dtype=Int64, tags={"encoding": "categorical"}),  # the join key: shared with recent_items
+        Field(
+            name="item", dtype=Int64, tags={"encoding": "categorical"}
+        ),  # the join key; shares its embeddings with recent_items
         Field(name="title_words", dtype=Array(String), tags={"min_count": "2"}),
         Field(name="genres", dtype=Array(String)),
         Field(name="year", dtype=Int64),  # release year, from the title
@@ -69,7 +73,7 @@ seen_items = FeatureView(
     schema=[Field(name="seen_items", dtype=Array(Int64))],
 )
 
-# The positives: read from the offline store for training, never served.
+# The positives of training: read only from the offline store, not served.
 interactions = FeatureView(
     name="interactions",
     entities=[user, item],

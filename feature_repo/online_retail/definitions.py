@@ -1,4 +1,4 @@
-"""Feast definitions of Online Retail: customers of a gift shop and the products they bought."""
+"""Feast definitions of Online Retail: purchases as positives, features of customers and products."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ users = FeatureView(
     ],
 )
 
-# Each row describes the time strictly before its own, so a point-in-time join never shows an event to itself.
+# A row with timestamp t describes the state strictly before t, so a point-in-time join never includes the event itself.
 user_activity = FeatureView(
     name="user_activity",
     entities=[user],
@@ -41,7 +41,9 @@ items = FeatureView(
     entities=[item],
     source=source("items"),
     schema=[
-        Field(name="item", dtype=String, tags={"encoding": "categorical"}),  # the join key: shared with recent_items
+        Field(
+            name="item", dtype=String, tags={"encoding": "categorical"}
+        ),  # the join key; shares its embeddings with recent_items
         Field(name="description_words", dtype=Array(String), tags={"min_count": "2"}),
         Field(name="price", dtype=Float32, tags={"encoding": "bucketized", "buckets": "16"}),  # at the first sale
     ],
@@ -65,7 +67,7 @@ seen_items = FeatureView(
     schema=[Field(name="seen_items", dtype=Array(String))],
 )
 
-# The positives: read from the offline store for training, never served.
+# The positives of training: read only from the offline store, not served.
 interactions = FeatureView(
     name="interactions",
     entities=[user, item],

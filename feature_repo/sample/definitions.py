@@ -1,4 +1,4 @@
-"""Feast definitions of the simulated world: a shop, with features of every encoding."""
+"""Feast definitions of the simulated shop, with features of every encoding."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ users = FeatureView(
     ],
 )
 
-# Each row describes the time strictly before its own, so a point-in-time join never shows an event to itself.
+# A row with timestamp t describes the state strictly before t, so a point-in-time join never includes the event itself.
 user_activity = FeatureView(
     name="user_activity",
     entities=[user],
@@ -51,7 +51,9 @@ items = FeatureView(
     entities=[item],
     source=source("items"),
     schema=[
-        Field(name="item", dtype=String, tags={"encoding": "categorical"}),  # the join key: shared with recent_items
+        Field(
+            name="item", dtype=String, tags={"encoding": "categorical"}
+        ),  # the join key; shares its embeddings with recent_items
         Field(name="category", dtype=String),
         Field(name="origin", dtype=String),
         Field(name="brand", dtype=Int64, tags={"encoding": "categorical"}),  # a code
@@ -86,7 +88,7 @@ seen_items = FeatureView(
     schema=[Field(name="seen_items", dtype=Array(String))],
 )
 
-# The positives: read from the offline store for training, never served.
+# The positives of training: read only from the offline store, not served.
 interactions = FeatureView(
     name="interactions",
     entities=[user, item],

@@ -1,4 +1,4 @@
-"""The data sets that a run can name."""
+"""Built-in data sets, loaded by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from two_tower._version import __version__
 from two_tower.datasets import checkerboard, movielens, online_retail, sample, source
+from two_tower.datasets.preferences import Oracle
 from two_tower.datasets.source import Source
 from two_tower.datasets.tables import Tables
-from two_tower.datasets.world import Oracle
 from two_tower.errors import InputError, unknown
 
 __all__ = ["DATASETS", "Dataset", "Oracle", "Tables", "fingerprint", "load", "locate", "oracle"]
@@ -16,7 +16,14 @@ __all__ = ["DATASETS", "Dataset", "Oracle", "Tables", "fingerprint", "load", "lo
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A simulated world (`simulate`, from a seed, and its `oracle`), or public files (`source`) and their reader."""
+    """A built-in data set: public files (`source` and `read`), or a simulation (`simulate` and optionally `oracle`).
+
+    Attributes:
+        source: The location of the public files.
+        read: Reads the files of a folder.
+        simulate: Simulates the data set from a seed.
+        oracle: Returns the true preferences of the simulation with a seed.
+    """
 
     source: Source | None = None
     read: Callable[[Path], Tables] | None = None
@@ -34,9 +41,18 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load(name: str, data_dir: Path | None = None, seed: int = 0) -> Tables:
-    """A data set by its name. `seed` matters to a simulated world only, `data_dir` to the others.
+    """Load a data set.
 
-    Raises InputError for an unknown name, absent files, and files that cannot be read.
+    Args:
+        name: The name of the data set.
+        data_dir: The folder of the raw files; see `locate`. Not used for a simulated data set.
+        seed: The seed of a simulated data set. Not used for others.
+
+    Returns:
+        Users, items and interactions.
+
+    Raises:
+        InputError: If the name is unknown, or files are missing or not valid.
     """
     dataset = _dataset(name)
     if dataset.simulate is not None:
@@ -46,23 +62,46 @@ def load(name: str, data_dir: Path | None = None, seed: int = 0) -> Tables:
 
 
 def locate(name: str, data_dir: Path | None) -> Path:
-    """The folder of the raw files: `data_dir`, else $TWO_TOWER_DATA/<folder>, else the cache, else a download."""
-    found = _dataset(name).source
-    if found is None:
-        raise InputError(f"data set {name!r} is simulated and has no files.")
-    return source.locate(found, data_dir)
+    """Find or download the raw files of a public data set.
+
+    Args:
+        name: The name of the data set.
+        data_dir: The folder of the files. None: $TWO_TOWER_DATA/<folder>, else the cache, else a download to the cache.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        InputError: If the name is unknown, the data set is simulated, `data_dir` lacks a file, or the download fails.
+    """
+    public = _dataset(name).source
+    if public is None:
+        raise InputError(f"data set {name!r} is simulated and has no files. Omit the data folder.")
+    return source.locate(public, data_dir)
 
 
 def fingerprint(name: str, data_dir: Path | None, seed: int = 0) -> str:
-    """A hash that changes when the raw files do; of a simulated world, with its seed or the release of this library."""
-    found = _dataset(name).source
-    if found is None:
+    """Return a text that changes when the data change.
+
+    Args:
+        name: The name of the data set.
+        data_dir: The folder of the raw files; see `locate`.
+        seed: The seed of a simulated data set.
+
+    Returns:
+        A hash of the raw files. For a simulated data set: its name, the seed, and the version of this library.
+
+    Raises:
+        InputError: If the name is unknown, or files are missing.
+    """
+    public = _dataset(name).source
+    if public is None:
         return f"{name}-{seed}-{__version__}"
-    return source.digest(source.files(found, source.locate(found, data_dir)))
+    return source.digest(source.files(public, source.locate(public, data_dir)))
 
 
 def oracle(name: str, seed: int = 0) -> Oracle | None:
-    """The true preferences of a simulated world that knows them, else None."""
+    """Return the true preferences of a simulated data set, or None if the data set has no oracle."""
     make = _dataset(name).oracle
     return None if make is None else make(seed)
 

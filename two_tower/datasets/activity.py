@@ -1,9 +1,9 @@
-"""Activity features: what a user did lately, and how often an item was taken.
+"""Activity features: the recent interactions of users, and the interaction counts of items.
 
-The rule that keeps the future out: a row stamped t describes the world strictly before t, and holds until the next
-row. Feast takes the newest row with a timestamp at or before the event's, so an event never sees itself, nor another
-event of the same instant. That is why a row follows its event by a microsecond, the clock's step. A user or an item
-without an earlier event has no row: its features are missing, in training as in serving.
+A row with timestamp t describes the state strictly before t and is valid until the next row. Feast joins the newest row
+with a timestamp at or before that of the event, so the features of an event never include the event itself or another
+event with the same timestamp. Therefore the timestamp of a row is one microsecond, the resolution of the clock, after
+its event. A user or item without earlier events has no row: its features are missing, in training and in serving.
 """
 
 import duckdb
@@ -12,7 +12,7 @@ import pyarrow as pa
 from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets.tables import TIMESTAMP
 
-# Of the events of one instant the item's key decides the order, so that the same rows give the same features.
+# The item key orders events with equal timestamps, so that the features do not depend on the order of the input rows.
 _USER_ACTIVITY = """
 with ordered as (
     select {user} as u, {item} as i, event_timestamp as t,
@@ -42,7 +42,7 @@ group by u
 order by u
 """
 
-# An item's counts change on the day after an event, and when that event's day leaves a window.
+# The counts of an item change on the day after an event, and when the day of an event leaves a window.
 _ITEM_ACTIVITY = """
 with daily as (
     select {item} as i, (event_timestamp at time zone 'UTC')::date as day, count(*)::bigint as n
@@ -79,27 +79,48 @@ order by event_timestamp, {item}
 
 
 def user_activity(interactions: pa.Table, user_key: str, item_key: str, recent: int = 50) -> pa.Table:
-    """What each user did before each moment: one row per user and distinct time of an event.
+    """Compute the activity of each user, with one row per user and distinct time of an interaction.
 
-    Returns the user key, event_timestamp (a microsecond after the event), recent_items (the last `recent` items, oldest
-    first), user_events (int64, how many so far) and last_seen (timestamp of the latest).
+    Args:
+        interactions: The interactions: user key, item key and event_timestamp.
+        user_key: The column of the user key.
+        item_key: The column of the item key.
+        recent: The maximum length of `recent_items`.
+
+    Returns:
+        The user key, event_timestamp (one microsecond after the interaction), recent_items (the last `recent` items,
+        oldest first), user_events (int64, the number of interactions so far) and last_seen (the time of the latest
+        interaction).
     """
     return _query(_USER_ACTIVITY, interactions, user=user_key, item=item_key, recent=recent)
 
 
 def user_seen(interactions: pa.Table, user_key: str, item_key: str) -> pa.Table:
-    """Every distinct item of each user, first taken first: one row a user, stamped just after the last event.
+    """Collect the distinct items of each user, with one row per user.
 
-    Returns the user key, event_timestamp and seen_items.
+    Args:
+        interactions: The interactions: user key, item key and event_timestamp.
+        user_key: The column of the user key.
+        item_key: The column of the item key.
+
+    Returns:
+        The user key, event_timestamp (one microsecond after the user's last interaction) and seen_items, in the order
+        of their first interactions.
     """
     return _query(_USER_SEEN, interactions, user=user_key, item=item_key)
 
 
 def item_activity(interactions: pa.Table, item_key: str) -> pa.Table:
-    """How often each item was taken in the 7 and 30 days before a day, and ever: a row per item and day of a change.
+    """Count the interactions of each item, with one row per item and day on which a count changes.
 
-    Returns the item key, event_timestamp (midnight UTC), item_events_7d, item_events_30d and item_events, all int64.
-    The last day is the one after the newest event: of later ones nothing is known.
+    Args:
+        interactions: The interactions: item key and event_timestamp.
+        item_key: The column of the item key.
+
+    Returns:
+        The item key, event_timestamp (midnight UTC), and int64 counts: item_events_7d and item_events_30d (the 7 and 30
+        days before the day) and item_events (all earlier days). The last possible day is the day after the newest
+        interaction.
     """
     return _query(_ITEM_ACTIVITY, interactions, item=item_key)
 

@@ -1,4 +1,4 @@
-"""A world whose right answer is known: two groups of users, each taking only items of its own group."""
+"""A data set with a known best result: two groups of users, each interacting only with items of its own group."""
 
 from datetime import UTC, datetime
 
@@ -13,16 +13,26 @@ GROUPS = ("even", "odd")
 
 
 def load(seed: int = 0, users: int = 60, items: int = 80, events_per_user: int = 30, days: int = 30) -> Tables:
-    """User u and item i belong together where u and i are both even or both odd.
+    """Simulate the checkerboard. User u and item i are in the same group if both numbers are even or both are odd.
 
-    A user takes `events_per_user` different items of the own group at even times over `days` days, so that every window
-    of time holds events of every user.
+    Each user interacts with different items of the own group at regular intervals, so every split has interactions of
+    every user.
+
+    Args:
+        seed: The seed of the choice of items.
+        users: The number of users.
+        items: The number of items.
+        events_per_user: The number of interactions of each user, at most half of `items`.
+        days: The time range of the interactions.
+
+    Returns:
+        Users, items and interactions.
     """
     assert events_per_user <= items // 2
     rng = np.random.default_rng(seed)
     user = np.repeat(np.arange(users), events_per_user)
-    choice = np.concatenate([rng.permutation(items // 2)[:events_per_user] for _ in range(users)])
-    item = 2 * choice + user % 2
+    in_group = np.concatenate([rng.permutation(items // 2)[:events_per_user] for _ in range(users)])
+    item = 2 * in_group + user % 2
     step = days * 86_400 * 1_000_000 // (events_per_user + 1)
     moment = np.tile(np.arange(1, events_per_user + 1) * step, users) + user * 1_000_000
     start = int(START.timestamp() * 1_000_000)
@@ -35,8 +45,9 @@ def load(seed: int = 0, users: int = 60, items: int = 80, events_per_user: int =
             "weight": pa.array(np.ones(len(user)), pa.float32()),
         }
     )
-    people, things = _members(USER_KEY, users, start), _members(ITEM_KEY, items, start)
-    return Tables(users=people, items=things, interactions=interactions)
+    return Tables(
+        users=_members(USER_KEY, users, start), items=_members(ITEM_KEY, items, start), interactions=interactions
+    )
 
 
 def _members(key: str, count: int, start: int) -> pa.Table:

@@ -1,11 +1,11 @@
 """MovieLens 100K and 1M (Harper and Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015).
 
-Every rating is a positive, whatever its stars: retrieval asks what a user will watch next, and people rate what they
-chose to watch. Keeping only high ratings would turn watched films into negatives. The stars stay in the column
-`rating` for whoever wants to weigh them.
+Every rating is a positive, regardless of its stars: retrieval predicts the next film that a user watches, and users
+rate films that they chose to watch. With high ratings only, watched films would become negatives. The column `rating`
+has the stars, for use as weights.
 
-A user exists from the first rating on, a film from its release or the start of the data, or its first rating where that
-came earlier (previews). The 1M films were all out before its first rating.
+A user exists from the first rating. A film exists from its release, but not before the start of the data, or from its
+first rating if that is earlier (previews). All films of 1M were released before its first rating.
 """
 
 import re
@@ -61,7 +61,17 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
 def load_100k(folder: Path) -> Tables:
-    """MovieLens 100K from u.data, u.item and u.user; InputError, with file and line, for what cannot be read."""
+    """Load MovieLens 100K from u.data, u.item and u.user.
+
+    Args:
+        folder: The folder of the files.
+
+    Returns:
+        Users, items and interactions.
+
+    Raises:
+        InputError: If a file is not valid. The message names the file and the line.
+    """
     people_path, film_path = folder / "u.user", folder / "u.item"
     people = read_fields(people_path, "|", 5)
     films = read_fields(film_path, "|", 5 + len(GENRES_100K))
@@ -81,7 +91,17 @@ def load_100k(folder: Path) -> Tables:
 
 
 def load_1m(folder: Path) -> Tables:
-    """MovieLens 1M from ratings.dat, movies.dat and users.dat; InputError, with file and line, likewise."""
+    """Load MovieLens 1M from ratings.dat, movies.dat and users.dat.
+
+    Args:
+        folder: The folder of the files.
+
+    Returns:
+        Users, items and interactions.
+
+    Raises:
+        InputError: If a file is not valid. The message names the file and the line.
+    """
     people_path, film_path = folder / "users.dat", folder / "movies.dat"
     people = read_fields(people_path, "::", 5)
     films = read_fields(film_path, "::", 3)
@@ -124,18 +144,21 @@ def _ratings(
     film_path: Path,
     films: list[list[str]],
 ) -> pa.Table:
-    """The ratings in order of time; each names a known user and film, and each user has one at least."""
+    """Read the ratings, sorted by time. Check that all users and films are known and each user has a rating."""
     rows = read_fields(path, separator, 4)
     known = ({p[0] for p in people}, people_path, "user"), ({f[0] for f in films}, film_path, "film")
-    for place, (keys, where, what) in enumerate(known):
-        if not keys.issuperset(row[place] for row in rows):
-            number, key = next((n, row[place]) for n, row in enumerate(rows, start=1) if row[place] not in keys)
-            raise InputError(f"{path}, line {number}: {what} {key!r} is not in {where}. One of the two is cut short.")
-    silent = known[0][0] - {row[0] for row in rows}
-    if silent:
+    for position, (keys, key_path, kind) in enumerate(known):
+        if not keys.issuperset(row[position] for row in rows):
+            number, key = next((n, row[position]) for n, row in enumerate(rows, start=1) if row[position] not in keys)
+            raise InputError(
+                f"{path}, line {number}: {kind} {key!r} is not in {key_path}. One of the two files is truncated; "
+                "download the data set again."
+            )
+    without_rating = known[0][0] - {row[0] for row in rows}
+    if without_rating:
         raise InputError(
-            f"{path}, after line {len(rows)}: cut short, for it has no rating of user {min(silent)!r}, who is in "
-            f"{people_path} ({len(silent)} such users). Fetch the data set again."
+            f"{path} is truncated after line {len(rows)}: it has no rating of user {min(without_rating)!r} of "
+            f"{people_path} ({len(without_rating)} such users). Download the data set again."
         )
     seconds = pa.array(column(path, rows, 3, "timestamp", int), pa.int64())
     ratings = pa.table(
@@ -178,6 +201,15 @@ def _tables(
 
 
 def first_times(interactions: pa.Table, key: str, keys: pa.Array) -> pa.Array:
-    """The time of the first interaction of each of `keys`, null where there is none."""
+    """Return the time of the first interaction of each key.
+
+    Args:
+        interactions: The interactions.
+        key: The column of the key.
+        keys: (keys,) distinct keys.
+
+    Returns:
+        (keys,) timestamps; null for a key without interactions.
+    """
     firsts = interactions.group_by(key).aggregate([(EVENT_TIMESTAMP, "min")])
     return firsts[f"{EVENT_TIMESTAMP}_min"].combine_chunks().take(pc.index_in(keys, firsts[key].combine_chunks()))

@@ -1,18 +1,18 @@
 """Online Retail (Chen, UCI Machine Learning Repository, 2015, doi 10.24432/C5BW33): orders of a British gift shop.
 
-A positive is a customer buying a product, again and again included. The raw lines are dirty, and these rules clean
-them, in this order; a line counts for the first rule that drops it:
+A positive is a purchase of a product by a customer; repeated purchases are included. The raw lines need cleaning. These
+rules apply in order, and the report counts a line for the first rule that drops it:
 
-    no_customer    nobody is named, so there is no user to learn from
-    returned       a cancellation (invoice C…), or a quantity of zero or less; the sale it takes back stays, for the
-                   customer did choose the product
+    no_customer    the line has no customer
+    returned       a cancellation (invoice C…), or a quantity of zero or less; the cancelled sale stays, because the
+                   customer chose the product
     no_price       a unit price of zero or less: samples, gifts, corrections
     no_product     a stock code that does not start with five digits: postage, fees, vouchers, manual entries
-    duplicate      a line equal to an earlier one in every column
-    same_instant   further lines of one customer, product and time; their quantities are added up
+    duplicate      a line that equals an earlier line in every column
+    same_instant   further lines with the same customer, product and time; their quantities are summed
 
-A product exists from its first sale that is left, with the description and the price of that sale: later ones were not
-known then. Times are the shop's clock, read as UTC.
+A product exists from its first remaining sale, with the description and the price of that sale: later values were not
+known then. Times are local times of the shop, stored as UTC.
 """
 
 import csv
@@ -35,7 +35,7 @@ ONLINE_RETAIL = Source(
     folder="online-retail",
     files=(("online_retail.csv.gz",), ("Online Retail.xlsx",)),
     url="https://archive.ics.uci.edu/static/public/352/online+retail.zip",
-    sha256=None,  # UCI publishes none
+    sha256=None,  # UCI does not publish a checksum
     licence="CC BY 4.0",
 )
 HEADER = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
@@ -84,17 +84,31 @@ from judged where rule is null group by stock_code order by item_id
 
 
 def load(folder: Path) -> Tables:
-    """Online Retail from its CSV (gzip) or the official workbook, cleaned; `report` says what each rule dropped.
+    """Load and clean Online Retail from its CSV file (gzip) or the official workbook.
 
-    Raises InputError, naming file and line, for what cannot be read.
+    Args:
+        folder: The folder of the file.
+
+    Returns:
+        Users, items and interactions. `report` has the number of lines that each rule dropped.
+
+    Raises:
+        InputError: If the file is not valid. The message names the file and the line.
     """
     path = files(ONLINE_RETAIL, folder)[0]
     return clean(parse(path, _read_csv(path) if path.suffix == ".gz" else read_sheet(path, len(HEADER))))
 
 
 def clean(lines: pa.Table) -> Tables:
-    """The lines, as `parse` gives them, after the rules at the top of this module."""
-    import duckdb  # here, for the steps that know data sets by name only run where it is not installed
+    """Apply the cleaning rules; see the module's docstring.
+
+    Args:
+        lines: The lines, from `parse`.
+
+    Returns:
+        Users, items and interactions. `report` has the number of lines that each rule dropped.
+    """
+    import duckdb  # imported here: pipeline steps that need only the names of data sets run without duckdb
 
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
@@ -112,14 +126,27 @@ def clean(lines: pa.Table) -> Tables:
 
 
 def parse(path: Path, rows: list[list[str]]) -> pa.Table:
-    """The lines below the header as typed columns; InputError, with the line, for a value that cannot be read."""
+    """Convert the lines to typed columns.
+
+    Args:
+        path: The file of the lines, for error messages.
+        rows: The fields of each line, with the header. The function removes the header from the list.
+
+    Returns:
+        One row per line, with its line number.
+
+    Raises:
+        InputError: If the header is different, or a value is not valid. The message names the line.
+    """
     if not rows or rows[0] != HEADER:
-        raise InputError(f"{path}, line 1: the header is {rows[:1]}, not {','.join(HEADER)}. Fetch the data set again.")
+        raise InputError(
+            f"{path}, line 1: the header is {rows[:1]} instead of {','.join(HEADER)}. Download the data set again."
+        )
     check_width(path, rows, len(HEADER), ",")
     del rows[0]
 
-    def read(place: int, kind: pa.DataType) -> pa.Array:
-        return pa.array(column(path, rows, place, HEADER[place], _PARSERS[place], first_line=2), kind)
+    def read(position: int, kind: pa.DataType) -> pa.Array:
+        return pa.array(column(path, rows, position, HEADER[position], _PARSERS[position], first_line=2), kind)
 
     return pa.table(
         {
@@ -144,7 +171,7 @@ def _number(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    number = _number(text)  # the mirror writes 6.0
+    number = _number(text)  # the CSV file has 6.0 for 6
     if not number.is_integer():
         raise ValueError("not a whole number")
     return int(number)
@@ -166,8 +193,8 @@ def _read_csv(path: Path) -> list[list[str]]:
     try:
         text = gzip.decompress(path.read_bytes()).decode()
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is corrupt or cut short ({error}). Fetch the data set again.") from error
+        raise InputError(f"{path} is corrupt or truncated ({error}). Download the data set again.") from error
     if not text.endswith("\n"):
         lines = text.count("\n") + 1
-        raise InputError(f"{path} ends in the middle of line {lines}: cut short. Fetch the data set again.")
+        raise InputError(f"{path} is truncated: it ends in the middle of line {lines}. Download the data set again.")
     return list(csv.reader(io.StringIO(text)))

@@ -1,4 +1,4 @@
-"""A data set as a feature repository that runs: definitions, their parquet sources, and what a report needs."""
+"""Write a built-in data set as a feature repository: definitions and parquet sources."""
 
 import json
 import shutil
@@ -16,35 +16,48 @@ REPOSITORIES = Path(__file__).parents[2] / "feature_repo"  # beside two_tower in
 
 
 def prepare(name: str, data_dir: Path | None, folder: Path) -> None:
-    """Write the feature repository of data set `name` to `folder`, which appears only when it is complete.
+    """Write the feature repository of a data set.
 
-        definitions.py feature_store.yaml two_tower.toml   the repository, to read and to edit
+    The folder contains:
+
+        definitions.py feature_store.yaml two_tower.toml   the repository, which users can edit
         data/*.parquet                                     its sources
-        tables/                                            the data set itself (`Tables.read`)
-        oracle/                                            of a simulated world: its true preferences (`Oracle.read`)
-        prepared.json                                      rows of each table, rows that each cleaning rule dropped
+        tables/                                            the tables of the data set (`Tables.read`)
+        oracle/                                            the true preferences of a simulated data set (`Oracle.read`)
+        prepared.json                                      the rows of each table, and the rows each rule dropped
 
-    An existing folder is replaced. Raises InputError for an unknown name and for raw files that cannot be read.
+    Args:
+        name: The name of the data set.
+        data_dir: The folder of the raw files; see `locate`.
+        folder: The output folder. An existing folder is replaced. The folder appears only when it is complete.
+
+    Raises:
+        InputError: If the name is unknown, or raw files are missing or not valid.
     """
     tables = load(name, data_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        whole = Path(temporary) / "repository"
-        _copy(REPOSITORIES / name.replace("-", "_"), whole)
-        write_sources(tables, whole / "data")
-        tables.write(whole / "tables")
+        repo = Path(temporary) / "repository"
+        _copy(REPOSITORIES / name.replace("-", "_"), repo)
+        write_sources(tables, repo / "data")
+        tables.write(repo / "tables")
         truth = oracle(name)
         if truth is not None:
-            truth.write(whole / "oracle")
+            truth.write(repo / "oracle")
         rows = {n: getattr(tables, n).num_rows for n in ("users", "items", "interactions")}
-        (whole / PREPARED).write_text(json.dumps({"dataset": name, "rows": rows, "dropped": tables.report}, indent=2))
+        (repo / PREPARED).write_text(json.dumps({"dataset": name, "rows": rows, "dropped": tables.report}, indent=2))
         if folder.exists():
             shutil.rmtree(folder)
-        whole.rename(folder)
+        repo.rename(folder)
 
 
 def write_sources(tables: Tables, folder: Path) -> None:
-    """The parquet sources of a feature repository: the tables as they are, and the activity features over them."""
+    """Write the parquet sources of a feature repository: the tables, and activity features computed from them.
+
+    Args:
+        tables: Users, items and interactions.
+        folder: The output folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     events, user_key, item_key = tables.interactions, tables.user_key, tables.item_key
     sources = {

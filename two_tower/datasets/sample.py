@@ -1,7 +1,7 @@
-"""The data set `sample`: the simulated world seen through features of every encoding of the contract.
+"""The data set `sample`: a simulated shop with features of every encoding.
 
-Features tell the truth with gaps and noise, as real ones do: interests lag behind tastes, a fifth of the incomes and a
-tenth of the ratings are missing, cities and sellers are names whose effect must be learned.
+The features have gaps and noise, as in real data: interests change later than preferences, a fifth of the incomes and a
+tenth of the ratings are missing, and the effects of cities and sellers must be learned from their names.
 """
 
 from typing import Any
@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets import world
+from two_tower.datasets.preferences import DAY, START, Oracle
 from two_tower.datasets.tables import ITEM_KEY, TIMESTAMP, USER_KEY, Tables
-from two_tower.datasets.world import DAY, START, Items, Oracle, Users
+from two_tower.datasets.world import Items, Users
 
 Array = npt.NDArray[Any]
 
@@ -28,14 +29,21 @@ IMAGE = 16
 
 
 def load(seed: int = 0) -> Tables:
-    """About 3,000 users, 2,000 items and 240,000 interactions over 90 days; the same for the same seed."""
+    """Simulate 3,000 users, 2,000 items and about 240,000 interactions over 90 days.
+
+    Args:
+        seed: The seed. The same seed gives the same data.
+
+    Returns:
+        Users, items and interactions.
+    """
     users, items = _traits(seed)
     truth = world.make_oracle(users, items)
-    who, what, seconds = world.simulate(np.random.default_rng([seed, 2]), users, truth, ITEMS_PER_DAY)
-    order = np.lexsort((what, who, seconds))
+    user, item, seconds = world.simulate(np.random.default_rng([seed, 2]), users, truth, ITEMS_PER_DAY)
+    order = np.lexsort((item, user, seconds))
     interactions = {
-        USER_KEY: _ids("u", who[order]),
-        ITEM_KEY: _ids("i", what[order]),
+        USER_KEY: _ids("u", user[order]),
+        ITEM_KEY: _ids("i", item[order]),
         EVENT_TIMESTAMP: _stamps(seconds[order]),
         "weight": pa.array(np.ones(len(order)), pa.float32()),
     }
@@ -47,7 +55,7 @@ def load(seed: int = 0) -> Tables:
 
 
 def oracle(seed: int = 0) -> Oracle:
-    """The true preferences of the same world."""
+    """Return the true preferences of the simulation with the same seed."""
     return world.make_oracle(*_traits(seed))
 
 
@@ -56,7 +64,7 @@ def _traits(seed: int) -> tuple[Users, Items]:
 
 
 def _user_table(users: Users, rng: np.random.Generator) -> pa.Table:
-    """One row a user, stamped with the sign-up, and another for most of those whose favourites changed, days after."""
+    """Return one row per user at sign-up, and a later row for most of the users whose favourites change."""
     count = world.USERS
     city_name = np.array([f"city-{n:02d}" for n in rng.permutation(world.CITIES)])
     visit = users.signed_up.astype(int) * DAY + (users.hour % 24 * 3600).astype(int) + START
@@ -79,10 +87,10 @@ def _user_table(users: Users, rng: np.random.Generator) -> pa.Table:
     changed = np.flatnonzero((users.favourites != users.favourites_later).any(axis=1) & (rng.random(count) < 0.9))
     changed = changed[users.signed_up[changed] < users.swapped_on[changed]]
     later = pa.table(first).take(changed)
-    told = _stamps(START + (users.swapped_on[changed] + rng.uniform(1, 5, len(changed))) * DAY)
-    later = later.set_column(1, EVENT_TIMESTAMP, told)
-    place = later.column_names.index("interests")
-    later = later.set_column(place, "interests", _interests(users.favourites_later[changed], rng))
+    updated_at = _stamps(START + (users.swapped_on[changed] + rng.uniform(1, 5, len(changed))) * DAY)
+    later = later.set_column(1, EVENT_TIMESTAMP, updated_at)
+    position = later.column_names.index("interests")
+    later = later.set_column(position, "interests", _interests(users.favourites_later[changed], rng))
     return pa.concat_tables([pa.table(first), later]).combine_chunks()
 
 
@@ -90,8 +98,8 @@ def _item_table(items: Items, rng: np.random.Generator) -> pa.Table:
     count = world.ITEMS
     seller_name = np.array([f"seller-{n:02d}" for n in rng.permutation(world.SELLERS)])
     rating = np.where(rng.random(count) < 0.1, np.nan, np.clip(3.0 + 0.7 * items.quality + 0.1 * _noise(rng), 1, 5))
-    shown = np.column_stack([1.5 * items.style, np.eye(world.CATEGORIES)[items.category]])
-    image = shown @ rng.normal(size=(shown.shape[1], IMAGE)) / 2 + 0.2 * rng.normal(size=(count, IMAGE))
+    visible = np.column_stack([1.5 * items.style, np.eye(world.CATEGORIES)[items.category]])
+    image = visible @ rng.normal(size=(visible.shape[1], IMAGE)) / 2 + 0.2 * rng.normal(size=(count, IMAGE))
     ids = _ids("i", np.arange(count))
     return pa.table(
         {
@@ -120,7 +128,7 @@ def _noise(rng: np.random.Generator) -> Array:
 
 
 def _interests(favourites: Array, rng: np.random.Generator) -> pa.Array:
-    """The favourite categories that a user names (nearly all of them), and now and then another."""
+    """Return the listed interests of each user: 97 % of the favourite categories, and sometimes another category."""
     named = rng.random(favourites.shape) < 0.97
     extra = rng.random(len(favourites)) < 0.1
     others = rng.integers(world.CATEGORIES, size=len(favourites))
@@ -132,7 +140,7 @@ def _interests(favourites: Array, rng: np.random.Generator) -> pa.Array:
 
 
 def _tags(items: Items, rng: np.random.Generator) -> pa.Array:
-    """For each latent style the word of its sign where it is pronounced, and the category's name for most items."""
+    """Return a word for each large style value, by its sign, and the name of the category for most items."""
     words = [pair.split() for pair in STYLE_WORDS]
     named = rng.random(world.ITEMS) < 0.7
     rows = [

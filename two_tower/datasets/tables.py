@@ -1,4 +1,4 @@
-"""What every data set is read into: users, items and interactions as plain tables."""
+"""The tables of a data set: users, items and interactions."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,12 +20,18 @@ ITEM_KEY = "item_id"
 class Tables:
     """A data set.
 
-    users, items: the key, `event_timestamp` (when the row's values became known) and one column per feature.
-    interactions: both keys, `event_timestamp`, and whatever else describes the event (`weight`, a rating …).
-    report: how many rows each cleaning rule dropped, by the rule's name.
+    Attributes:
+        users: The user key, `event_timestamp` (the time when the values of the row became known) and one column per
+            feature.
+        items: The item key, `event_timestamp` and one column per feature.
+        interactions: Both keys, `event_timestamp`, and other columns of the event, such as `weight` or a rating.
+        report: The number of rows that each cleaning rule dropped, by the name of the rule.
+        user_key: The column of the user key.
+        item_key: The column of the item key.
 
-    Raises InputError for an empty table, a missing column, a timestamp of another type than timestamp[us, UTC], a
-    null key or timestamp, two rows of one key at one time, and fewer than two users or items.
+    Raises:
+        InputError: If a table is empty, lacks a column, has a timestamp of another type than timestamp[us, UTC], a null
+            key or timestamp, two rows with the same key and time, or fewer than two users or items.
     """
 
     users: pa.Table
@@ -41,6 +47,7 @@ class Tables:
         _check("interactions", self.interactions, (self.user_key, self.item_key), once=False)
 
     def write(self, folder: Path) -> None:
+        """Write one parquet file per table and tables.json to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("users", "items", "interactions"):
             pq.write_table(getattr(self, name), folder / f"{name}.parquet")
@@ -49,6 +56,7 @@ class Tables:
 
     @classmethod
     def read(cls, folder: Path) -> "Tables":
+        """Read a data set from a folder that `write` wrote."""
         meta = json.loads((folder / "tables.json").read_text())
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in ("users", "items", "interactions")}
         return cls(**tables, **meta)
@@ -56,27 +64,28 @@ class Tables:
 
 def _check(name: str, table: pa.Table, keys: tuple[str, ...], *, once: bool) -> None:
     if table.num_rows == 0:
-        raise InputError(f"table {name!r} is empty; a data set needs at least one row in it.")
+        raise InputError(f"table {name!r} is empty; it needs at least one row.")
     columns = (*keys, EVENT_TIMESTAMP)
-    absent = [c for c in columns if c not in table.column_names]
-    if absent:
+    missing = [c for c in columns if c not in table.column_names]
+    if missing:
         raise InputError(
-            f"table {name!r} lacks the column {absent[0]!r}. It has: {', '.join(table.column_names)}. "
-            "Rename the column that holds it, or add it."
+            f"table {name!r} lacks the column {missing[0]!r}. Its columns: {', '.join(table.column_names)}. Rename the "
+            "right column, or add it."
         )
-    if table.schema.field(EVENT_TIMESTAMP).type != TIMESTAMP:
-        found = table.schema.field(EVENT_TIMESTAMP).type
-        raise InputError(f"{name}.{EVENT_TIMESTAMP} is of type {found}; cast it to {TIMESTAMP}.")
+    kind = table.schema.field(EVENT_TIMESTAMP).type
+    if kind != TIMESTAMP:
+        raise InputError(f"{name}.{EVENT_TIMESTAMP} has the type {kind}; cast it to {TIMESTAMP}.")
     for column in columns:
         if table[column].null_count:
             raise InputError(
-                f"{name}.{column} is null in {table[column].null_count} of {table.num_rows} rows; drop or fill them."
+                f"{name}.{column} is null in {table[column].null_count} of {table.num_rows} rows; remove these rows, "
+                "or fill the values."
             )
     for key in keys:
         distinct = len(pc.unique(table[key]))
         if distinct < 2:
-            raise InputError(
-                f"{name}.{key} holds one value only ({table[key][0].as_py()!r}); two towers need at least 2."
-            )
+            raise InputError(f"{name}.{key} has only one value ({table[key][0].as_py()!r}); training needs at least 2.")
     if once and table.group_by(list(columns)).aggregate([]).num_rows < table.num_rows:
-        raise InputError(f"table {name!r} has two rows of one {keys[0]} at one {EVENT_TIMESTAMP}; keep one of them.")
+        raise InputError(
+            f"table {name!r} has two rows with the same {keys[0]} and {EVENT_TIMESTAMP}; keep only one of them."
+        )

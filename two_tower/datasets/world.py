@@ -1,104 +1,43 @@
-"""The simulated world behind data set `sample`: tastes, items, and who takes what, when.
+"""The simulation behind the data set `sample`: user preferences, items, and interactions.
 
-A user's log-preference for an item is an inner product of what the user wants and what the item has on that day:
+The log-preference of a user for an item is an inner product of a user vector and an item vector, which depend on the
+day:
 
-    category       two favourites a user; a twentieth of the users swap one in the course of the time
-    style          four latent numbers; a user's follow mostly from the segment, an item's show in the image
-    origin, brand  a bonus for the own country, and for brands that the user follows
-    price, youth   times income, and times age
-    climate        of the user's city, times the warmth of the item's attributes
-    daypart        morning or evening habits, on both sides
-    exclusive      for members
-    novelty        a new item's bonus, fading in weeks, for users of middling engagement
-    popularity     of item, brand and seller, rising and falling over the months; newcomers follow it more
+    category       two favourites per user; 5 % of the users replace one of them during the simulation
+    style          four latent numbers; those of a user depend mainly on the segment, those of an item affect its image
+    origin, brand  a bonus for items from the user's country, and for brands that the user follows
+    price, youth   multiplied by income, and by age
+    climate        climate of the user's city, multiplied by the warmth of the item's attributes
+    daypart        morning or evening, for users and items
+    exclusive      a bonus for members
+    novelty        a bonus for new items that fades within weeks, for users with medium engagement
+    popularity     of item, brand and seller; it changes over months, and has more effect on new users
 
-Each visit takes a few items by Gumbel top-k over the items that exist and that the user has not taken (Kool et al.,
-ICML 2019): drawing without replacement in proportion to exp(preference). Since the preferences are known, so is the
-best recall that any model can reach: `Oracle`.
+In each visit a user interacts with a few items that exist and are new to the user, drawn by Gumbel top-k (Kool et al.,
+ICML 2019): sampling without replacement in proportion to exp(preference). The preferences are known, and with them the
+best possible recall of a model: `Oracle`.
 """
 
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from two_tower.datasets.preferences import DAY, START, Oracle
+
 Array = npt.NDArray[Any]
 
-START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-DAY = 86_400
 DAYS = 90
 USERS, ITEMS = 3_000, 2_000
 CATEGORIES, STYLES, COUNTRIES, BRANDS, CITIES, SELLERS, ATTRIBUTES, SEGMENTS = 12, 4, 6, 8, 30, 40, 20, 6
 LIKING, STYLE, HOME, FOLLOWED, POPULARITY = 8.0, 0.5, 0.8, 0.5, 3.0
-PER_VISIT, MOST = 3.0, 12  # items taken in a visit: on average, and at most
-
-
-@dataclass(frozen=True, kw_only=True)
-class Oracle:
-    """The true preferences, as arrays over users [users, …] and items [items, …]. Days count from `START`.
-
-    wants: what users want at first; wants_later: after `swapped_on` (a day).
-    has: what items have; the columns of novelty and popularity, which change, stand apart.
-    signed_up, listed: days, fractional, negative before the start.
-    novelty_wanted: [users]. popularity, swing, phase: [items].
-    """
-
-    wants: Array
-    wants_later: Array
-    swapped_on: Array
-    signed_up: Array
-    novelty_wanted: Array
-    has: Array
-    listed: Array
-    popularity: Array
-    swing: Array
-    phase: Array
-
-    def scores(self, user_ids: Array, item_ids: Array, seconds: Array) -> Array:
-        """True log-preferences, float32 [events, items], up to a constant for each event.
-
-        user_ids: [events], such as "u00042". item_ids: [items], such as "i00007". seconds: int64, [events].
-        """
-        users, items = numbers(user_ids), numbers(item_ids)
-        days = (np.asarray(seconds) - START) // DAY
-        result = np.empty((len(users), len(items)), np.float32)
-        for day in np.unique(days):
-            rows = np.flatnonzero(days == day)
-            result[rows] = self.on_day(users[rows], int(day))[:, items]
-        return result
-
-    def on_day(self, users: Array, day: int) -> Array:
-        """Log-preferences of user numbers for every item on a day, float32 [users, items]."""
-        later = 1 / (1 + np.exp(-(day - self.swapped_on[users]) / 3))
-        wants = self.wants[users] + (self.wants_later[users] - self.wants[users]) * later[:, None]
-        newcomer = np.exp(-np.maximum(day - self.signed_up[users], 0) / 30)
-        user_side = np.column_stack([wants, self.novelty_wanted[users], 1 + 0.5 * newcomer])
-        novelty = np.exp(-np.maximum(day - self.listed, 0) / 14)
-        trend = self.popularity + self.swing * np.sin(2 * np.pi * (day / 120 + self.phase))
-        item_side = np.column_stack([self.has, novelty, trend])
-        return (user_side.astype(np.float32) @ item_side.astype(np.float32).T).astype(np.float32)
-
-    def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "oracle.npz", **{f.name: getattr(self, f.name) for f in fields(self)})
-
-    @classmethod
-    def read(cls, folder: Path) -> "Oracle":
-        with np.load(folder / "oracle.npz") as arrays:
-            return cls(**{f.name: arrays[f.name] for f in fields(cls)})
-
-
-def numbers(ids: Array) -> Array:
-    """Row numbers of ids such as "u00042"."""
-    return np.fromiter((int(str(i)[1:]) for i in ids), np.int64, len(ids))
+PER_VISIT, MOST = 3.0, 12  # the mean and the maximum number of items in a visit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Users:
-    """Traits, [users] or [users, traits]; what of it a feature shows is `sample`'s matter."""
+    """Traits of the users, (users,) or (users, traits) each. `sample` derives the observable features from them."""
 
     favourites: Array
     favourites_later: Array
@@ -119,7 +58,7 @@ class Users:
 
 @dataclass(frozen=True, kw_only=True)
 class Items:
-    """Traits, [items] or [items, traits]."""
+    """Traits of the items, (items,) or (items, traits) each. `sample` derives the observable features from them."""
 
     category: Array
     style: Array
@@ -140,6 +79,7 @@ class Items:
 
 
 def make_users(rng: np.random.Generator) -> Users:
+    """Draw the traits of all users."""
     segment = rng.integers(SEGMENTS, size=USERS)
     segment_style = rng.normal(size=(SEGMENTS, STYLES))
     style = segment_style[segment] + 0.15 * rng.normal(size=(USERS, STYLES))
@@ -169,6 +109,7 @@ def make_users(rng: np.random.Generator) -> Users:
 
 
 def make_items(rng: np.random.Generator) -> Items:
+    """Draw the traits of all items."""
     style = rng.normal(size=(ITEMS, STYLES))
     brand, seller = rng.integers(BRANDS, size=ITEMS), rng.integers(SELLERS, size=ITEMS)
     attributes = np.argsort(rng.random((ITEMS, ATTRIBUTES)), axis=1)[:, :4]
@@ -196,15 +137,23 @@ def make_items(rng: np.random.Generator) -> Items:
 
 
 def make_oracle(users: Users, items: Items) -> Oracle:
-    """The two sides of the inner product; see the table at the top of this module."""
+    """Compute the user and item vectors of the inner product; see the module's docstring.
+
+    Args:
+        users: The traits of the users.
+        items: The traits of the items.
+
+    Returns:
+        The true preferences.
+    """
 
     def wants(favourites: Array) -> Array:
         return np.column_stack(
             [
-                _spread(favourites, CATEGORIES, np.full(2, LIKING)),
+                _scatter(favourites, CATEGORIES, np.full(2, LIKING)),
                 STYLE * users.style,
-                _spread(users.country[:, None], COUNTRIES, np.array([HOME])),
-                _spread(users.followed, BRANDS, np.full(2, FOLLOWED)),
+                _scatter(users.country[:, None], COUNTRIES, np.array([HOME])),
+                _scatter(users.followed, BRANDS, np.full(2, FOLLOWED)),
                 0.2 * users.income,
                 (45 - users.age) / 90,
                 0.2 * users.climate,
@@ -241,41 +190,48 @@ def make_oracle(users: Users, items: Items) -> Oracle:
 
 
 def simulate(rng: np.random.Generator, users: Users, oracle: Oracle, per_day: float) -> tuple[Array, Array, Array]:
-    """Who took what, and when: user numbers, item numbers and seconds since 1970, int64 [events] each, by day.
+    """Simulate the interactions.
 
-    per_day: how many items a user takes a day, on average, who is there all the time.
+    Args:
+        rng: The random number generator.
+        users: The traits of the users.
+        oracle: The true preferences.
+        per_day: The mean number of interactions per day of a user who signed up before the start.
+
+    Returns:
+        User numbers, item numbers and seconds since 1970, each (events,) int64, in order of days.
     """
-    taken = np.zeros((USERS, ITEMS), bool)
+    seen = np.zeros((USERS, ITEMS), bool)
     activity = rng.lognormal(0, 0.6, USERS)
     chance = np.clip(activity / activity.mean() * per_day / PER_VISIT, 0, 0.9)
     events: list[tuple[Array, Array, Array]] = []
     for day in range(DAYS):
         visitors = np.flatnonzero((users.signed_up < day) & (rng.random(USERS) < chance))
-        many = 1 + np.minimum(rng.poisson(PER_VISIT - 1, len(visitors)), MOST - 1)
+        sizes = 1 + np.minimum(rng.poisson(PER_VISIT - 1, len(visitors)), MOST - 1)
         noise = np.maximum(rng.standard_exponential((len(visitors), ITEMS), dtype=np.float32), 1e-30)
         keys = np.log(noise) - oracle.on_day(visitors, day)
         keys[:, oracle.listed >= day] = np.inf
-        keys[taken[visitors]] = np.inf
+        keys[seen[visitors]] = np.inf
         best = np.argpartition(keys, MOST, axis=1)[:, :MOST]
         best = np.take_along_axis(best, np.argsort(np.take_along_axis(keys, best, axis=1), axis=1), axis=1)
-        kept = np.arange(MOST) < many[:, None]
-        opened = np.clip(rng.normal(users.hour[visitors], 1.0) % 24, 0, 22.5) * 3600
-        moments = opened[:, None] + np.cumsum(rng.integers(20, 300, best.shape), axis=1)
-        who, what = np.repeat(visitors, many), best[kept]
-        taken[who, what] = True
-        events.append((who, what, START + day * DAY + moments[kept].astype(np.int64)))
-    who, what, moment = (np.concatenate(column) for column in zip(*events, strict=True))
-    return who, what, moment
+        kept = np.arange(MOST) < sizes[:, None]
+        start = np.clip(rng.normal(users.hour[visitors], 1.0) % 24, 0, 22.5) * 3600
+        seconds = start[:, None] + np.cumsum(rng.integers(20, 300, best.shape), axis=1)
+        user, item = np.repeat(visitors, sizes), best[kept]
+        seen[user, item] = True
+        events.append((user, item, START + day * DAY + seconds[kept].astype(np.int64)))
+    user, item, time = (np.concatenate(column) for column in zip(*events, strict=True))
+    return user, item, time
 
 
-def _spread(places: Array, width: int, values: Array) -> Array:
-    """`values` at each row's `places`, zero elsewhere: [rows, width]."""
-    wide = np.zeros((len(places), width))
-    np.put_along_axis(wide, places, np.broadcast_to(values, places.shape), axis=1)
-    return wide
+def _scatter(columns: Array, width: int, values: Array) -> Array:
+    """Write `values` at the given columns of each row, and zero elsewhere: (rows, width)."""
+    matrix = np.zeros((len(columns), width))
+    np.put_along_axis(matrix, columns, np.broadcast_to(values, columns.shape), axis=1)
+    return matrix
 
 
 def _clock(hour: Array) -> Array:
-    """An hour of the day as a point on the circle, [rows, 2]."""
+    """Return an hour of the day as a point on the unit circle, (rows, 2)."""
     angle = 2 * np.pi * hour / 24
     return np.column_stack([np.cos(angle), np.sin(angle)])

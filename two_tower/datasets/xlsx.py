@@ -1,7 +1,7 @@
-"""The first sheet of an Excel workbook as rows of text, by the standard library alone.
+"""Read the first sheet of an Excel workbook as rows of text, with the standard library.
 
-A workbook is a zip archive of XML (ECMA-376, part 1, section 18). Only what a plain table of data needs is read here:
-shared, inline and plain strings, and numbers; a cell with a date style becomes an ISO time.
+A workbook is a zip archive of XML (ECMA-376, part 1, section 18). This module reads shared, inline and plain strings,
+and numbers. A cell with a date style becomes an ISO time.
 """
 
 import xml.etree.ElementTree as ET
@@ -14,14 +14,22 @@ from typing import IO
 from two_tower.errors import InputError
 
 _NS = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a wall clock time, as Excel counts
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - Excel counts local time
 _DATE_FORMATS = {14, 15, 16, 17, 18, 19, 20, 21, 22, 45, 46, 47}
 
 
 def read_sheet(path: Path, width: int | None = None) -> list[list[str]]:
-    """The rows of the first sheet, [rows][width]; an empty cell is "". InputError for a file that is no workbook.
+    """Read the first sheet of a workbook.
 
-    width: None takes that of the first row.
+    Args:
+        path: The workbook.
+        width: The number of columns. None: the width of the first row.
+
+    Returns:
+        One list of `width` texts per row. An empty cell is "".
+
+    Raises:
+        InputError: If the file is not a workbook, or a row has too many cells.
     """
     try:
         with zipfile.ZipFile(path) as book:
@@ -31,15 +39,17 @@ def read_sheet(path: Path, width: int | None = None) -> list[list[str]]:
             with book.open("xl/worksheets/sheet1.xml") as sheet:
                 rows: list[list[str]] = []
                 for row in _elements(sheet, "row"):
-                    width = width or 1 + max((_place(c.attrib.get("r"), i) for i, c in enumerate(row)), default=0)
+                    width = width or 1 + max((_position(c.attrib.get("r"), i) for i, c in enumerate(row)), default=0)
                     rows.append(_row(path, row, width, strings, dates))
                 return rows
     except (zipfile.BadZipFile, KeyError, ET.ParseError, EOFError) as error:
-        raise InputError(f"{path} is no readable workbook, or cut short ({error}). Fetch it again.") from error
+        raise InputError(
+            f"{path} is not a valid workbook, or is truncated ({error}). Export or download it again."
+        ) from error
 
 
 def _elements(file: IO[bytes], name: str) -> Iterator[ET.Element]:
-    """The elements of a name, one after another, each emptied once it is used, so that memory stays small."""
+    """Yield the elements with a name, and clear each after its use, which limits memory."""
     for _, element in ET.iterparse(file):  # noqa: S314 - expat refuses entity bombs
         if element.tag == _NS + name:
             yield element
@@ -52,32 +62,35 @@ def _strings(book: zipfile.ZipFile) -> list[str]:
 
 
 def _date_styles(book: zipfile.ZipFile) -> set[str]:
-    """The style numbers, as cells name them, whose number format is a date's."""
-    root = ET.fromstring(book.read("xl/styles.xml"))  # noqa: S314 - likewise
-    own = {
+    """Return the ids of the cell styles with a date format."""
+    root = ET.fromstring(book.read("xl/styles.xml"))  # noqa: S314 - expat refuses entity bombs
+    custom = {
         int(f.attrib["numFmtId"])
         for f in root.iter(_NS + "numFmt")
         if any(part in f.attrib["formatCode"].lower() for part in ("yy", "h:mm"))
     }
     formats = root.find(_NS + "cellXfs")
     cells = [] if formats is None else list(formats)
-    return {str(i) for i, cell in enumerate(cells) if int(cell.attrib.get("numFmtId", 0)) in _DATE_FORMATS | own}
+    return {str(i) for i, cell in enumerate(cells) if int(cell.attrib.get("numFmtId", 0)) in _DATE_FORMATS | custom}
 
 
 def _row(path: Path, row: ET.Element, width: int, strings: list[str], dates: set[str]) -> list[str]:
     values = [""] * width
     for order, cell in enumerate(row):
-        place = _place(cell.attrib.get("r"), order)
-        if place >= width:
-            raise InputError(f"{path}, row {row.attrib.get('r')}: a cell in column {place + 1}; a row has {width}.")
-        values[place] = _text(cell, strings, dates)
+        position = _position(cell.attrib.get("r"), order)
+        if position >= width:
+            raise InputError(
+                f"{path}, row {row.attrib.get('r')}: a cell in column {position + 1}; the header has {width} columns. "
+                "Remove the cell, or add a header."
+            )
+        values[position] = _text(cell, strings, dates)
     return values
 
 
-def _place(reference: str | None, place: int) -> int:
-    """The column of a cell such as B7, from 0; a cell without a reference follows the one before."""
+def _position(reference: str | None, order: int) -> int:
+    """Return the column of a cell such as B7, from 0. A cell without a reference follows the cell before it."""
     if reference is None:
-        return place
+        return order
     number = 0
     for letter in reference.rstrip("0123456789"):
         number = number * 26 + ord(letter) - ord("A") + 1

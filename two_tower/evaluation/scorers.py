@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from two_tower.data.pulled import Pulled
-from two_tower.datasets.world import Oracle
+from two_tower.datasets.preferences import Oracle
 from two_tower.errors import InputError
 from two_tower.evaluation.ranking import Snapshot, Task
 from two_tower.inputs import Array

@@ -67,11 +67,15 @@ def test_1m_tables(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("ratings.dat", "", r"ratings\.dat is empty"),
-        ("ratings.dat", "1::1::5::978300000\n1::2::4\n", r"ratings\.dat, line 2: 3 fields, not 4"),
-        ("ratings.dat", "1::1::5::978300000\n2::1::4::9783", r"ratings\.dat ends in the middle of line 2: cut short"),
-        ("ratings.dat", "1::1::5::978300000\n2::1::x::1\n", r"ratings\.dat, line 2: rating 'x' cannot be read"),
+        ("ratings.dat", "1::1::5::978300000\n1::2::4\n", r"ratings\.dat, line 2: 3 fields instead of 4"),
+        (
+            "ratings.dat",
+            "1::1::5::978300000\n2::1::4::9783",
+            r"ratings\.dat is truncated: it ends in the middle of line 2",
+        ),
+        ("ratings.dat", "1::1::5::978300000\n2::1::x::1\n", r"ratings\.dat, line 2: rating 'x' is not valid"),
         ("ratings.dat", "1::1::5::978300000\n2::9::4::1\n", r"ratings\.dat, line 2: film '9' is not in .*movies\.dat"),
-        ("ratings.dat", "1::1::5::978300000\n", r"ratings\.dat, after line 1: cut short.* user '2'"),
+        ("ratings.dat", "1::1::5::978300000\n", r"ratings\.dat is truncated after line 1.* user '2'"),
         ("users.dat", "1::F::old::10::48067\n2::M::25::15::55117\n", r"users\.dat, line 1: age band 'old'"),
     ],
 )

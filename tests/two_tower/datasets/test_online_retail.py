@@ -67,7 +67,7 @@ def test_a_product_is_described_as_at_its_first_sale(tmp_path: Path) -> None:
         (("536365,85123A,HEART,1.5,2010-12-01 08:26:00,2.55,17850,France",), r"line 4: Quantity '1\.5'.*whole"),
         (("536365,85123A,HEART,1,yesterday,2.55,17850,France",), r"line 4: InvoiceDate 'yesterday'"),
         (("536365,85123A,HEART,1,2010-12-01 08:26:00,nan,17850,France",), r"line 4: UnitPrice 'nan'.*finite"),
-        (("536365,85123A",), r"line 4: 2 fields, not 8"),
+        (("536365,85123A",), r"line 4: 2 fields instead of 8"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
@@ -79,7 +79,7 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = online_retail(tmp_path, *CLEAN) / "online_retail.csv.gz"
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    with pytest.raises(InputError, match=r"online_retail\.csv\.gz is corrupt or cut short"):
+    with pytest.raises(InputError, match=r"online_retail\.csv\.gz is corrupt or truncated"):
         load(tmp_path)
     path.write_bytes(gzip.compress(gzip.decompress(whole)[:-9]))
     with pytest.raises(InputError, match="ends in the middle of line 3"):

@@ -6,9 +6,9 @@ import pytest
 
 from tests.raw import movielens_100k
 from two_tower.datasets import DATASETS, fingerprint, load
+from two_tower.datasets.preferences import Oracle
 from two_tower.datasets.prepare import prepare
 from two_tower.datasets.tables import Tables
-from two_tower.datasets.world import Oracle
 from two_tower.errors import InputError
 
 

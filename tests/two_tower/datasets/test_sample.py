@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from two_tower.datasets import sample, world
+from two_tower.datasets import preferences, sample, world
+from two_tower.datasets.preferences import Oracle
 from two_tower.datasets.tables import Tables
-from two_tower.datasets.world import Oracle
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def recall(scores: np.ndarray, target: np.ndarray, k: int = 20) -> float:
 
 def test_the_oracle_is_far_above_popularity_and_not_perfect(tables: Tables, oracle: Oracle) -> None:
     events, cut = tables.interactions, int(0.9 * tables.interactions.num_rows)
-    user, item, when = (column(events, "user_id"), world.numbers(column(events, "item_id")), seconds(events))
+    user, item, when = (column(events, "user_id"), preferences.numbers(column(events, "item_id")), seconds(events))
     every = column(tables.items, "item_id")
     taken = np.zeros((world.USERS, world.ITEMS), bool)
-    taken[world.numbers(user[:cut]), item[:cut]] = True
+    taken[preferences.numbers(user[:cut]), item[:cut]] = True
     test = slice(cut, cut + 4_000)
     popularity = np.tile(np.bincount(item[:cut], minlength=world.ITEMS).astype(float), (4_000, 1))
     truth = oracle.scores(user[test], every, when[test]).astype(float)
-    truth[taken[world.numbers(user[test])]] = popularity[taken[world.numbers(user[test])]] = -np.inf
+    truth[taken[preferences.numbers(user[test])]] = popularity[taken[preferences.numbers(user[test])]] = -np.inf
     assert 0.4 < recall(truth, item[test]) < 0.7
     assert recall(popularity, item[test]) < 0.3 * recall(truth, item[test])
 
@@ -86,12 +86,12 @@ def test_what_is_taken_follows_the_true_preferences(tables: Tables, oracle: Orac
     first = np.unique(column(events, "user_id"), return_index=True)[1]
     user, when = column(events, "user_id")[first], seconds(events)[first]
     scores = oracle.scores(user, column(tables.items, "item_id"), when).astype(float)
-    scores[oracle.listed[None, :] >= ((when - world.START) // world.DAY)[:, None]] = -np.inf
+    scores[oracle.listed[None, :] >= ((when - preferences.START) // preferences.DAY)[:, None]] = -np.inf
     chance = np.exp(scores - scores.max(axis=1, keepdims=True))
     chance /= chance.sum(axis=1, keepdims=True)
     best = np.argsort(-scores, axis=1)[:, :10]
     expected = np.take_along_axis(chance, best, axis=1).sum(axis=1).mean()
-    taken = world.numbers(column(events, "item_id")[first])
+    taken = preferences.numbers(column(events, "item_id")[first])
     assert (best == taken[:, None]).any(axis=1).mean() == pytest.approx(expected, abs=0.04)
 
 
@@ -100,7 +100,7 @@ def test_oracle_survives_a_trip_through_a_folder(oracle: Oracle, tmp_path: Path)
     question = (
         ["u00007", "u00003"],
         ["i00001", "i00999", "i00004"],
-        np.array([world.START, world.START + 50 * world.DAY]),
+        np.array([preferences.START, preferences.START + 50 * preferences.DAY]),
     )
     scores = Oracle.read(tmp_path).scores(*question)
     assert scores.shape == (2, 3) and scores.dtype == np.float32

@@ -54,7 +54,7 @@ def test_download_keeps_the_wanted_files_and_is_not_repeated(official: Source, t
 def test_a_download_that_takes_long_says_how_far_it_is(
     official: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(source, "_TELL_EVERY", 0.0)
+    monkeypatch.setattr(source, "_PROGRESS_INTERVAL", 0.0)
     monkeypatch.setattr(source, "_CHUNK", 64)
     locate(official, None, tmp_path)
     said = capsys.readouterr()
@@ -65,7 +65,7 @@ def test_a_download_that_takes_long_says_how_far_it_is(
 
 def test_another_archive_is_refused_and_nothing_is_kept(official: Source, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    with pytest.raises(InputError, match=f"not {'0' * 64}: a broken download"):
+    with pytest.raises(InputError, match=f"not {'0' * 64}: the download is corrupt"):
         locate(replace(official, sha256="0" * 64), None, cache)
     assert list(cache.iterdir()) == []
 
@@ -74,7 +74,7 @@ def test_what_is_no_zip_archive_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<html>moved</html>")
     source = Source(folder="toy", files=(("wanted.txt",),), url=page.as_uri(), sha256=None, licence="CC0")
-    with pytest.raises(InputError, match="no readable zip archive"):
+    with pytest.raises(InputError, match="not a valid zip archive"):
         locate(source, None, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -35,10 +35,10 @@ def test_tables_survive_a_trip_through_a_folder(tmp_path: Path) -> None:
         ("users", stamped(user_id=[1, 2]).slice(0, 0), "'users' is empty"),
         ("items", stamped(sku=["x", "y"]), "'items' lacks the column 'item_id'. It has: sku"),
         ("interactions", stamped(user_id=[1, None], item_id=["x", "y"]), "interactions.user_id is null in 1 of 2"),
-        ("interactions", stamped(user_id=[1, 1], item_id=["x", "y"]), "interactions.user_id holds one value only"),
-        ("items", stamped(item_id=["x", "x", "y"]), "two rows of one item_id at one event_timestamp"),
+        ("interactions", stamped(user_id=[1, 1], item_id=["x", "y"]), "interactions.user_id has only one value"),
+        ("items", stamped(item_id=["x", "x", "y"]), "two rows with the same item_id and event_timestamp"),
         ("users", pa.table({"user_id": [1, 2], "event_timestamp": [NOW, NOW]}).cast(
-            pa.schema([("user_id", pa.int64()), ("event_timestamp", pa.timestamp("ns"))])), "of type timestamp"),
+            pa.schema([("user_id", pa.int64()), ("event_timestamp", pa.timestamp("ns"))])), "has the type timestamp"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(name: str, table: pa.Table, message: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.two_tower.timelines import lookup_towers, timeline
 from two_tower.config import EvaluationConfig
 from two_tower.data.pulled import Pulled
-from two_tower.datasets.world import Oracle
+from two_tower.datasets.preferences import Oracle
 from two_tower.errors import InputError
 from two_tower.evaluation.evaluate import CURVE_AT, Report, evaluate
 
