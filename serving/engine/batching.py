@@ -1,4 +1,4 @@
-"""Micro-batching that costs nothing when idle: what is ready together runs together, and nobody waits for company."""
+"""Micro-batching without a delay: queries that are ready together run together, and an idle service never waits."""
 
 import asyncio
 from collections import deque
@@ -6,34 +6,37 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
-A = TypeVar("A")
+R = TypeVar("R")
 
 
-class Batcher(Generic[Q, A]):
-    """Calls `run` with the queries that came in the same turn of the event loop, or while the last call ran.
+class Batcher(Generic[Q, R]):
+    """Calls `run` with the queries that arrived in one turn of the event loop, or while the last call ran.
 
-    run: as many answers as queries, in their order; an exception among them is raised to the one who asked.
-    most: queries of one call. threaded: whether a call runs on a thread, for one that takes longer than the hop there.
+    Args:
+        run: returns one result per query, in their order; an exception among them is raised to the query's caller.
+        max_batch: queries of one call.
+        threaded: run each call on a thread; worth it for calls that take longer than the switch to a thread.
+        observe: called with the size of each batch.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Q]], Sequence[A | Exception]],
+        run: Callable[[Sequence[Q]], Sequence[R | Exception]],
         *,
-        most: int,
+        max_batch: int,
         threaded: bool,
         observe: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._run = run
-        self._most = most
+        self._max_batch = max_batch
         self._threaded = threaded
         self._observe = observe
-        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
+        self._waiting: deque[tuple[Q, asyncio.Future[R]]] = deque()
         self._busy = False
 
-    async def __call__(self, query: Q) -> A:
+    async def __call__(self, query: Q) -> R:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[A] = loop.create_future()
+        future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((query, future))
         if not self._busy:
             self._busy = True
@@ -41,10 +44,10 @@ class Batcher(Generic[Q, A]):
         return await future
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch: list[tuple[Q, asyncio.Future[A]]] = []
-        while self._waiting and len(batch) < self._most:
+        batch: list[tuple[Q, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._max_batch:
             query, future = self._waiting.popleft()
-            if not future.done():  # else given up while it waited
+            if not future.done():  # else its caller gave up
                 batch.append((query, future))
         if not batch:
             self._busy = False
@@ -52,30 +55,30 @@ class Batcher(Generic[Q, A]):
         self._observe(len(batch))
         queries = [query for query, _ in batch]
         if self._threaded:
-            running = loop.run_in_executor(None, self._answers, queries)
-            running.add_done_callback(lambda done: self._answered(loop, batch, done.result()))
+            running = loop.run_in_executor(None, self._results, queries)
+            running.add_done_callback(lambda done: self._finish(loop, batch, done.result()))
         else:
-            self._answered(loop, batch, self._answers(queries))
+            self._finish(loop, batch, self._results(queries))
 
-    def _answers(self, queries: list[Q]) -> Sequence[A | Exception]:
+    def _results(self, queries: list[Q]) -> Sequence[R | Exception]:
         try:
             return self._run(queries)
-        except Exception as error:  # noqa: BLE001 - it is for those who asked
+        except Exception as error:  # noqa: BLE001 - raised to the callers
             return [error] * len(queries)
 
-    def _answered(
+    def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
-        batch: list[tuple[Q, asyncio.Future[A]]],
-        answers: Sequence[A | Exception],
+        batch: list[tuple[Q, asyncio.Future[R]]],
+        results: Sequence[R | Exception],
     ) -> None:
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), result in zip(batch, results, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                future.set_result(answer)
+                future.set_result(result)
         if self._waiting:
             loop.call_soon(self._next, loop)
         else:

@@ -9,9 +9,9 @@ from pathlib import Path
 from serving.engine.batching import Batcher
 from serving.engine.user_lookup import Pool, UserLookup
 from serving.http.about import About
-from serving.observability.feature_log import FeatureLog, Logged
+from serving.observability.feature_log import FeatureLog, LoggedRelease
 from serving.observability.metrics import Metrics
-from serving.workers.worker_group import Alone
+from serving.workers.worker_group import SingleWorker
 from two_tower.recommender.filters import Filter
 from two_tower.recommender.online_store import StoreError
 from two_tower.recommender.ranker import Ranker
@@ -25,8 +25,8 @@ MAX_RANKED = 32  # users of one call of the towers and the index
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opening:
-    """Settings for opening releases.
+class LoadOptions:
+    """Options for loading releases.
 
     Attributes:
         releases: folder or URL of the releases.
@@ -46,7 +46,7 @@ class Opening:
     device: Device = "cpu"
     pinned: str | None = None
     log: FeatureLog | None = None
-    worker_group: Alone = field(default_factory=Alone)
+    worker_group: SingleWorker = field(default_factory=SingleWorker)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LoadedRelease:
             user is unknown.
         rank: ranks requests in batches.
         about: description of the release for the page.
-        logged: the release as the feature log records it.
+        logged: the release, for the feature log.
         log: where a sample of the features goes; None keeps none.
     """
 
@@ -67,26 +67,26 @@ class LoadedRelease:
     lookup: UserLookup | None
     rank: Batcher[RecommendRequest, Response]
     about: About
-    logged: Logged
+    logged: LoggedRelease
     log: FeatureLog | None
 
     @classmethod
-    def open(cls, release: Release, opening: Opening) -> "LoadedRelease":
+    def open(cls, release: Release, options: LoadOptions) -> "LoadedRelease":
         """Open a verified release, with the side items of its embedding space."""
         recommender = Recommender.open(
-            opening.releases, release, opening.device, opening.worker_group.size, opening.feature_repo
+            options.releases, release, options.device, options.worker_group.size, options.feature_repo
         )
         ranker, store = recommender.ranker, recommender.store
-        lookup = UserLookup(store, opening.pool, opening.metrics) if store else None
+        lookup = UserLookup(store, options.pool, options.metrics) if store else None
         if lookup:
             lookup.open()
 
         def run(requests: Sequence[RecommendRequest]) -> Sequence[Response | Exception]:
             return ranker.rank(requests, time.time())
 
-        rank = Batcher(run, most=MAX_RANKED, threaded=ranker.large, observe=opening.metrics.ranked)
-        logged = Logged.of(release)
-        return cls(ranker, lookup, rank, About.of(release), logged, opening.log)
+        rank = Batcher(run, max_batch=MAX_RANKED, threaded=ranker.large, observe=options.metrics.ranked)
+        logged = LoggedRelease.of(release)
+        return cls(ranker, lookup, rank, About.of(release), logged, options.log)
 
     async def recommend(self, request: RecommendRequest, *, explain: bool = False) -> Response:
         """Recommend items for the given features, else for the user of the online store, else popular items.

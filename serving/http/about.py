@@ -1,4 +1,4 @@
-"""What a release says of itself beside what it answers with: for people, never for a recommendation."""
+"""Description of a release for people. Recommendations do not depend on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,14 @@ from two_tower.releases.release import Release
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """dataset, as_of: of the manifest. recall: recall@20 on the test window, None where it was not measured.
+    """Description of a release.
 
-    users: ids of users seen lately, none where the release names none. profile: of each user feature (see
-    `two_tower.statistics.profile.profile`), empty where the release has none.
+    Attributes:
+        dataset: name of the data set.
+        as_of: end of the data, ISO 8601.
+        recall: recall@20 on the test window; None if it was not measured.
+        users: ids of recent users; empty if the release lists none.
+        profile: profile of each user feature (see `two_tower.statistics.profile.profile`); empty without one.
     """
 
     dataset: str
@@ -23,6 +27,7 @@ class About:
 
     @classmethod
     def of(cls, release: Release) -> "About":
+        """Read the description of a verified release."""
         return cls(
             dataset=release.manifest.dataset,
             as_of=release.manifest.bounds["as_of"],

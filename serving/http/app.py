@@ -10,13 +10,13 @@ from pathlib import Path
 
 import uvicorn
 
-from serving.http.middleware import Edge
+from serving.http.middleware import Middleware
 from serving.http.web import create_app
 from serving.observability import logs
 from serving.observability.feature_log import FeatureLog
 from serving.observability.metrics import Metrics
 from serving.workers import supervisor
-from serving.workers.worker_group import Alone, Member
+from serving.workers.worker_group import SingleWorker, Worker
 from two_tower.errors import InputError
 from two_tower.runtime import Device
 from two_tower.storage import open_storage
@@ -38,41 +38,52 @@ def serve(
     feature_log: tuple[Path, float] | None = None,
     processes: int = 1,
 ) -> None:
-    """Serve the current release of a folder until SIGTERM or SIGINT, and each one that is activated meanwhile.
+    """Serve the active release of a folder until SIGTERM or SIGINT, and each release that is activated meanwhile.
 
-    HTTP on `port`, and the Open Inference Protocol's gRPC on `grpc_port`; None is the port after. Without a release it
-    starts, is not ready, and serves the first one that is activated. Raises InputError where the releases cannot be
-    read, where feature_repo is no Feast repository and where a port cannot be had.
+    Without an active release the service starts, is not ready, and serves the first one that is activated.
 
-    release: the one to serve whatever the pointer says; None follows the pointer. page: whether there is the demo page,
-    which shows users to whoever can reach the service; None is only where that is this machine alone. feature_log:
-    folder for a sample of the features that requests were answered with, and which share of them. processes: workers,
-    which answer from the same ports; with several of them this process only watches them, and exits with status 1 where
-    they cannot be kept running.
+    Args:
+        releases: folder or URL of the releases.
+        host: address to listen on.
+        port: port for HTTP.
+        feature_repo: Feast repository for look-ups of users. Default: the release's own.
+        grpc_port: port for the Open Inference Protocol over gRPC. Default: port + 1.
+        device: where the towers and the index run.
+        release: id of the release to serve. Default: the active one.
+        page: serve the demo page, which shows users to everyone who can reach the service. Default: only if that is
+            this machine alone.
+        feature_log: folder for a sample of the features of requests, and the share of requests to sample.
+        processes: number of workers that answer on the same ports. With more than one this process supervises them, and
+            exits with status 1 if they cannot be kept running.
+
+    Raises:
+        InputError: if the releases cannot be read, feature_repo is not a Feast repository, or a port is not available.
     """
     open_storage(releases)
     if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
-        raise InputError(f"no feature_store.yaml in {feature_repo}. Point --feature-repo to a Feast repository.")
+        raise InputError(
+            f"no feature_store.yaml in {feature_repo}. Pass the folder of a Feast repository as --feature-repo."
+        )
     with _listen(host, port, "--port") as listening:
         if grpc_port is None:
             grpc_port = listening.getsockname()[1] + 1
-        with _listen(host, grpc_port, "--grpc-port") as free:  # gRPC opens it itself, and says little where it cannot
+        with _listen(host, grpc_port, "--grpc-port") as free:  # gRPC opens it itself, and its errors say little
             grpc_port = free.getsockname()[1]
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
-        shown = loopback(host) if page is None else page
-        create = partial(create_app, releases, feature_repo, device, address, release, shown, feature_log)
+        with_page = loopback(host) if page is None else page
+        create = partial(create_app, releases, feature_repo, device, address, release, with_page, feature_log)
         if processes == 1:
-            _answer(create(Alone()), listening)
+            _answer(create(SingleWorker()), listening)
             return
         port = listening.getsockname()[1]
     if feature_log:
-        FeatureLog(*feature_log, Metrics())  # refused here, where it is said once
+        FeatureLog(*feature_log, Metrics())  # a bad folder is refused once, before the workers start
 
-    def work(member: Member) -> None:
-        _answer(create(member), _bound(host, port))
+    def work(worker: Worker) -> None:
+        _answer(create(worker), _bound(host, port))
 
-    with _bound(host, port), tempfile.TemporaryDirectory(prefix="two-tower-") as shared:  # the port stays ours
+    with _bound(host, port), tempfile.TemporaryDirectory(prefix="two-tower-") as shared:  # reserves the port
         try:
             supervisor.supervise(work, processes, Path(shared))
         except supervisor.WorkersError as error:
@@ -81,14 +92,14 @@ def serve(
 
 
 def loopback(host: str) -> bool:
-    """Whether only this machine can reach a host; a name other than localhost may be anything."""
+    """Whether only this machine can reach a host. Names other than localhost count as reachable by others."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _answer(app: Edge, listening: socket.socket) -> None:
+def _answer(app: Middleware, listening: socket.socket) -> None:
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE
     )
@@ -96,10 +107,10 @@ def _answer(app: Edge, listening: socket.socket) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket at a port that other processes of ours may have too; it gets connections once it listens.
+    """A socket at a port that other workers may bind too; it gets connections once it listens.
 
-    The kernel then spreads connections over the listening ones. From one that all share, whoever wakes up first would
-    take most of those that come together.
+    The kernel spreads connections over the listening sockets. With one shared socket the worker that wakes up first
+    would accept most of the connections that arrive together.
     """
     family = _family(host)
     bound = socket.socket(family)

@@ -1,4 +1,4 @@
-"""The outer edge of the service: what every request passes, and the lean way to a recommendation.
+"""Middleware of all requests, and the fast path to a recommendation.
 
 Plain ASGI: a framework's request, router and response would cost as much as the recommendation itself.
 """
@@ -15,25 +15,32 @@ from serving.observability.logs import REQUEST_ID, request_id
 from serving.observability.metrics import Metrics
 from two_tower.recommender.errors import RequestError, malformed, unavailable
 
-MAX_BODY = 1 << 20  # bytes of a request of our own API
+MAX_BODY = 1 << 20  # bytes of a request of the /v1 API
 MAX_TENSORS = 4 << 20  # bytes of a request of the Open Inference Protocol
-MAX_IN_FLIGHT = 512  # requests at a time; one more is refused, for it would only wait
+MAX_IN_FLIGHT = 512  # requests at a time; one more would only wait, and is refused
 BODY_WITHIN = 10.0  # seconds that a client may take to send its body
-LEAN = "/v1/recommend"
+FAST_PATH = "/v1/recommend"
 REQUEST_ID_HEADER = b"x-request-id"
 
 Headers = Mapping[bytes, bytes]
-Lean = Callable[[bytes, Headers], Awaitable[bytes]]
+FastHandler = Callable[[bytes, Headers], Awaitable[bytes]]
 
 log = logging.getLogger(__name__)
 
 
-class Edge:
-    """Gives each request an id, counts it, reads its body within limits, and sheds load before it piles up."""
+class Middleware:
+    """Gives each request an id, counts it, reads its body within limits, and refuses requests under overload.
 
-    def __init__(self, app: ASGIApp, lean: Lean, metrics: Metrics, route_of: Callable[[Scope], str]) -> None:
+    Args:
+        app: the application for all other paths.
+        fast: answers FAST_PATH: body and headers in, JSON out.
+        metrics: where requests are counted.
+        route_of: the route of a request, as the label of its metrics.
+    """
+
+    def __init__(self, app: ASGIApp, fast: FastHandler, metrics: Metrics, route_of: Callable[[Scope], str]) -> None:
         self._app = app
-        self._lean = lean
+        self._fast = fast
         self._metrics = metrics
         self._route_of = route_of
         self._in_flight = 0
@@ -44,12 +51,12 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
-        asked = request_id(headers.get(REQUEST_ID_HEADER))
-        REQUEST_ID.set(asked)
+        current_id = request_id(headers.get(REQUEST_ID_HEADER))
+        REQUEST_ID.set(current_id)
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER, asked.encode())]
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER, current_id.encode())]
                 self._count(scope, message["status"])
             await send(message)
 
@@ -60,7 +67,7 @@ class Edge:
             body = await _body(scope["path"], headers, receive)
             if self._in_flight >= MAX_IN_FLIGHT:
                 self._metrics.shed.inc()
-                raise unavailable("overloaded", f"{MAX_IN_FLIGHT} requests are being answered.")
+                raise unavailable("overloaded", f"{MAX_IN_FLIGHT} requests are in flight.")
             await self._admitted(scope, body, headers, receive, counted)
         except RequestError as error:
             await refuse(error, counted)
@@ -69,7 +76,7 @@ class Edge:
         self._in_flight += 1
         self._metrics.in_flight.set(self._in_flight)
         try:
-            if scope["path"] == LEAN:
+            if scope["path"] == FAST_PATH:
                 await self._recommend(body, headers, send)
             else:
                 await self._app(scope, _again(body, receive), send)
@@ -79,15 +86,15 @@ class Edge:
 
     async def _recommend(self, body: bytes, headers: Headers, send: Send) -> None:
         try:
-            answer = await self._lean(body, headers)
+            content = await self._fast(body, headers)
         except RequestError:
             raise
         except Exception:
-            log.exception("POST %s failed", LEAN)
+            log.exception("POST %s failed", FAST_PATH)
             raise RequestError(
-                500, "fault", "The service failed.", "It is our fault, not yours; its log says more."
+                500, "fault", "The service failed.", "The request is not to blame. See the log of the service."
             ) from None
-        await respond(200, answer, send)
+        await respond(200, content, send)
 
     def _count(self, scope: Scope, status: int) -> None:
         route = self._route_of(scope)
@@ -96,25 +103,27 @@ class Edge:
             counter = self._counters[route, status] = self._metrics.requests.labels(route, status)
         counter.inc()
         if status >= 400:
-            said = {"fields": {"route": route, "status": status, "method": scope["method"]}}
-            log.info("refused" if status < 500 else "failed", extra=said)
+            fields = {"route": route, "status": status, "method": scope["method"]}
+            log.info("refused" if status < 500 else "failed", extra={"fields": fields})
 
 
 async def respond(status: int, body: bytes, send: Send, *more: tuple[bytes, bytes]) -> None:
+    """Send a JSON response. more: further headers."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 async def refuse(error: RequestError, send: Send) -> None:
+    """Send an error as JSON."""
     more = [(b"retry-after", str(error.retry_after).encode())] if error.retry_after else []
     await respond(error.status, orjson.dumps(error.body()), send, *more)
 
 
 async def _body(path: str, headers: Headers, receive: Receive) -> bytes:
     most = MAX_TENSORS if path.startswith("/v2/") else MAX_BODY
-    said = headers.get(b"content-length", b"0")
-    if said.isdigit() and int(said) > most:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > most:
         raise _too_large(most)
     try:
         async with asyncio.timeout(BODY_WITHIN):
@@ -143,19 +152,19 @@ async def _read(most: int, receive: Receive) -> bytes:
 
 
 def _too_large(most: int) -> RequestError:
-    hint = "Ask for less at a time, and send only the newest elements of long lists."
+    hint = "Send fewer items at a time, and only the newest elements of long lists."
     return RequestError(413, "too_large", f"The body is larger than {most} bytes.", hint)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that has been read, once more."""
-    given = False
+    """A receive channel that returns a body that has been read already."""
+    sent = False
 
     async def first_the_body() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return first_the_body

@@ -1,4 +1,4 @@
-"""The models of the Open Inference Protocol: each tower, and both with the index, on whatever release serves."""
+"""The models of the Open Inference Protocol on the loaded release: each tower, and both with the index."""
 
 import asyncio
 import struct
@@ -23,53 +23,56 @@ from two_tower.schema import EMBEDDING, MISSING_INT, Dtype, TowerName
 
 TWO_TOWER = "two_tower"
 MAX_USERS = 256  # of one request to two_tower
-LEAST_SCORE = float(np.finfo(np.float32).min)  # beside the places of an answer that has fewer than k items
+LEAST_SCORE = float(np.finfo(np.float32).min)  # the score of the padding where fewer than k items are left
 
-# What the SDK raises of a body that it cannot read.
+# What the SDK raises for a body that it cannot read.
 UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, struct.error,
     InferenceError,
 )  # fmt: skip
 
-Current = Callable[[], LoadedRelease]
+GetLoaded = Callable[[], LoadedRelease]
 
 
 class Model(InferenceModel):
-    """What a model says of itself and answers, all on one release."""
+    """A model: its metadata and its predictions, each on one release."""
 
-    def __init__(self, name: str, served: Current) -> None:
+    def __init__(self, name: str, get_loaded: GetLoaded) -> None:
         super().__init__(name)
-        self._served = served
+        self._get_loaded = get_loaded
         self.ready = True
 
-    def inputs(self, served: LoadedRelease) -> Sequence[Tensor]:
+    def inputs(self, loaded: LoadedRelease) -> Sequence[Tensor]:
+        """The inputs that the model takes."""
         raise NotImplementedError
 
-    def outputs(self, served: LoadedRelease) -> Sequence[Tensor]:
+    def outputs(self, loaded: LoadedRelease) -> Sequence[Tensor]:
+        """The outputs that the model returns."""
         raise NotImplementedError
 
-    async def predict(self, served: LoadedRelease, request: InferRequest) -> dict[str, Array]:
+    async def predict(self, loaded: LoadedRelease, request: InferRequest) -> dict[str, Array]:
+        """Compute the outputs. Raises RequestError."""
         raise NotImplementedError
 
     async def __call__(self, body: InferRequest, headers: Any = None, verb: Any = None) -> Any:  # noqa: ARG002
-        served = self._served()
+        loaded = self._get_loaded()
         try:
-            return await self._answer(served, body), {}
+            return await self._answer(loaded, body), {}
         except UNREADABLE as error:
             raise error if isinstance(error, RequestError) else unreadable(error) from error
 
-    async def _answer(self, served: LoadedRelease, body: InferRequest) -> InferResponse:
-        names = [one.name for one in self.outputs(served)]
-        wanted = [one.name for one in body.request_outputs or ()]
-        for name in wanted:
-            if name not in names or wanted.count(name) > 1:
+    async def _answer(self, loaded: LoadedRelease, body: InferRequest) -> InferResponse:
+        names = [one.name for one in self.outputs(loaded)]
+        requested = [one.name for one in body.request_outputs or ()]
+        for name in requested:
+            if name not in names or requested.count(name) > 1:
                 raise invalid(str(unknown("output", str(name)[:100], names)), "Name each output once.")
-        found = await self.predict(served, body)
+        arrays_by_name = await self.predict(loaded, body)
         return InferResponse(
             response_id=str(body.id or request_id(None)),
             model_name=self.name,
-            model_version=served.ranker.release,
-            infer_outputs=[output(name, found[name], raw=bool(body.from_grpc)) for name in names],
+            model_version=loaded.ranker.release,
+            infer_outputs=[output(name, arrays_by_name[name], raw=bool(body.from_grpc)) for name in names],
             use_binary_outputs=bool(body.use_binary_outputs),
             requested_outputs=body.request_outputs,
         )
@@ -78,22 +81,22 @@ class Model(InferenceModel):
 class TowerModel(Model):
     """One tower: raw feature values in, embeddings out."""
 
-    def __init__(self, tower: TowerName, served: Current) -> None:
-        super().__init__(f"{tower}_tower", served)
+    def __init__(self, tower: TowerName, get_loaded: GetLoaded) -> None:
+        super().__init__(f"{tower}_tower", get_loaded)
         self._tower = tower
 
-    def inputs(self, served: LoadedRelease) -> Sequence[Tensor]:
-        return of_onnx(self._session(served).get_inputs())
+    def inputs(self, loaded: LoadedRelease) -> Sequence[Tensor]:
+        return of_onnx(self._session(loaded).get_inputs())
 
-    def outputs(self, served: LoadedRelease) -> Sequence[Tensor]:
-        return of_onnx(self._session(served).get_outputs())
+    def outputs(self, loaded: LoadedRelease) -> Sequence[Tensor]:
+        return of_onnx(self._session(loaded).get_outputs())
 
-    async def predict(self, served: LoadedRelease, request: InferRequest) -> dict[str, Array]:
-        return {EMBEDDING: await asyncio.to_thread(self._embed, served, request)}
+    async def predict(self, loaded: LoadedRelease, request: InferRequest) -> dict[str, Array]:
+        return {EMBEDDING: await asyncio.to_thread(self._embed, loaded, request)}
 
-    def _embed(self, served: LoadedRelease, request: InferRequest) -> Array:
-        session = self._session(served)
-        inputs = arrays(request.inputs, self.inputs(served))
+    def _embed(self, loaded: LoadedRelease, request: InferRequest) -> Array:
+        session = self._session(loaded)
+        inputs = arrays(request.inputs, self.inputs(loaded))
         try:
             (embedding,) = session.run([EMBEDDING], inputs)
         except (Fail, InvalidArgument, RuntimeException) as error:
@@ -104,45 +107,45 @@ class TowerModel(Model):
             raise invalid("An embedding is not finite.", "Check for numbers far out of their usual range.")
         return np.asarray(embedding)
 
-    def _session(self, served: LoadedRelease) -> Any:
-        return (served.ranker.user_tower if self._tower == "user" else served.ranker.item_tower).session
+    def _session(self, loaded: LoadedRelease) -> Any:
+        return (loaded.ranker.user_tower if self._tower == "user" else loaded.ranker.item_tower).session
 
 
 class TwoTowerModel(Model):
-    """Users in, items out, as /v1/recommend has them. Parameters: k (10), exclude_seen (true).
+    """Users in, items out, as /v1/recommend returns them. Parameters: k (default 10), exclude_seen (default true).
 
-    Where fewer than k items are left, the last places hold "" or the least int64, and the least float32 as score.
+    If fewer than k items are left, the list is padded with "" or the least int64, and with the least float32 as score.
     """
 
-    def __init__(self, served: Current) -> None:
-        super().__init__(TWO_TOWER, served)
+    def __init__(self, get_loaded: GetLoaded) -> None:
+        super().__init__(TWO_TOWER, get_loaded)
 
-    def inputs(self, served: LoadedRelease) -> Sequence[Tensor]:
-        return [Tensor("user_id", _key_datatype(served.ranker.contract.user_key_dtype), (-1,))]
+    def inputs(self, loaded: LoadedRelease) -> Sequence[Tensor]:
+        return [Tensor("user_id", _key_datatype(loaded.ranker.contract.user_key_dtype), (-1,))]
 
-    def outputs(self, served: LoadedRelease) -> Sequence[Tensor]:
-        item_id = Tensor("item_id", _key_datatype(served.ranker.contract.item_key_dtype), (-1, -1))
+    def outputs(self, loaded: LoadedRelease) -> Sequence[Tensor]:
+        item_id = Tensor("item_id", _key_datatype(loaded.ranker.contract.item_key_dtype), (-1, -1))
         return [item_id, Tensor("score", "FP32", (-1, -1)), Tensor("fallback", "BYTES", (-1,))]
 
-    async def predict(self, served: LoadedRelease, request: InferRequest) -> dict[str, Array]:
-        users = arrays(request.inputs, self.inputs(served))["user_id"].tolist()
+    async def predict(self, loaded: LoadedRelease, request: InferRequest) -> dict[str, Array]:
+        users = arrays(request.inputs, self.inputs(loaded))["user_id"].tolist()
         if len(users) > MAX_USERS:
-            raise invalid(f"{len(users)} users are asked for.", f"Ask for at most {MAX_USERS} at a time.")
-        given = {name: parameter(request.parameters, name) for name in ("k", "exclude_seen")}
-        said = {name: value for name, value in given.items() if value is not None}
-        ranker = served.ranker
-        bodies = [requests.read({"user_id": user, **said}, ranker.contract, ranker.size) for user in users]
-        answers = await asyncio.gather(*(served.recommend(body.request) for body in bodies))
-        return _columns(answers, bodies[0].request.k, text=ranker.contract.item_key_dtype == Dtype.STRING)
+            raise invalid(f"The request has {len(users)} users.", f"Send at most {MAX_USERS} at a time.")
+        sent = {name: parameter(request.parameters, name) for name in ("k", "exclude_seen")}
+        options = {name: value for name, value in sent.items() if value is not None}
+        ranker = loaded.ranker
+        bodies = [requests.read_recommend({"user_id": user, **options}, ranker.contract, ranker.size) for user in users]
+        responses = await asyncio.gather(*(loaded.recommend(body.request) for body in bodies))
+        return _columns(responses, bodies[0].request.k, text=ranker.contract.item_key_dtype == Dtype.STRING)
 
 
-def _columns(answers: Sequence[Response], k: int, *, text: bool) -> dict[str, Array]:
-    ids = np.full((len(answers), k), "" if text else MISSING_INT, dtype=object if text else np.int64)
-    scores = np.full((len(answers), k), LEAST_SCORE, dtype=np.float32)
-    for row, answer in enumerate(answers):
-        ids[row, : len(answer.items)] = [item.item_id for item in answer.items]
-        scores[row, : len(answer.items)] = [item.score for item in answer.items]
-    fallbacks = np.array([answer.fallback or "" for answer in answers], dtype=object)
+def _columns(responses: Sequence[Response], k: int, *, text: bool) -> dict[str, Array]:
+    ids = np.full((len(responses), k), "" if text else MISSING_INT, dtype=object if text else np.int64)
+    scores = np.full((len(responses), k), LEAST_SCORE, dtype=np.float32)
+    for row, response in enumerate(responses):
+        ids[row, : len(response.items)] = [item.item_id for item in response.items]
+        scores[row, : len(response.items)] = [item.score for item in response.items]
+    fallbacks = np.array([response.fallback or "" for response in responses], dtype=object)
     return {"item_id": ids, "score": scores, "fallback": fallbacks}
 
 
@@ -151,5 +154,6 @@ def _key_datatype(dtype: Dtype) -> str:
 
 
 def unreadable(error: Exception) -> RequestError:
+    """400: the SDK cannot read the body."""
     reason = f"{type(error).__name__}: {error}"[:200]
-    return malformed(f"The tensors cannot be read: {reason}.", "Send them as the Open Inference Protocol v2 says.")
+    return malformed(f"The tensors cannot be read: {reason}.", "Send them as the Open Inference Protocol v2 specifies.")

@@ -1,6 +1,6 @@
-"""The Open Inference Protocol v2, by KServe's SDK: user_tower, item_tower and two_tower over REST.
+"""The Open Inference Protocol v2 with KServe's SDK: user_tower, item_tower and two_tower over REST.
 
-A model's version is the release that serves. Models cannot be loaded or unloaded from outside.
+The version of a model is the id of the loaded release. Clients cannot load or unload models.
 """
 
 import re
@@ -14,28 +14,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.http.models import UNREADABLE, Current, Model, TowerModel, TwoTowerModel, unreadable
+from serving.http.models import UNREADABLE, GetLoaded, Model, TowerModel, TwoTowerModel, unreadable
 from serving.http.responses import Json
 from two_tower.recommender.errors import not_found
 
 MODEL = "/v2/models/{model}"
-_PATH = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?(?P<what>/ready|/infer)?")
+_PATH = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?(?P<call>/ready|/infer)?")
 
 
-def data_plane(served: Current) -> "Plane":
-    """The three models over whatever release `served` gives; it raises RequestError 503 without one."""
+def data_plane(get_loaded: GetLoaded) -> "Plane":
+    """The data plane of the three models. get_loaded raises RequestError 503 if no release is loaded."""
     repository = ModelRepository()
-    for model in (TowerModel("user", served), TowerModel("item", served), TwoTowerModel(served)):
+    for model in (TowerModel("user", get_loaded), TowerModel("item", get_loaded), TwoTowerModel(get_loaded)):
         repository.update(model)
-    return Plane(repository, served)
+    return Plane(repository, get_loaded)
 
 
 class Plane(DataPlane):
-    """KServe's data plane, with our errors, and a release as the version of each model."""
+    """KServe's data plane with this service's errors, and the release as the version of each model."""
 
-    def __init__(self, repository: ModelRepository, served: Current) -> None:
+    def __init__(self, repository: ModelRepository, get_loaded: GetLoaded) -> None:
         super().__init__(repository)
-        self._served = served
+        self._get_loaded = get_loaded
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "two-tower", "version": self._server_version, "extensions": ["binary_tensor_data"]}
@@ -52,31 +52,31 @@ class Plane(DataPlane):
         return self.get_model_from_registry(name)
 
     async def ready(self) -> bool:
-        self._served()
+        self._get_loaded()
         return True
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:  # noqa: ARG002
         self.get_model_from_registry(model_name)
-        self._served()
+        self._get_loaded()
         return True
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         model = self.get_model_from_registry(model_name)
-        served = self._served()
+        loaded = self._get_loaded()
         return {
             "name": model_name,
-            "versions": [served.ranker.release],
+            "versions": [loaded.ranker.release],
             "platform": "onnxruntime_onnx",
-            "inputs": [tensor.to_dict() for tensor in model.inputs(served)],
-            "outputs": [tensor.to_dict() for tensor in model.outputs(served)],
+            "inputs": [tensor.to_dict() for tensor in model.inputs(loaded)],
+            "outputs": [tensor.to_dict() for tensor in model.outputs(loaded)],
         }
 
     def named(self, model: str, version: str = "") -> str:
-        """The model's name. Raises RequestError 404 for an unknown one, or a version other than what serves."""
+        """Check a model's name and version. Raises RequestError 404 unless the model exists and has this version."""
         self.get_model_from_registry(model)
-        release = self._served().ranker.release
+        release = self._get_loaded().ranker.release
         if version and version != release:
-            raise not_found(f"Model {model!r} has no version {version[:60]!r}.", f"It serves {release}.")
+            raise not_found(f"Model {model!r} has no version {version[:60]!r}.", f"Its version is {release}.")
         return model
 
     def decode(self, body: Any, headers: Any, protocol_version: str = "v2", model_name: str = "") -> Any:
@@ -95,7 +95,7 @@ class Plane(DataPlane):
 
 
 def routes(plane: Plane) -> list[Route]:
-    """The REST side. A model's routes are there with and without its version."""
+    """The routes over REST. Each route of a model exists with and without a version."""
 
     async def metadata(_: Request) -> Response:
         return Json(plane.metadata())
@@ -112,24 +112,24 @@ def routes(plane: Plane) -> list[Route]:
     async def infer(request: Request) -> Response:
         name = plane.named(**request.path_params)
         body = await request.body()
-        headers = {JSON_LENGTH: str(len(body)), **request.headers}  # all of it, unless binary data follows
-        asked, _ = plane.decode(body, headers, PredictorProtocol.REST_V2.value, name)
-        answer, _ = await plane.infer(name, asked, headers)
-        content, more = plane.encode(name, answer, headers, {})
+        headers = {JSON_LENGTH: str(len(body)), **request.headers}  # the whole body, unless binary data follows
+        request_body, _ = plane.decode(body, headers, PredictorProtocol.REST_V2.value, name)
+        response, _ = await plane.infer(name, request_body, headers)
+        content, more = plane.encode(name, response, headers, {})
         if isinstance(content, bytes):
             return Response(content, media_type="application/octet-stream", headers=more)
         return Json(content)
 
-    found = [Route("/v2", metadata), Route("/v2/models", models)]
+    all_routes = [Route("/v2", metadata), Route("/v2/models", models)]
     for model in (MODEL, f"{MODEL}/versions/{{version}}"):
-        found += [Route(model, model_metadata), Route(f"{model}/ready", model_ready)]
-        found += [Route(f"{model}/infer", infer, methods=["POST"])]
-    return found
+        all_routes += [Route(model, model_metadata), Route(f"{model}/ready", model_ready)]
+        all_routes += [Route(f"{model}/infer", infer, methods=["POST"])]
+    return all_routes
 
 
 def route_of(path: str) -> str:
-    """A path as its route's, without what a client may make up; `other` where it is none."""
+    """The route of a path, without the parts that clients choose; `other` if no route matches."""
     if path in ("/v2", "/v2/models"):
         return path
     match = _PATH.fullmatch(path)
-    return f"{MODEL}{match['what'] or ''}" if match else "other"
+    return f"{MODEL}{match['call'] or ''}" if match else "other"

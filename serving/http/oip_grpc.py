@@ -15,9 +15,7 @@ from two_tower.recommender.errors import RequestError
 
 
 async def grpc_server(plane: Plane, address: str) -> grpc.aio.Server:
-    """A started gRPC server; those of other workers may listen at the same address. Raises RuntimeError where it cannot
-    be had.
-    """
+    """Start a gRPC server. Other workers may listen on the same address. Raises RuntimeError if it is not available."""
     options = [("grpc.max_receive_message_length", MAX_TENSORS)]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_IN_FLIGHT)
     grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, None), server)
@@ -30,7 +28,7 @@ _STATUS = {404: grpc.StatusCode.NOT_FOUND, 503: grpc.StatusCode.UNAVAILABLE}
 
 
 class _Servicer(InferenceServicer):
-    """KServe's servicer, with our errors as statuses, and without loading and unloading."""
+    """KServe's servicer with this service's errors as statuses, and without loading and unloading."""
 
     _data_plane: Plane
 
@@ -47,23 +45,23 @@ class _Servicer(InferenceServicer):
         return await self._answer(context, metadata(), request.name, request.version)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        asked = super().ModelInfer(request, context)
-        return await self._answer(context, asked, request.model_name, request.model_version)
+        response = super().ModelInfer(request, context)
+        return await self._answer(context, response, request.model_name, request.model_version)
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Models come with releases.")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Models are part of a release.")
 
     async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Models come with releases.")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Models are part of a release.")
 
-    async def _answer(self, context: Any, answer: Coroutine[Any, Any, Any], *model: str) -> Any:
+    async def _answer(self, context: Any, response: Coroutine[Any, Any, Any], *model: str) -> Any:
         try:
             if model:
                 self._data_plane.named(*model)
-            return await answer
+            return await response
         except RequestError as error:
             await context.abort(_STATUS.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error))
         except UNREADABLE as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(unreadable(error)))
         finally:
-            answer.close()
+            response.close()

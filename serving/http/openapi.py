@@ -11,10 +11,10 @@ Schema = dict[str, Any]
 
 _ID = {"oneOf": [{"type": "string"}, {"type": "integer", "format": "int64"}]}
 _K = {"type": "integer", "minimum": 1, "maximum": MAX_K, "default": 10}
-_FEATURES = {"type": "object", "description": "Raw feature values by name, as the feature store would give them."}
+_FEATURES = {"type": "object", "description": "Raw feature values by name, as the feature store returns them."}
 _FILTER = {
     "type": "object",
-    "description": 'By item column: a value, a list of values, or a range. E.g. {"price": {"max": 20}}.',
+    "description": 'Conditions by item column: a value, a list of values, or a range. E.g. {"price": {"max": 20}}.',
 }
 _STRING, _NUMBER, _FLAG = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
 _ERROR = {"type": "object", "properties": {"code": _STRING, "message": _STRING, "hint": _STRING}}
@@ -30,11 +30,11 @@ _TENSOR = {
     },
     "required": ["name", "shape", "datatype", "data"],
 }
-_SECONDS = {"type": "object", "additionalProperties": _NUMBER, "description": "Of each stage, where timings is true."}
+_SECONDS = {"type": "object", "additionalProperties": _NUMBER, "description": "Time of each stage, if timings is true."}
 _ERRORS = {
     400: "malformed",
-    401: "no bearer token, or a wrong one",
-    404: "unknown item, model or release, or a call that is off",
+    401: "wrong or missing bearer token",
+    404: "unknown item, model or release, or a call that is switched off",
     413: "too large",
     422: "wrong type or out of range",
     503: "not ready or overloaded",
@@ -43,9 +43,9 @@ _ERRORS = {
 
 @lru_cache
 def document() -> Schema:
-    """OpenAPI 3.1 of all routes, the Open Inference Protocol's among them."""
+    """The OpenAPI 3.1 document of all routes, including those of the Open Inference Protocol."""
     recommended = _object(
-        {"items": _list(_answered()), "release": _STRING, "fallback": {"enum": [None, "popular", "store"]}}
+        {"items": _list(_explained_item()), "release": _STRING, "fallback": {"enum": [None, "popular", "store"]}}
     )
     timed = {**recommended, "properties": {**recommended["properties"], "seconds": _SECONDS}}
     recommend = {
@@ -61,21 +61,23 @@ def document() -> Schema:
     inferred = _object({"model_name": _STRING, "model_version": _STRING, "id": _STRING, "outputs": _list(_TENSOR)})
     ready = _object({"name": _STRING, "ready": _FLAG})
     paths: Schema = {
-        "/v1/recommend": _post("The items that fit a user now", _object(recommend, []), timed),
-        "/v1/similar": _post("The items nearest to one", similar, recommended),
-        "/v1/items": _post("Embed new or changed items at once", items, upserted, secured=True),
-        "/admin/activate": _post("Verify a release and serve it", release, release, secured=True),
-        "/admin/rollback": _post("Serve the release before the current one", _object({}), release, secured=True),
-        "/v2/health/live": _get("Whether the process lives", _object({"live": _FLAG})),
+        "/v1/recommend": _post("Recommend items for a user", _object(recommend, []), timed),
+        "/v1/similar": _post("Find the items nearest to an item", similar, recommended),
+        "/v1/items": _post("Add or change items at once", items, upserted, secured=True),
+        "/admin/activate": _post("Activate a release", release, release, secured=True),
+        "/admin/rollback": _post("Activate the previous release", _object({}), release, secured=True),
+        "/v2/health/live": _get("Liveness of the process", _object({"live": _FLAG})),
         "/v2/health/ready": _get(
-            "Whether a release serves, and on which execution provider",
+            "Readiness: the loaded release and its execution provider",
             _object({"ready": _FLAG, "release": _STRING, "provider": _STRING}),
         ),
-        "/v2": _get("What the server is", _object({"name": _STRING, "version": _STRING, "extensions": _list(_STRING)})),
-        "/v2/models": _get("The models", _object({"models": _list(_STRING)})),
-        "/v2/models/{model}": _get("A model's inputs and outputs", {"type": "object"}),
-        "/v2/models/{model}/ready": _get("Whether a model is ready", ready),
-        "/v2/models/{model}/infer": _post("Tensors in, tensors out", tensors, inferred),
+        "/v2": _get(
+            "Metadata of the server", _object({"name": _STRING, "version": _STRING, "extensions": _list(_STRING)})
+        ),
+        "/v2/models": _get("List the models", _object({"models": _list(_STRING)})),
+        "/v2/models/{model}": _get("Metadata of a model: inputs and outputs", {"type": "object"}),
+        "/v2/models/{model}/ready": _get("Readiness of a model", ready),
+        "/v2/models/{model}/infer": _post("Run a model on tensors", tensors, inferred),
     }
     paths |= _page()
     for path, operations in paths.items():
@@ -92,7 +94,7 @@ def document() -> Schema:
 
 
 def _page() -> Schema:
-    """The calls of the page, which are there where the page is."""
+    """The calls of the page, which exist if the page does."""
     item = _object({"item_id": _ID, "title": {"type": ["string", "null"]}, "features": {"type": "object"}})
     user = {"user_id": _ID, "known": _FLAG, "features": {"type": "object"}, "history": _list(_ID)}
     recall = {"type": ["number", "null"]}
@@ -107,14 +109,14 @@ def _page() -> Schema:
     many = {"type": "array", "items": _STRING, "maxItems": MOST_IDS}
     search = {"type": "string", "maxLength": LONGEST}
     return {
-        "/page/about": _get("What the page can ask for", _object(about)),
-        "/page/user": _get("A user as the feature store knows him", _object(user), id=_STRING),
-        "/page/items": _get("Items by id or by search", _object({"items": _list(item)}), id=many, search=search),
-        "/page/releases": _get("The newest releases", _object({"releases": _list(_object(release))})),
+        "/page/about": _get("The loaded release, for the page's forms", _object(about)),
+        "/page/user": _get("A user's features and history", _object(user), id=_STRING),
+        "/page/items": _get("Find items by id or by text", _object({"items": _list(item)}), id=many, search=search),
+        "/page/releases": _get("List the newest releases", _object({"releases": _list(_object(release))})),
     }
 
 
-def _answered() -> Schema:
+def _explained_item() -> Schema:
     return {**_SCORED, "properties": {**_SCORED["properties"], "nearest_history": _list(_SCORED)}}
 
 
@@ -127,26 +129,26 @@ def _list(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
-def _get(summary: str, answer: Schema, **query: Schema) -> Schema:
+def _get(summary: str, response: Schema, **query: Schema) -> Schema:
     parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
-    operation = {"summary": summary, "responses": _responses(answer)}
+    operation = {"summary": summary, "responses": _responses(response)}
     return {"get": operation | ({"parameters": parameters} if parameters else {})}
 
 
-def _post(summary: str, body: Schema, answer: Schema, *, secured: bool = False) -> Schema:
+def _post(summary: str, body: Schema, response: Schema, *, secured: bool = False) -> Schema:
     operation = {
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": _responses(answer),
+        "responses": _responses(response),
     }
     return {"post": operation | ({"security": [{}, {"token": []}]} if secured else {})}
 
 
-def _responses(answer: Schema) -> Schema:
-    said = {"200": {"description": "answered", "content": {"application/json": {"schema": answer}}}}
+def _responses(response: Schema) -> Schema:
+    responses = {"200": {"description": "success", "content": {"application/json": {"schema": response}}}}
     for status, why in _ERRORS.items():
-        said[str(status)] = {
+        responses[str(status)] = {
             "description": why,
             "content": {"application/json": {"schema": _object({"error": _ERROR})}},
         }
-    return said
+    return responses

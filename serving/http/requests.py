@@ -43,7 +43,7 @@ def parse(body: bytes) -> dict[str, Any]:
     return value
 
 
-def read(body: dict[str, Any], contract: Contract, size: int) -> RecommendBody:
+def read_recommend(body: dict[str, Any], contract: Contract, size: int) -> RecommendBody:
     """Check a request for a user's items.
 
     Args:

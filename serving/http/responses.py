@@ -1,4 +1,4 @@
-"""Answers of the routes that are not lean: JSON, and refusals in the one shape that all errors have."""
+"""Responses of the routes off the fast path: JSON, and errors in the one form that all errors have."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Json(Response):
-    """JSON by orjson, many times as fast as the standard library's."""
+    """JSON by orjson, which is many times as fast as the standard library."""
 
     media_type = "application/json"
 
@@ -24,23 +24,28 @@ class Json(Response):
 
 
 async def refuse(_: Request, error: Exception) -> Response:
+    """Respond to a RequestError."""
     assert isinstance(error, RequestError)
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
     return Json(error.body(), error.status, headers)
 
 
 async def refuse_http(request: Request, error: Exception) -> Response:
+    """Respond to an error of routing."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed")
     message = f"{request.method} {request.url.path[:100]}: {error.detail}."
-    refusal = RequestError(error.status_code, code, message, "See /openapi.json for what this service offers.")
+    refusal = RequestError(error.status_code, code, message, "See /openapi.json for the calls of this service.")
     return Json(refusal.body(), error.status_code, error.headers)
 
 
 async def fault(request: Request, error: Exception) -> Response:
+    """Log an unexpected exception and respond with 500."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    said = RequestError(500, "fault", "The service failed.", "It is our fault, not yours; its log says more.")
-    return Json(said.body(), said.status)
+    failure = RequestError(
+        500, "fault", "The service failed.", "The request is not to blame. See the log of the service."
+    )
+    return Json(failure.body(), failure.status)
 
 
 HANDLERS: Mapping[Any, Callable[..., Any]] = {RequestError: refuse, HTTPException: refuse_http, Exception: fault}

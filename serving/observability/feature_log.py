@@ -1,7 +1,7 @@
-"""A sample of the features that requests were answered with, on disk, and how far they have moved.
+"""A sample of the features of requests, written to disk, and their drift.
 
-A request pays for a random number and, if it is drawn, for an append to a queue; a thread writes and compares. What
-comes faster than it can be written is left out and counted: the log is a sample anyway.
+A request costs a random number and, if it is sampled, an append to a queue; a thread writes the rows and measures the
+drift. Rows that arrive faster than they can be written are dropped and counted.
 """
 
 import logging
@@ -26,56 +26,65 @@ from two_tower.schema import Contract
 
 EVERY = 10.0  # seconds between two files
 WAITING = 10_000  # rows that may wait to be written
-COMPARED = 5_000  # of the newest rows of a release, by which drift is measured
+COMPARED = 5_000  # newest rows of a release that drift is measured on
 
 log = logging.getLogger(__name__)
 
 
-class Logged(NamedTuple):
-    """A release, as its rows are logged. profile: its users' reference profile; None where it has none."""
+class LoggedRelease(NamedTuple):
+    """The release whose rows are logged. profile: reference profile of its users; None without one."""
 
     release: str
     contract: Contract
     profile: Mapping[str, Any] | None
 
     @classmethod
-    def of(cls, release: Release) -> "Logged":
+    def of(cls, release: Release) -> "LoggedRelease":
+        """Read the profile of a release."""
         return cls(release.id, release.contract, release.profile("user"))
 
 
 class FeatureLog:
-    """folder: where files go, one folder a release. share: of the requests, 0 to 1. every: seconds between two files.
+    """Writes a sample of the features of requests as parquet files.
 
-    Raises InputError where the folder cannot be written to and for a share out of range.
+    Args:
+        folder: output folder; each release has its own folder in it.
+        share: share of the requests to sample, above 0 and up to 1.
+        metrics: where rows and drift are recorded.
+        every: seconds between two files.
+
+    Raises:
+        InputError: if the folder cannot be written to or the share is out of range.
     """
 
     def __init__(self, folder: Path, share: float, metrics: Metrics, every: float = EVERY) -> None:
         if not 0 < share <= 1:
-            raise InputError(f"a share of {share} of the requests cannot be logged. Allowed: above 0, up to 1.")
+            raise InputError(f"share of the requests to log is {share}. Allowed: above 0 and up to 1.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"--feature-log {folder}: {error}. Name a folder that the service may write to."
+                f"--feature-log {folder}: {error}. Pass a folder that the service may write to."
             ) from error
         self._folder, self._share, self._metrics, self._every = folder, share, metrics, every
-        self._rows: deque[tuple[Logged, Mapping[str, Any], int]] = deque(maxlen=WAITING)
+        self._rows: deque[tuple[LoggedRelease, Mapping[str, Any], int]] = deque(maxlen=WAITING)
         self._newest: tuple[str, pa.Table] | None = None
         self._number = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="feature-log", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, and end."""
+        """Write the waiting rows, and end the thread."""
         self._stop.set()
         self._thread.join(EVERY)
 
-    def offer(self, logged: Logged, row: Mapping[str, Any]) -> None:
-        """Keep a request's features, or not. Costs less than a microsecond."""
-        if random.random() < self._share:  # noqa: S311 - a sample, no secret
+    def offer(self, logged: LoggedRelease, row: Mapping[str, Any]) -> None:
+        """Sample a request's features. Costs less than a microsecond."""
+        if random.random() < self._share:  # noqa: S311 - a sample, not a secret
             if len(self._rows) == WAITING:
                 self._metrics.log_dropped.inc()
             self._rows.append((logged, row, int(time.time())))
@@ -90,7 +99,7 @@ class FeatureLog:
                 log.warning("the feature log cannot be written: %s", error)
 
     def _write(self) -> None:
-        waiting: dict[str, list[tuple[Logged, Mapping[str, Any], int]]] = {}
+        waiting: dict[str, list[tuple[LoggedRelease, Mapping[str, Any], int]]] = {}
         for _ in range(len(self._rows)):
             one = self._rows.popleft()
             waiting.setdefault(one[0].release, []).append(one)
@@ -102,8 +111,8 @@ class FeatureLog:
                 self._metrics.logged.inc(table.num_rows)
                 self._compare(logged, table)
 
-    def _table(self, logged: Logged, rows: list[tuple[Logged, Mapping[str, Any], int]]) -> pa.Table:
-        """The rows typed; one that a tower would refuse, too, is left out and counted."""
+    def _table(self, logged: LoggedRelease, rows: list[tuple[LoggedRelease, Mapping[str, Any], int]]) -> pa.Table:
+        """Rows as a table. A row that a tower would refuse is dropped and counted."""
         features = logged.contract.user
         try:
             table, times = table_from_rows([row for _, row, _ in rows], features), [moment for _, _, moment in rows]
@@ -115,7 +124,7 @@ class FeatureLog:
         return table.append_column(pa.field(REQUEST_TIME, pa.int64()), pa.array(times, pa.int64()))
 
     def _put(self, release: str, table: pa.Table) -> None:
-        """A whole file or none: a reader never meets half of one."""
+        """Write a file under a hidden name and rename it, so that readers never see half a file."""
         folder = self._folder / release
         folder.mkdir(exist_ok=True)
         self._number += 1
@@ -123,8 +132,8 @@ class FeatureLog:
         pq.write_table(table, folder / f".{name}")
         (folder / f".{name}").rename(folder / name)
 
-    def _compare(self, logged: Logged, table: pa.Table) -> None:
-        """Measure the drift of the newest rows of the release that was asked last."""
+    def _compare(self, logged: LoggedRelease, table: pa.Table) -> None:
+        """Measure the drift of the newest rows of the release that answered last."""
         if logged.profile is None:
             return
         if self._newest and self._newest[0] == logged.release:

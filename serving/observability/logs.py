@@ -1,4 +1,4 @@
-"""Logs as JSON lines, each with the id of the request that it was written for."""
+"""Logs as JSON lines with the id of the request."""
 
 import json
 import logging
@@ -9,18 +9,19 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-_GIVEN = re.compile(rb"[\w.:/+=-]{1,64}", re.ASCII)
+_VALID_ID = re.compile(rb"[\w.:/+=-]{1,64}", re.ASCII)
 
 
-def request_id(given: bytes | None) -> str:
-    """The id that the client gave, where it is short and plain, else a new one."""
-    return given.decode() if given and _GIVEN.fullmatch(given) else secrets.token_hex(8)
+def request_id(sent: bytes | None) -> str:
+    """The id that the client sent if it is short and plain, else a new one."""
+    return sent.decode() if sent and _VALID_ID.fullmatch(sent) else secrets.token_hex(8)
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message, worker, request_id, and what `extra={"fields": {…}}` adds.
+    """One JSON object per line: time, level, logger, message, worker, request_id, and the fields of `extra`.
 
-    worker: its number, where the service has several.
+    Args:
+        worker: number of the worker; None if the service has one process.
     """
 
     def __init__(self, worker: int | None = None) -> None:
@@ -35,8 +36,8 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **self._worker,
         }
-        if asked := REQUEST_ID.get():
-            line["request_id"] = asked
+        if current_id := REQUEST_ID.get():
+            line["request_id"] = current_id
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -44,8 +45,8 @@ class JsonLines(logging.Formatter):
 
 
 def configure(worker: int | None = None) -> None:
-    """Write JSON lines to stderr."""
+    """Log JSON lines to stderr. worker: number of the worker."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(worker))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("kserve").setLevel(logging.WARNING)  # it writes a line for each call
+    logging.getLogger("kserve").setLevel(logging.WARNING)  # it logs every call

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of recommendations, where a collector is configured (OTEL_EXPORTER_OTLP_ENDPOINT)."""
+"""OpenTelemetry traces of recommendations, if a collector is configured (OTEL_EXPORTER_OTLP_ENDPOINT)."""
 
 import os
 import time
@@ -9,7 +9,7 @@ CONFIGURED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPO
 
 
 class Tracer:
-    """Spans written after the answer, from the seconds that each stage took, so that a request pays next to nothing."""
+    """Creates spans after the response, from the seconds of each stage, so that a request costs next to nothing."""
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -19,21 +19,23 @@ class Tracer:
         self._propagator = TraceContextTextMapPropagator()
 
     def record(
-        self, name: str, headers: Mapping[str, str], stages: Mapping[str, float], said: Mapping[str, Any]
+        self, name: str, headers: Mapping[str, str], stages: Mapping[str, float], attributes: Mapping[str, Any]
     ) -> None:
-        """One span that ends now, with one span a stage inside, in the order of the stages.
+        """Record a span that ends now, with one child span per stage, in the order of the stages.
 
-        headers: `traceparent` joins the caller's trace. stages: seconds by name; `total` is that of the whole.
+        Args:
+            name: name of the span.
+            headers: request headers; `traceparent` joins the caller's trace.
+            stages: seconds by stage; `total` is the whole request.
+            attributes: attributes of the span; those that are None are left out.
         """
         from opentelemetry import trace
 
         end = time.time_ns()
         begin = end - int(stages["total"] * 1e9)
         parent = self._propagator.extract(headers)
-        attributes = {key: value for key, value in said.items() if value is not None}
-        whole = self._tracer.start_span(
-            name, parent, kind=trace.SpanKind.SERVER, attributes=attributes, start_time=begin
-        )
+        known = {key: value for key, value in attributes.items() if value is not None}
+        whole = self._tracer.start_span(name, parent, kind=trace.SpanKind.SERVER, attributes=known, start_time=begin)
         inside, at = trace.set_span_in_context(whole), begin
         for stage, seconds in stages.items():
             if stage != "total":
@@ -43,14 +45,15 @@ class Tracer:
         whole.end(end)
 
     def stop(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         self._provider.shutdown()
 
 
 def tracer() -> Tracer | None:
-    """The tracer that the environment configures; None without an endpoint.
+    """Create the tracer that the environment configures; None without an endpoint.
 
-    Raises ImportError where an endpoint is given and the OpenTelemetry SDK is not installed.
+    Raises:
+        ImportError: if an endpoint is configured and the OpenTelemetry SDK is not installed.
     """
     if not any(os.environ.get(name) for name in CONFIGURED_BY):
         return None

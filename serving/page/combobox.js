@@ -1,9 +1,9 @@
 /**
- * A text field with a list of suggestions, as WAI-ARIA 1.2 describes it: arrows move, Enter takes, Escape closes.
- * find: text => suggestions {value, text, note}, or a promise of them. take: called with the value that was chosen,
- * a suggestion's or the text as typed. keep: whether the field then shows the value.
+ * A text field with a list of suggestions, as in WAI-ARIA 1.2: arrow keys move, Enter selects, Escape closes.
+ * find: text => suggestions {value, text, note}, or a promise of them. select: called with the selected value: that of
+ * a suggestion, or the typed text. keep: whether the field then shows the value.
  */
-function combobox(id, { find, take, keep = true, placeholder = "", label }) {
+function combobox(id, { find, select, keep = true, placeholder = "", label }) {
   const list = make("ul", { id: `${id}-options`, className: "options", role: "listbox", popover: "manual" });
   const input = make("input", {
     id, type: "text", autocomplete: "off", spellcheck: false, placeholder, role: "combobox",
@@ -13,20 +13,20 @@ function combobox(id, { find, take, keep = true, placeholder = "", label }) {
     input.setAttribute("aria-label", label);
     list.setAttribute("aria-label", label);
   } else list.setAttribute("aria-label", "Suggestions");
-  let options = [], active = -1, asked = 0;
+  let options = [], active = -1, latest = 0;
 
-  function show(found) {
-    options = found;
+  function show(suggestions) {
+    options = suggestions;
     active = -1;
-    list.replaceChildren(...found.map(({ text, note }, place) => make(
+    list.replaceChildren(...suggestions.map(({ text, note }, place) => make(
       "li", { id: `${id}-${place}`, role: "option", "aria-selected": "false" }, text, note ? make("small", {}, note) : null,
     )));
-    open(found.length > 0);
+    open(suggestions.length > 0);
   }
   const isOpen = () => list.matches(":popover-open");
   function open(yes) {
     if (yes !== isOpen()) list.togglePopover(yes);
-    if (yes) { // in the top layer nothing cuts it off; there it has to be put in place
+    if (yes) { // the top layer does not clip it, but it must be positioned
       const { left, bottom, width } = input.getBoundingClientRect();
       Object.assign(list.style, { left: `${left}px`, top: `${bottom + 4}px`, width: `${width}px` });
     }
@@ -41,23 +41,23 @@ function combobox(id, { find, take, keep = true, placeholder = "", label }) {
     list.children[place].scrollIntoView({ block: "nearest" });
   }
   function choose(value) {
-    asked++; // what is still being looked for comes too late
+    latest++; // drop the results of searches that are still running
     input.value = keep ? value : "";
     open(false);
-    take(value);
+    select(value);
   }
   async function look() {
-    const mine = ++asked;
+    const mine = ++latest;
     try {
-      const found = await find(input.value.trim());
-      if (mine === asked) show(found);
+      const suggestions = await find(input.value.trim());
+      if (mine === latest) show(suggestions);
     } catch (error) {
       say(error);
     }
   }
   input.addEventListener("input", afterPause(look, 60));
   input.addEventListener("click", look);
-  input.addEventListener("blur", () => { asked++; open(false); });
+  input.addEventListener("blur", () => { latest++; open(false); });
   input.addEventListener("keydown", event => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {

@@ -1,4 +1,4 @@
-"""The page as one HTML document that needs nothing from elsewhere, and the headers that hold it to that."""
+"""The demo page as one self-contained HTML document, with headers that forbid anything from other hosts."""
 
 import base64
 import hashlib
@@ -7,13 +7,13 @@ from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
 
-# In this order; they share one scope, as one script.
+# Joined in this order into one script.
 SCRIPTS = ("dom.js", "combobox.js", "state.js", "items.js", "filters.js", "features.js", "similar.js", "main.js")
 STYLE, SCRIPT = "<!-- style -->", "<!-- script -->"
 
 
 class Document(NamedTuple):
-    """The body, and headers."""
+    """Body and headers of the page."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -21,7 +21,7 @@ class Document(NamedTuple):
 
 @lru_cache
 def document() -> Document:
-    """The page. Its policy allows this one style and this one script by their hashes, and calls to this service."""
+    """Build the page. Its policy allows its own style and script by their hashes, and calls to this service."""
     folder = resources.files(__package__)
     style = (folder / "page.css").read_text("utf-8")
     script = "".join((folder / name).read_text("utf-8") for name in SCRIPTS)

@@ -2,7 +2,7 @@
 
 const get = id => document.getElementById(id);
 
-/** An element with properties and children; texts are texts, never markup. */
+/** Create an element with properties and children. Texts are never parsed as markup. */
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,8 +14,8 @@ function make(tag, properties = {}, ...children) {
 }
 
 /**
- * What the service answers; an Error with its own words where it refuses. body: posted as JSON, if given; a call without
- * one is made again, a few times, where the service asks for that.
+ * Call the service and return its JSON. Throws an Error with the service's message if it refuses. body: sent by POST as
+ * JSON; without one the call is a GET, which is retried a few times if the service is not ready.
  */
 async function call(path, body, headers = {}, tries = 10) {
   let response;
@@ -24,36 +24,36 @@ async function call(path, body, headers = {}, tries = 10) {
   } catch {
     throw new Error("The service does not answer. Is it running?");
   }
-  if (response.status === 503 && !body && tries > 1) { // a cold store, or no release yet
-    get("status").textContent = "not ready yet, trying again …";
+  if (response.status === 503 && !body && tries > 1) { // the store is slow at first, or no release is loaded yet
+    get("status").textContent = "not ready yet, retrying …";
     await new Promise(wait => setTimeout(wait, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
     return call(path, body, headers, tries - 1);
   }
-  const answer = await response.json();
-  if (!response.ok) throw new Error(`${answer.error.message} ${answer.error.hint}`);
-  return answer;
+  const content = await response.json();
+  if (!response.ok) throw new Error(`${content.error.message} ${content.error.hint}`);
+  return content;
 }
 
-/** Calls `act` once nothing has happened for a while; a person who types is not asked after each letter. */
+/** Debounce: calls `act` once there were no calls for a while. */
 function afterPause(act, milliseconds = 80) {
   let timer;
-  return (...given) => {
+  return (...values) => {
     clearTimeout(timer);
-    timer = setTimeout(() => act(...given), milliseconds);
+    timer = setTimeout(() => act(...values), milliseconds);
   };
 }
 
 const words = name => name.replaceAll("_", " ");
 const whole = number => number.toLocaleString("en");
 
-/** A number as short as it is telling. */
+/** A number in short form. */
 function short(number) {
   if (Number.isInteger(number)) return Math.abs(number) < 10000 ? String(number) : whole(number);
   const size = Math.abs(number);
   return size >= 1000 ? whole(Math.round(number)) : String(Number(size < 1 ? number.toPrecision(2) : number.toFixed(2)));
 }
 
-/** A raw feature value as people read it. */
+/** A raw feature value for display. */
 function shown(value, dtype) {
   if (value === null || value === undefined) return "—";
   if (dtype === "UnixTimestamp") return String(value).slice(0, 16).replace("T", " ").replace(/ 00:00$/, "");
@@ -71,5 +71,5 @@ function meter(part) {
   return make("span", { className: "meter", "aria-hidden": "true" }, bar);
 }
 
-// A data set is called by its name, or by the address of its repository: there the last part says most.
-const called = dataset => dataset.split("/").filter(Boolean).pop() ?? dataset;
+// The name of a data set, or the last part of the path of its repository.
+const datasetName = dataset => dataset.split("/").filter(Boolean).pop() ?? dataset;

@@ -1,4 +1,4 @@
-"""What the items of a release can be filtered by: the values of each column and how many items have them."""
+"""Facets for the filters of the page: the values of each item column and how many items have them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from two_tower.recommender.filters import filterable
 from two_tower.schema import Contract, Dtype, Encoding
 
 MOST_VALUES = 50  # of one column
-MOST_ROWS = 200_000  # that are counted: the first ones
+MOST_ROWS = 200_000  # first rows of the catalogue, which are counted
 BINS = 24
 _LISTS = (Dtype.STRINGS, Dtype.INTS)
 
@@ -20,25 +20,31 @@ Facet = dict[str, Any]
 
 
 def facets(table: pa.Table, contract: Contract) -> list[Facet]:
-    """Each column that a filter may name and that tells items apart, in the order of the contract.
+    """Facets of the columns that a filter may name and that differ between items, in the order of the contract.
 
-    values: [value, items] pairs, the most frequent first (categories; elements of lists), distinct: how many there are;
-    or least, most and bins: the range, and how many items lie in each of 24 equal parts of it (numbers and times).
+    Args:
+        table: items.parquet.
+        contract: feature contract of the release.
+
+    Returns:
+        One dictionary per column. Categories and lists have `values`, pairs of value and number of items, most frequent
+        first, and `distinct`, the number of values. Numbers and times have `least`, `most` and `bins`, the number of
+        items in each of 24 equal parts of the range.
     """
     table = table.slice(0, MOST_ROWS)
     as_values = {f.name for f in contract.item if f.is_discrete and f.encoding != Encoding.HISTORY}
-    found = []
+    result = []
     for name, dtype in filterable(contract).items():
         if name == contract.item_key:
             continue
         facet = _values(table[name], dtype) if name in as_values else _range(table[name], dtype)
         if facet:
-            found.append({"name": name, "dtype": dtype, **facet})
-    return found
+            result.append({"name": name, "dtype": dtype, **facet})
+    return result
 
 
 def _values(column: pa.ChunkedArray, dtype: Dtype) -> Facet | None:
-    """None for a column of which nearly each item has a value of its own, such as an id."""
+    """None for a column in which nearly every item has its own value, such as an id."""
     flat = pc.list_flatten(column) if dtype in _LISTS else column
     counted = flat.drop_null().value_counts()
     values, counts = counted.field("values"), counted.field("counts")
@@ -51,7 +57,7 @@ def _values(column: pa.ChunkedArray, dtype: Dtype) -> Facet | None:
 
 
 def _range(column: pa.ChunkedArray, dtype: Dtype) -> Facet | None:
-    """None for a column that has one value, or none."""
+    """None for a column with fewer than two values."""
     numbers = _numbers(column, dtype)
     if not len(numbers) or (least := numbers.min()) == (most := numbers.max()):
         return None
@@ -61,7 +67,7 @@ def _range(column: pa.ChunkedArray, dtype: Dtype) -> Facet | None:
 
 
 def _numbers(column: pa.ChunkedArray, dtype: Dtype) -> Array:
-    """The values that are there, float64; times in seconds since 1970."""
+    """Values that are not missing, float64; times in seconds since 1970."""
     known = column.drop_null()
     if dtype == Dtype.TIMESTAMP:
         known = pc.divide(known.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), 1_000_000)

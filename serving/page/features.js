@@ -1,18 +1,18 @@
-/** A form for a made-up user's features, made from the contract: one field for each, by its dtype. */
+/** The form for the features of a made-up user: one field per feature of the contract, by its dtype. */
 let fields = [];
 
 function showFeatures(changed) {
   fields = state.about.features.map(feature => ({ feature, ...fieldOf(feature, changed) }));
   get("features").replaceChildren(...fields.map(({ feature, element }) => {
-    const usual = feature.quantiles && feature.encoding !== "age" && feature.encoding !== "cyclic" && feature.encoding !== "vector"
+    const range = feature.quantiles && feature.encoding !== "age" && feature.encoding !== "cyclic" && feature.encoding !== "vector"
       ? `usually ${short(feature.quantiles[1])} to ${short(feature.quantiles[9])}` : "";
     const label = make("label", { className: "label", for: `feature-${feature.name}` }, words(feature.name), " ",
-      make("span", { className: "quiet" }, usual));
+      make("span", { className: "quiet" }, range));
     return make("div", { className: "feature" }, label, ...element);
   }));
 }
 
-/** {element, read, write}: read gives the raw value, undefined where the field is empty. */
+/** {element, read, write} of one field. read returns the raw value, undefined if the field is empty. */
 function fieldOf(feature, changed) {
   const { name, dtype, encoding } = feature;
   const id = `feature-${name}`, later = afterPause(changed);
@@ -75,38 +75,38 @@ function listField(id, { name, dtype, top }, ofItems, changed) {
     .map(([value]) => ({ value: String(value), text: String(value) }));
   const box = combobox(id, {
     keep: false, placeholder: "Add…", find: ofItems ? findItems : suggest,
-    take: text => {
+    select: text => {
       values = [...(values ?? []), dtype === "Array(Int64)" && /^-?\d+$/.test(text) ? Number(text) : text];
       show();
       changed();
     },
   });
   const add = value => { values = [...(values ?? []), value]; show(); changed(); };
-  return { element: [tokens, box], read: () => values?.length ? values : undefined, write: given => { values = given ? [...given] : null; show(); }, add };
+  return { element: [tokens, box], read: () => values?.length ? values : undefined, write: list => { values = list ? [...list] : null; show(); }, add };
 }
 
-/** The features as a request carries them. */
+/** The features of the form, for a request. */
 function features() {
-  const said = {};
+  const values = {};
   for (const { feature, read } of fields) {
     const value = read();
-    if (value !== undefined) said[feature.name] = value;
+    if (value !== undefined) values[feature.name] = value;
   }
-  get("made-up-count").textContent = `${Object.keys(said).length} of ${fields.length} given`;
-  return said;
+  get("made-up-count").textContent = `${Object.keys(values).length} of ${fields.length} given`;
+  return values;
 }
 
-/** Fill the form; what is not given is emptied. */
-function writeFeatures(given) {
-  for (const { feature, write } of fields) write(given[feature.name]);
+/** Fill the form. Fields without a value become empty. */
+function writeFeatures(values) {
+  for (const { feature, write } of fields) write(values[feature.name]);
 }
 
-/** The made-up user's history, the newest first, as the towers will read it. */
+/** The history of the made-up user, newest first. */
 function madeUpHistory() {
   return fields.filter(({ feature }) => feature.encoding === "history").flatMap(({ read }) => [...(read() ?? [])].reverse());
 }
 
-/** Add an item to the made-up user's history, as if he had just taken it. */
+/** Add an item to the history of the made-up user as the newest. */
 function addToHistory(id) {
   fields.find(({ feature }) => feature.encoding === "history")?.add(id);
 }

@@ -1,9 +1,9 @@
-/** One column's control. Numbers: a histogram and two ends; else its values to tick. Each knows what it asks for. */
+/** The control of one column: a histogram with two bounds for numbers, else check boxes. `condition` returns its filter. */
 function facetOf(column, changed) {
   return column.values ? valuesOf(column, changed) : rangeOf(column, changed);
 }
 
-const FIRST = 8; // values that are there before somebody asks for more
+const FIRST = 8; // values shown as check boxes; the others are found by text
 
 function valuesOf({ name, dtype, values, distinct }, changed) {
   const box = make("fieldset", { className: "facet" }, make("legend", {}, words(name)));
@@ -24,7 +24,7 @@ function valuesOf({ name, dtype, values, distinct }, changed) {
       label: `${words(name)}, another value`, placeholder: `${whole(distinct - FIRST)} more…`, keep: false,
       find: text => rest.filter(([value]) => String(value).toLowerCase().includes(text.toLowerCase())).slice(0, 50)
         .map(([value, items]) => ({ value: JSON.stringify(value), text: String(value), note: whole(items) })),
-      take: text => {
+      select: text => {
         const value = valueOf(text, dtype, rest);
         const there = [...list.querySelectorAll("input")].find(one => one.value === JSON.stringify(value));
         if (there) there.checked = true;
@@ -36,14 +36,14 @@ function valuesOf({ name, dtype, values, distinct }, changed) {
     box.append(more);
   }
   const clear = () => list.querySelectorAll("input").forEach(input => { input.checked = false; });
-  const asks = () => {
+  const condition = () => {
     const ticked = [...list.querySelectorAll("input:checked")].map(input => JSON.parse(input.value));
     return ticked.length ? ticked : null;
   };
-  return { name, element: box, asks, clear };
+  return { name, element: box, condition, clear };
 }
 
-/** A value as it was typed, or as a suggestion gave it. */
+/** The value of a suggestion, or of typed text. */
 function valueOf(text, dtype, offered) {
   const suggested = offered.find(([value]) => JSON.stringify(value) === text || String(value) === text);
   if (suggested) return suggested[0];
@@ -60,45 +60,45 @@ function rangeOf({ name, dtype, least, most, bins }, changed) {
   });
   const bars = bins.map(items => {
     const bar = make("i", { title: whole(items) });
-    bar.style.height = share(Math.sqrt(items / Math.max(...bins))); // of the root, so that a long tail is seen
+    bar.style.height = share(Math.sqrt(items / Math.max(...bins))); // square root, so that a long tail is visible
     return bar;
   });
   const number = text => time ? Date.parse(text) : Number(text);
   const color = () => {
     const [from, to] = [number(least), number(most)];
-    const [wantedFrom, wantedTo] = [low.value ? number(low.value) : from, high.value ? number(high.value) : to];
+    const [lowest, highest] = [low.value ? number(low.value) : from, high.value ? number(high.value) : to];
     bars.forEach((bar, n) => {
       const [start, end] = [n, n + 1].map(edge => from + (to - from) * edge / bars.length);
-      bar.classList.toggle("in", (low.value || high.value) && end > wantedFrom && start < wantedTo);
+      bar.classList.toggle("in", (low.value || high.value) && end > lowest && start < highest);
     });
   };
   const box = make("fieldset", { className: "facet" }, make("legend", {}, words(name)),
     make("div", { className: "bins", "aria-hidden": "true" }, ...bars), make("div", { className: time ? "ends times" : "ends" }, low, high));
   const later = afterPause(changed);
   box.addEventListener("input", () => { color(); later(); });
-  const asks = () => {
+  const condition = () => {
     const range = {};
     if (low.value) range.min = time ? low.value : Number(low.value);
     if (high.value) range.max = time ? `${high.value}T23:59:59` : Number(high.value);
     return Object.keys(range).length ? range : null;
   };
-  return { name, element: box, asks, clear: () => { low.value = high.value = ""; color(); } };
+  return { name, element: box, condition, clear: () => { low.value = high.value = ""; color(); } };
 }
 
 let facets = [];
 
 function showFilters(changed) {
-  const { columns, title } = state.about; // a few categories first, then numbers, then whatever has very many values
+  const { columns, title } = state.about; // small categories first, then numbers, then columns with many values
   const turn = ({ name, values, distinct }) => name === title ? 4 : values ? (distinct <= 30 ? 0 : 3) : /events|popularity/.test(name) ? 2 : 1;
   facets = [...columns].sort((one, other) => turn(one) - turn(other)).map(column => facetOf(column, changed));
   get("filters").replaceChildren(...facets.map(({ element }) => element));
 }
 
-/** The filter as a request carries it; null without one. */
+/** The filter of the form, for a request; null without one. */
 function filter() {
-  const asked = facets.map(({ name, asks }) => [name, asks()]).filter(([, wanted]) => wanted !== null);
-  get("filter-count").hidden = asked.length === 0;
-  get("filter-count").textContent = asked.length;
-  get("filter-count").setAttribute("aria-label", `${asked.length} in use`);
-  return asked.length ? Object.fromEntries(asked) : null;
+  const conditions = facets.map(({ name, condition }) => [name, condition()]).filter(([, value]) => value !== null);
+  get("filter-count").hidden = conditions.length === 0;
+  get("filter-count").textContent = conditions.length;
+  get("filter-count").setAttribute("aria-label", `${conditions.length} in use`);
+  return conditions.length ? Object.fromEntries(conditions) : null;
 }

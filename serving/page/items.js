@@ -1,11 +1,11 @@
 const MOST_CHIPS = 7;
 
-/** The few values that tell items apart at a glance: those of few-valued categories, of lists, and two numbers. */
+/** A few values of an item: of small categories, of lists, and two numbers. */
 function chips(item) {
   const { columns, title } = state.about;
-  const texts = new Map(); // each text once: a category may be a tag as well
-  const told = columns.filter(({ name }) => name !== title && item.features[name] !== undefined);
-  for (const { name, dtype, values, distinct } of told) {
+  const texts = new Map(); // each text once: a category may also be a tag
+  const present = columns.filter(({ name }) => name !== title && item.features[name] !== undefined);
+  for (const { name, dtype, values, distinct } of present) {
     const value = item.features[name];
     const put = (text, one) => texts.set(text, (texts.get(text) ?? false) || state.usual.has(`${name} ${one}`));
     if (!values) continue;
@@ -14,18 +14,18 @@ function chips(item) {
     else if (dtype === "String" && (distinct <= 30 || state.usual.has(`${name} ${value}`))) put(value, value);
     else if (dtype === "Array(String)") value.slice(0, 4).forEach(one => put(one, one));
   }
-  const numbers = told.filter(({ name, values, dtype }) => !values && dtype !== "UnixTimestamp" && !/events|popularity/.test(name));
-  const said = [...texts].sort(([, one], [, other]) => other - one).slice(0, MOST_CHIPS - Math.min(2, numbers.length));
-  for (const { name } of numbers.slice(0, 2)) said.push([`${words(name)} ${short(item.features[name])}`, false]);
-  return make("div", { className: "chips" }, ...said.map(([text, shared]) => make("span", { className: shared ? "chip shared" : "chip" }, text)));
+  const numbers = present.filter(({ name, values, dtype }) => !values && dtype !== "UnixTimestamp" && !/events|popularity/.test(name));
+  const labels = [...texts].sort(([, one], [, other]) => other - one).slice(0, MOST_CHIPS - Math.min(2, numbers.length));
+  for (const { name } of numbers.slice(0, 2)) labels.push([`${words(name)} ${short(item.features[name])}`, false]);
+  return make("div", { className: "chips" }, ...labels.map(([text, shared]) => make("span", { className: shared ? "chip shared" : "chip" }, text)));
 }
 
-/** Everything that is known of an item. */
+/** All features of an item. */
 function allOf(item) {
   const dtypes = new Map(state.about.columns.map(({ name, dtype }) => [name, dtype]));
   const list = make("dl", { className: "all" });
   for (const [name, value] of Object.entries(item.features)) {
-    if (value === item.item_id || name === state.about.title) continue; // the row says that already
+    if (value === item.item_id || name === state.about.title) continue; // the row shows it already
     list.append(make("div", {}, make("dt", {}, words(name)), make("dd", {}, shown(value, dtypes.get(name)))));
   }
   return list;
@@ -37,7 +37,7 @@ function button(text, label, act, more = {}) {
   return element;
 }
 
-/** An item of a list. scored: {place, score, part} of a ranked one; acts: its buttons. */
+/** A row of a list of items. scored: {place, score, part} in a ranked list; acts: its buttons. */
 function row(id, scored, ...acts) {
   const item = known(id);
   const name = make("p", { className: "name" }, named(id), item.title ? make("small", {}, String(id)) : null);
@@ -53,14 +53,14 @@ function row(id, scored, ...acts) {
   return element;
 }
 
-/** Scores as parts of a bar: the best is full, and a similarity of 0, or the least if that is less, is empty. */
+/** Scores as lengths of a bar: the best score is a full bar; 0, or a lower minimum, is an empty one. */
 function scoredOf(items) {
   const scores = items.map(({ score }) => score);
   const best = Math.max(...scores), least = Math.min(0, ...scores);
   return items.map(({ score }, n) => ({ place: n + 1, score, part: best > least ? (score - least) / (best - least) : 1 }));
 }
 
-/** Open or close a panel below a row; `fill` gives what is in it. */
+/** Open or close the panel below a row; `fill` returns its content. */
 async function unfold(button, fill) {
   const row = button.closest("li"), open = row.querySelector(".why");
   const others = row.querySelectorAll("[aria-expanded=true]");
@@ -79,22 +79,22 @@ async function unfold(button, fill) {
   }
 }
 
-/** Mark items of the history. */
+/** Highlight items of the history. */
 function light(ids) {
   const lit = new Set(ids.map(itemKey));
   for (const one of get("history").children) one.classList.toggle("near", lit.has(one.dataset.item));
 }
 
-/** Why an item is recommended: the items of the history that are nearest to it. */
+/** The explanation of a recommended item: the nearest items of the history. */
 function because(nearest) {
   if (!nearest.length) {
-    return make("p", {}, "Nothing in the history that the towers know: the other features, or popularity, chose it.");
+    return make("p", {}, "The history has no items that the towers know. Other features, or popularity, explain this item.");
   }
   light(nearest.map(({ item_id }) => item_id));
   const list = make("ul", { className: "because" });
   for (const { item_id, score } of nearest) {
-    const said = make("span", { className: "score" }, meter(score), score.toFixed(3));
-    list.append(make("li", {}, make("span", {}, named(item_id)), said));
+    const bar = make("span", { className: "score" }, meter(score), score.toFixed(3));
+    list.append(make("li", {}, make("span", {}, named(item_id)), bar));
   }
   return make("div", {}, make("h3", {}, "Nearest in the history"), list);
 }

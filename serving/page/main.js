@@ -3,67 +3,67 @@ const STAGES = {
   rest: "rest of the service",
 };
 const FALLBACKS = {
-  popular: "The feature store does not know this user: these are the most popular items.",
-  store: "The feature store gave no usable answer: these are the most popular items.",
+  popular: "The feature store does not know this user. These are the most popular items.",
+  store: "The feature store gave no usable answer. These are the most popular items.",
 };
 
-let asked = 0; // what is answered after another question was asked is not shown
+let latest = 0; // number of the latest request; responses to earlier ones are not shown
 
 const madeUp = () => get("ask").elements.who.value === "made-up";
 
-/** The question as the form stands. */
-function question() {
-  const said = { k: Math.min(Math.max(1, Math.round(get("k").valueAsNumber) || 1), Number(get("k").max)), exclude_seen: get("seen").checked, timings: true };
-  const wanted = filter();
-  if (wanted) said.filter = wanted;
-  if (madeUp()) said.features = features();
-  else said.user_id = state.user.user_id;
-  return said;
+/** The body of the request that the form describes. */
+function requestBody() {
+  const body = { k: Math.min(Math.max(1, Math.round(get("k").valueAsNumber) || 1), Number(get("k").max)), exclude_seen: get("seen").checked, timings: true };
+  const conditions = filter();
+  if (conditions) body.filter = conditions;
+  if (madeUp()) body.features = features();
+  else body.user_id = state.user.user_id;
+  return body;
 }
 
-/** Ask for recommendations and show them. */
+/** Request recommendations and show them. */
 async function recommend() {
   if (!state.about || (!madeUp() && !state.user)) return;
-  const mine = ++asked, asking = question(), began = performance.now();
+  const mine = ++latest, body = requestBody(), began = performance.now();
   try {
-    const answer = await call("v1/recommend", asking);
+    const response = await call("v1/recommend", body);
     const took = performance.now() - began;
     const history = madeUp() ? madeUpHistory() : state.user.history;
-    await learn([...history, ...answer.items.map(({ item_id }) => item_id)]);
-    if (mine !== asked) return;
+    await learn([...history, ...response.items.map(({ item_id }) => item_id)]);
+    if (mine !== latest) return;
     state.reasons = null;
     state.usual = usualIn(history);
     showHistory(history);
-    showAnswer(answer, asking);
-    showTimes(answer, took);
+    showResponse(response, body);
+    showTimes(response, took);
     say(null);
-    if (answer.release !== state.about.release) await begin(); // another one serves meanwhile
+    if (response.release !== state.about.release) await begin(); // another release was activated
   } catch (error) {
-    if (mine === asked) say(error);
+    if (mine === latest) say(error);
   }
 }
 
 function showHistory(history) {
   const { features } = state.about;
-  get("history-note").textContent = history.length ? `${whole(history.length)} items, the newest first` : "";
+  get("history-note").textContent = history.length ? `${whole(history.length)} items, newest first` : "";
   const list = history.slice(0, 20).map(id => row(id, null,
     button("Details", named(id), one => unfold(one, () => [allOf(known(id))]), { "aria-expanded": "false" }),
     button("Similar", named(id), () => openSimilar(id))));
-  const nothing = madeUp() ? "No history yet: add items to it in the form." : "No history is known.";
+  const nothing = madeUp() ? "No history yet: add items to it in the form." : "No history.";
   get("history").replaceChildren(...(list.length ? list : [make("li", { className: "empty" }, nothing)]));
-  const said = madeUp() ? {} : state.user.features;
-  const told = features.filter(({ name, encoding, dtype }) =>
-    said[name] !== undefined && encoding !== "history" && name !== state.about.seen && dtype !== "Array(Float32)");
-  get("profile").replaceChildren(...told.map(({ name, dtype }) => make(
-    "div", {}, make("dt", {}, words(name)), make("dd", {}, shown(said[name], dtype)))));
-  const seen = said[state.about.seen];
+  const values = madeUp() ? {} : state.user.features;
+  const present = features.filter(({ name, encoding, dtype }) =>
+    values[name] !== undefined && encoding !== "history" && name !== state.about.seen && dtype !== "Array(Float32)");
+  get("profile").replaceChildren(...present.map(({ name, dtype }) => make(
+    "div", {}, make("dt", {}, words(name)), make("dd", {}, shown(values[name], dtype)))));
+  const seen = values[state.about.seen];
   if (seen) get("profile").append(make("div", {}, make("dt", {}, words(state.about.seen)), make("dd", {}, whole(seen.length))));
 }
 
-function showAnswer({ items, fallback }, asking) {
+function showResponse({ items, fallback }, body) {
   const scored = scoredOf(items);
   const list = items.map(({ item_id }, n) => row(item_id, scored[n],
-    button("Why", named(item_id), one => unfold(one, () => why(item_id, asking)), { "aria-expanded": "false" }),
+    button("Why", named(item_id), one => unfold(one, () => why(item_id, body)), { "aria-expanded": "false" }),
     button("Similar", named(item_id), () => openSimilar(item_id)),
     madeUp() && button("Add", `${named(item_id)} to the history`, () => addToHistory(item_id)) || null));
   get("items").replaceChildren(...(list.length ? list : [make("li", { className: "empty" }, "No item passes this filter.")]));
@@ -72,28 +72,28 @@ function showAnswer({ items, fallback }, asking) {
   get("legend").hidden = state.usual.size === 0 || list.length === 0;
 }
 
-/** The panel of one item: its reasons, which one request brings for all items that are shown, and all its values. */
-async function why(id, asking) {
+/** The panel of one item: its reasons, which one request loads for all shown items, and its features. */
+async function why(id, body) {
   if (!state.reasons) {
-    const { items } = await call("v1/recommend", { ...asking, explain: true });
+    const { items } = await call("v1/recommend", { ...body, explain: true });
     await learn(items.flatMap(({ nearest_history }) => nearest_history.map(({ item_id }) => item_id)));
     state.reasons = new Map(items.map(({ item_id, nearest_history }) => [itemKey(item_id), nearest_history]));
   }
   return [because(state.reasons.get(itemKey(id)) ?? []), allOf(known(id))];
 }
 
-/** Where the time went: the stages that the service measured, and the way there and back. */
+/** Show the time of each stage that the service measured, and of the whole call. */
 function showTimes({ seconds, items, release }, took) {
   const { total, ...stages } = seconds;
   const parts = { ...stages, rest: Math.max(0, total - Object.values(stages).reduce((sum, one) => sum + one, 0)) };
-  const told = Object.entries(STAGES).filter(([stage]) => parts[stage] !== undefined);
+  const measured = Object.entries(STAGES).filter(([stage]) => parts[stage] !== undefined);
   get("timing").hidden = false;
-  get("stages").replaceChildren(...told.map(([stage]) => {
+  get("stages").replaceChildren(...measured.map(([stage]) => {
     const bar = make("i", { className: stage });
     bar.style.width = share(parts[stage] / Math.max(total, 1e-9));
     return bar;
   }));
-  get("stages-text").replaceChildren(...told.map(([stage, text]) => make(
+  get("stages-text").replaceChildren(...measured.map(([stage, text]) => make(
     "span", {}, make("i", { className: stage }), `${text} `, make("b", {}, `${(1000 * parts[stage]).toFixed(2)} ms`))),
   make("span", {}, "service ", make("b", {}, `${(1000 * total).toFixed(2)} ms`)));
   get("status").textContent = `${items.length} items in ${took.toFixed(0)} ms`;
@@ -102,17 +102,17 @@ function showTimes({ seconds, items, release }, took) {
 
 /** Look a user up and recommend. */
 async function pick(id) {
-  const mine = ++asked;
+  const mine = ++latest;
   try {
     const user = await call(`page/user?${new URLSearchParams({ id })}`);
-    if (mine !== asked) return;
+    if (mine !== latest) return;
     state.user = user;
     get("history-title").textContent = `History of ${user.user_id}`;
     get("user-hint").textContent = user.known ? "" : "The feature store does not know this user.";
     history.replaceState(null, "", `#${encodeURIComponent(id)}`);
     await recommend();
   } catch (error) {
-    if (mine === asked) say(error);
+    if (mine === latest) say(error);
   }
 }
 
@@ -121,7 +121,7 @@ function openSimilar(id) {
   showSimilar(id);
 }
 
-/** Between a known user and a made-up one, who begins with the features of the known. */
+/** Switch between a known user and a made-up one, who starts with the features of the known user. */
 function turn() {
   const made = madeUp();
   get("known").hidden = made;
@@ -131,20 +131,20 @@ function turn() {
   recommend();
 }
 
-/** Take in the release that serves, and ask again. */
+/** Load the release that serves, and request again. */
 async function begin() {
   const about = await call("page/about");
   const same = state.about && JSON.stringify([about.columns, about.features]) === JSON.stringify([state.about.columns, state.about.features]);
   if (about.release !== state.about?.release) state.items.clear();
   state.about = about;
-  get("dataset").textContent = `${called(about.dataset)} · ${whole(about.items)} items · as of ${about.as_of.slice(0, 10)}`;
+  get("dataset").textContent = `${datasetName(about.dataset)} · ${whole(about.items)} items · as of ${about.as_of.slice(0, 10)}`;
   get("release").textContent = about.release;
   get("k").max = Math.min(100, about.items);
   if (!same) {
     showFilters(recommend);
     showFeatures(recommend);
   }
-  if (!about.store) get("user-hint").textContent = "This release names no feature store, so no user is known.";
+  if (!about.store) get("user-hint").textContent = "This release has no feature store, so all users are unknown.";
   const chosen = state.user?.user_id ?? (decodeURIComponent(location.hash.slice(1)) || about.users[0]);
   if (madeUp()) await recommend();
   else if (chosen !== undefined) {
@@ -154,16 +154,16 @@ async function begin() {
 }
 
 get("user-box").append(combobox("user", {
-  placeholder: "Choose, or type any id", take: pick,
+  placeholder: "Choose, or type any id", select: pick,
   find: text => {
     const fits = state.about.users.map(String).filter(id => id.toLowerCase().includes(text.toLowerCase()));
     const shownUsers = state.user && text === String(state.user.user_id) ? state.about.users.map(String) : fits;
     return shownUsers.map(id => ({ value: id, text: id }));
   },
 }));
-get("item-box").append(combobox("item", { placeholder: "Search the catalogue", keep: false, find: findItems, take: openSimilarText }));
+get("item-box").append(combobox("item", { placeholder: "Search the catalogue", keep: false, find: findItems, select: openSimilarText }));
 
-/** An item that was chosen or typed: numbers are ids of a catalogue whose ids are numbers, as the service reads them. */
+/** Open an item that was selected or typed. The service converts digits to a number if item ids are numbers. */
 function openSimilarText(text) {
   openSimilar(state.items.get(`number:${text}`)?.item_id ?? text);
 }
@@ -176,5 +176,5 @@ get("seen").addEventListener("change", recommend);
 get("clear-filters").addEventListener("click", () => { facets.forEach(({ clear }) => clear()); recommend(); });
 get("clear-features").addEventListener("click", () => { writeFeatures({}); recommend(); });
 get("release-button").addEventListener("click", showReleases);
-get("filter").open = innerWidth > 1120; // beside the lists there is room for it
+get("filter").open = innerWidth > 1120; // a wide window has room for it
 begin().catch(say);

@@ -1,6 +1,6 @@
-"""The page's own calls: what can be asked for, users as the feature store knows them, items with their titles.
+"""The calls of the demo page: the loaded release, users of the online store, items with their titles.
 
-They are there only where the page is, for they show users to whoever can reach the service. All of them only read.
+They exist only if the page does, because they show users to everyone who can reach the service. All of them only read.
 """
 
 import asyncio
@@ -17,29 +17,35 @@ from serving.http.admin import ADMIN_TOKEN
 from serving.http.responses import Json
 from serving.page.document import document
 from serving.page.facets import MOST_ROWS
-from serving.page.shelf import Shelf
+from serving.page.item_browser import ItemBrowser
 from two_tower.recommender.errors import invalid, unavailable
 from two_tower.recommender.online_store import StoreError
 from two_tower.recommender.values import key_value
 from two_tower.releases.release import Listed
 from two_tower.schema import Contract, Encoding
 
-MOST_IDS = 200  # items of one call
-LONGEST = 100  # characters of a search
-RELEASES = 50  # that are listed, the newest
+MOST_IDS = 200  # items per call
+LONGEST = 100  # characters of a search text
+RELEASES = 50  # newest releases that are listed
 _PRIVATE = {"Cache-Control": "no-store"}
 
 
 class Page:
-    """serves: what serves now. listed: all releases, which may take a while to read."""
+    """The handlers of the page.
 
-    def __init__(self, serves: Callable[[], LoadedRelease], listed: Callable[[], Sequence[Listed]]) -> None:
-        self._serves = serves
+    Args:
+        get_loaded: returns the loaded release.
+        listed: lists all releases; may take a while.
+    """
+
+    def __init__(self, get_loaded: Callable[[], LoadedRelease], listed: Callable[[], Sequence[Listed]]) -> None:
+        self._get_loaded = get_loaded
         self._listed = listed
-        self._shelf: tuple[LoadedRelease, Shelf] | None = None
-        self._one = asyncio.Lock()  # what reads a lot is done one at a time
+        self._browser: tuple[LoadedRelease, ItemBrowser] | None = None
+        self._reading = asyncio.Lock()  # large reads run one at a time
 
     def routes(self) -> list[Route]:
+        """The routes of the page and its calls."""
         return [
             Route("/", self.page),
             Route("/page/about", self.about),
@@ -49,76 +55,79 @@ class Page:
         ]
 
     async def page(self, _: Request) -> Response:
+        """Return the page."""
         body, headers = document()
         return Response(body, headers=dict(headers), media_type="text/html")
 
     async def about(self, _: Request) -> Response:
-        """The release, its contract as a form and a filter need it, and users to begin with."""
-        served = self._serves()
-        shelf = await self._shelf_of(served)
-        ranker, about, contract = served.ranker, served.about, served.ranker.contract
-        said = {
+        """Return the loaded release, its features and item columns for the forms, and some users."""
+        loaded = self._get_loaded()
+        browser = await self._browser_of(loaded)
+        ranker, about, contract = loaded.ranker, loaded.about, loaded.ranker.contract
+        content = {
             "release": ranker.release,
             "dataset": about.dataset,
             "as_of": about.as_of,
             "recall": about.recall,
             "items": ranker.size,
             "counted": min(ranker.catalogue.table.num_rows, MOST_ROWS),
-            "store": served.lookup is not None,
+            "store": loaded.lookup is not None,
             "admin": bool(os.environ.get(ADMIN_TOKEN)),
             "users": about.users,
-            "title": shelf.title,
-            "columns": shelf.facets,
+            "title": browser.title,
+            "columns": browser.facets,
             "features": [
                 {"name": f.name, "dtype": f.dtype, "encoding": f.encoding, **about.profile.get(f.name, {})}
                 for f in (*contract.user, *([contract.seen] if contract.seen else []))
             ],
             "seen": contract.seen.name if contract.seen else None,
         }
-        return Json(said, headers=_PRIVATE)
+        return Json(content, headers=_PRIVATE)
 
     async def user(self, request: Request) -> Response:
-        """A user's features and history as the store knows them. Raises RequestError 503 where the store fails."""
-        served = self._serves()
-        contract = served.ranker.contract
+        """Return a user's features and history. Raises RequestError 503 if the online store fails."""
+        loaded = self._get_loaded()
+        contract = loaded.ranker.contract
         user = key_value("id", request.query_params.get("id"), contract.user_key_dtype)
         try:
-            row = await served.lookup.row(user) if served.lookup else None
+            row = await loaded.lookup.row(user) if loaded.lookup else None
         except StoreError as error:
-            raise unavailable("store", "The feature store gave no answer.") from error
+            raise unavailable("store", "The online store did not answer.") from error
         features = {name: value for name, value in (row or {}).items() if value is not None}
-        said = {
+        content = {
             "user_id": user,
             "known": row is not None,
             "features": features,
             "history": _history(features, contract),
         }
-        return Json(said, headers=_PRIVATE)
+        return Json(content, headers=_PRIVATE)
 
     async def items(self, request: Request) -> Response:
-        """Items by id, or those that a search finds."""
-        served = self._serves()
+        """Return items by id or by a search text."""
+        loaded = self._get_loaded()
         ids, text = request.query_params.getlist("id"), request.query_params.get("search")
         if bool(ids) == (text is not None) or len(ids) > MOST_IDS:
-            raise invalid(f"{len(ids)} ids are given.", f"Give 1 to {MOST_IDS} of them as id=, or a text as search=.")
+            raise invalid(
+                f"The call has {len(ids)} ids.", f"Send 1 to {MOST_IDS} of them as id=, or a text as search=."
+            )
         if text is not None and len(text) > LONGEST:
             raise invalid("The text is too long.", f"Search for at most {LONGEST} characters.")
-        dtype = served.ranker.contract.item_key_dtype
+        dtype = loaded.ranker.contract.item_key_dtype
         keys = [key_value("id", one, dtype) for one in ids]
-        shelf = await self._shelf_of(served)
-        async with self._one:
-            found = await asyncio.to_thread(shelf.items, keys) if text is None else await _search(shelf, text)
-        return Json({"items": found}, headers=_PRIVATE)
+        browser = await self._browser_of(loaded)
+        async with self._reading:
+            items = await asyncio.to_thread(browser.items, keys) if text is None else await _search(browser, text)
+        return Json({"items": items}, headers=_PRIVATE)
 
     async def releases(self, _: Request) -> Response:
-        """The newest releases; `serves` marks the one that answers."""
-        serving = self._serves().ranker.release
-        async with self._one:
+        """Return the newest releases; `serves` marks the loaded one."""
+        serving = self._get_loaded().ranker.release
+        async with self._reading:
             try:
                 listed = await asyncio.to_thread(self._listed)
             except OSError as error:
                 raise unavailable("storage", "The releases cannot be reached.") from error
-        said = [
+        newest = [
             {
                 "release": one.id,
                 "serves": one.id == serving,
@@ -129,21 +138,21 @@ class Page:
             for one in listed[:RELEASES]
             if one.manifest
         ]
-        return Json({"releases": said}, headers=_PRIVATE)
+        return Json({"releases": newest}, headers=_PRIVATE)
 
-    async def _shelf_of(self, served: LoadedRelease) -> Shelf:
-        async with self._one:
-            if self._shelf is None or self._shelf[0] is not served:
-                self._shelf = (served, await asyncio.to_thread(Shelf, served.ranker))
-            return self._shelf[1]
+    async def _browser_of(self, loaded: LoadedRelease) -> ItemBrowser:
+        async with self._reading:
+            if self._browser is None or self._browser[0] is not loaded:
+                self._browser = (loaded, await asyncio.to_thread(ItemBrowser, loaded.ranker))
+            return self._browser[1]
 
 
-async def _search(shelf: Shelf, text: str) -> list[dict[str, Any]]:
-    return await asyncio.to_thread(shelf.search, text)
+async def _search(browser: ItemBrowser, text: str) -> list[dict[str, Any]]:
+    return await asyncio.to_thread(browser.search, text)
 
 
 def _history(features: dict[str, Any], contract: Contract) -> list[str | int]:
-    """The items of the user's history, the newest first."""
+    """Items of the user's history, newest first."""
     histories = [f for f in contract.user if f.encoding == Encoding.HISTORY]
     newest = [item for f in histories for item in reversed((features.get(f.name) or [])[-f.max_length :])]
     return [item for item in dict.fromkeys(newest) if item is not None]

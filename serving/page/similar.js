@@ -1,4 +1,4 @@
-/** Items that a text finds, for a combobox. */
+/** Search items by text, for a combobox. */
 async function findItems(text) {
   const { items } = await call(`page/items?${new URLSearchParams({ search: text })}`);
   remember(items);
@@ -9,7 +9,7 @@ async function findItems(text) {
 
 let trail = [];
 
-/** Show the items nearest to one; from there one may go on to the items nearest to those. */
+/** Show the items that are similar to one. The trail records the steps from item to item. */
 async function showSimilar(id) {
   trail.push(id);
   const dialog = get("similar");
@@ -33,15 +33,15 @@ async function showSimilar(id) {
   dialog.querySelector(".close").focus();
 }
 
-/** The releases, and with the admin token a way to another. */
+/** Show the releases, with buttons to activate them if the service has an admin token. */
 async function showReleases() {
   const dialog = get("releases");
   dialog.showModal();
   get("releases-status").textContent = "…";
   get("token-row").hidden = !state.about.admin;
   get("releases-hint").textContent = state.about.admin
-    ? "Another release serves at once, without a restart. The token stays in this page."
-    : "To switch here, start the service with a token in TWO_TOWER_ADMIN_TOKEN.";
+    ? "Activating a release takes effect at once, without a restart. The token stays in this page."
+    : "To activate releases here, start the service with a token in TWO_TOWER_ADMIN_TOKEN.";
   try {
     const { releases } = await call("page/releases");
     get("release-list").replaceChildren(...releases.map(releaseRow));
@@ -53,12 +53,12 @@ async function showReleases() {
 
 function releaseRow({ release, serves, dataset, created, recall }) {
   const measured = recall === null ? "" : ` · recall@20 ${recall.toFixed(3)}`;
-  const said = make("div", {}, make("p", {}, release),
-    make("small", {}, `${called(dataset)} · made ${created.slice(0, 16).replace("T", " ")}${measured}`));
-  if (serves) return make("li", {}, said, make("span", { className: "serves" }, "serves now"));
+  const label = make("div", {}, make("p", {}, release),
+    make("small", {}, `${datasetName(dataset)} · created ${created.slice(0, 16).replace("T", " ")}${measured}`));
+  if (serves) return make("li", {}, label, make("span", { className: "serves" }, "serves now"));
   const activate = make("button", { type: "button", disabled: !state.about.admin, "aria-label": `Serve ${release}` }, "Serve this");
   activate.addEventListener("click", () => switchTo(release));
-  return make("li", {}, said, activate);
+  return make("li", {}, label, activate);
 }
 
 async function switchTo(release) {

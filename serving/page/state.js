@@ -1,15 +1,15 @@
-/** What the page knows: `about` the release, items by id as they come, and what is shown now. */
+/** State of the page: the release (`about`), loaded items by id, and what is shown. */
 const state = {
   about: null,
   items: new Map(),
-  user: null, // of the known user: {user_id, known, features, history}
-  reasons: null, // by item, once somebody has asked why
-  usual: new Map(), // "column value" to its share of the history, where that is out of the usual
+  user: null, // the known user: {user_id, known, features, history}
+  reasons: null, // by item, after the first explanation
+  usual: new Map(), // "column value" to its share of the history, if it is much higher than in the catalogue
 };
 
 const itemKey = id => `${typeof id}:${id}`;
 
-/** Read what is known of items, those that are new to the page; many calls for many. */
+/** Load the items that the page does not have yet, in several calls if there are many. */
 async function learn(ids) {
   const missing = [...new Set(ids)].filter(id => !state.items.has(itemKey(id)));
   const most = 100, calls = [];
@@ -18,7 +18,7 @@ async function learn(ids) {
     calls.push(call(`page/items?${query}`));
   }
   for (const { items } of await Promise.all(calls)) remember(items);
-  for (const id of missing) state.items.set(itemKey(id), known(id)); // those that are gone are not asked for again
+  for (const id of missing) state.items.set(itemKey(id), known(id)); // items that no longer exist are not requested again
 }
 
 function remember(items) {
@@ -31,9 +31,9 @@ function known(id) {
 
 const named = id => known(id).title ?? String(id);
 
-/** What a history has more of than the catalogue: values of at least a quarter of it, and twice as usual there. */
+/** Values with at least a quarter of a history, and more than twice their share of the catalogue. */
 function usualIn(history) {
-  const counts = new Map(), found = new Map();
+  const counts = new Map(), frequent = new Map();
   for (const id of history) {
     for (const { name } of state.about.columns) {
       for (const value of [known(id).features[name] ?? []].flat()) {
@@ -46,13 +46,13 @@ function usualIn(history) {
   for (const { name, values } of state.about.columns) {
     for (const [value, items] of values ?? []) {
       const part = (counts.get(`${name} ${value}`) ?? 0) / history.length;
-      if (history.length > 2 && part >= 0.25 && part > 2 * items / counted) found.set(`${name} ${value}`, part);
+      if (history.length > 2 && part >= 0.25 && part > 2 * items / counted) frequent.set(`${name} ${value}`, part);
     }
   }
-  return found;
+  return frequent;
 }
 
-/** Say what went wrong, or with null that nothing does any more. */
+/** Show an error; null hides it. */
 function say(error) {
   get("error").hidden = error === null;
   get("error").textContent = error === null ? "" : error.message;

@@ -1,19 +1,19 @@
-"""What Python's garbage collector walks: not the libraries, while requests wait."""
+"""Settings of Python's garbage collector: it does not scan the libraries while requests wait."""
 
 import gc
 import importlib
 
 
-def spare_libraries() -> None:
-    """Have it walk what is imported no more: half a million objects took it a quarter of a second, and with it every
-    request that waited, which then was answered with popular items for the store's lateness.
+def freeze_libraries() -> None:
+    """Exclude the imported libraries from garbage collection.
 
-    Releases are opened after that, so that what belongs to an earlier one is still found.
+    Scanning their half a million objects took a quarter of a second. Requests that waited for it got popular items,
+    because the look-up of their users timed out. Releases are loaded later, so replaced ones are still collected.
     """
-    importlib.import_module("two_tower.data.online")  # and Feast with it, which is else imported by the first look-up
+    importlib.import_module("two_tower.data.online")  # imports Feast, which the first look-up would import otherwise
     gc.freeze()
 
 
-def walk_all() -> None:
-    """Undo `spare_libraries`, where the process goes on without the service."""
+def unfreeze() -> None:
+    """Undo `freeze_libraries`, for a process that continues without the service."""
     gc.unfreeze()

@@ -1,4 +1,4 @@
-"""Releases on this machine: where they lie, or one download for all workers of a service."""
+"""Local files of releases: in place, or one download for all workers of a service."""
 
 import fcntl
 import os
@@ -9,20 +9,27 @@ from pathlib import Path
 from two_tower.releases.release import Release, open_release, verify
 from two_tower.storage import open_storage
 
-RELEASES = "releases"  # folder, in the one that workers share, of their download
+RELEASES = "releases"  # in the shared folder of the workers: their download
 
 
 def local(releases: str, release: str, own: Path, shared: Path | None) -> Release:
-    """A verified release: in place, or below `own`, which may be removed once the release is open.
+    """Open a verified release: in place, or in `own`.
 
-    shared: the folder of the workers of a service, which keep one download there; None downloads into `own`. Below
-    `own` are then links to its files: they are the same files, in memory too, and stay when the next download comes.
-    Raises ReleaseError and OSError.
+    Args:
+        releases: folder or URL of the releases.
+        release: id of the release.
+        own: folder for a download. It may be removed once the release is loaded.
+        shared: folder that the workers share. They keep one download there, and `own` gets hard links to its files,
+            which stay valid when the next download replaces it. None downloads into `own`.
+
+    Raises:
+        ReleaseError: if the release is not as it was published.
+        OSError: if it cannot be read.
     """
     if shared is None:
         return open_release(releases, release, own)
     with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, be it by a kill
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, also by a kill
         copy = shared / RELEASES / release
         if copy.is_dir() or _download(releases, release, copy):
             return Release.read(shutil.copytree(copy, own / release, copy_function=os.link))
@@ -30,13 +37,13 @@ def local(releases: str, release: str, own: Path, shared: Path | None) -> Releas
 
 
 def _download(releases: str, release: str, copy: Path) -> bool:
-    """Put a verified download at `copy` in place of that of an earlier release; False for one that lies here anyway."""
+    """Replace the download at `copy` by a verified one of this release; False if the releases are local anyway."""
     with tempfile.TemporaryDirectory(dir=copy.parent) as incoming:
-        found = open_storage(releases).local(release, Path(incoming))
-        if not found.is_relative_to(incoming):
+        folder = open_storage(releases).local(release, Path(incoming))
+        if not folder.is_relative_to(incoming):
             return False
         verify(incoming, release)
         for old in set(copy.parent.iterdir()) - {Path(incoming)}:
             shutil.rmtree(old)
-        found.rename(copy)
+        folder.rename(copy)
     return True

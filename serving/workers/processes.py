@@ -1,4 +1,4 @@
-"""What the processes of one service take together, under the names that one process has for it."""
+"""Process metrics of all processes of a service, under the names of the metrics of one process."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,17 +11,18 @@ START = "process_start_time_seconds"
 
 
 class Processes(Collector):
-    """Sums over processes; memory that several of them map counts once, and the start is that of the oldest."""
+    """Sums over processes. Memory that several of them map counts once; the start time is that of the oldest."""
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
 
     def collect(self) -> Iterator[Metric]:
-        found: dict[str, list[Metric]] = {}
+        """Collect the metrics."""
+        by_name: dict[str, list[Metric]] = {}
         for pid in self._pids():
             for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
-                found.setdefault(metric.name, []).append(metric)
-        for name, metrics in found.items():
+                by_name.setdefault(metric.name, []).append(metric)
+        for name, metrics in by_name.items():
             values = [metric.samples[0].value for metric in metrics]
             total = min(values) if name == START else sum(values)
             if name == MEMORY:
@@ -32,9 +33,9 @@ class Processes(Collector):
 
 
 def _proportional(pid: int) -> int:
-    """Bytes of a process in memory, each page divided by how many processes map it; 0 where that cannot be read."""
+    """Resident bytes of a process, each page divided by the number of processes that map it; 0 if unreadable."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended, or belongs to somebody else
+    except OSError:  # it has ended, or belongs to another user
         return 0
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -1,8 +1,7 @@
-"""Several workers on one port: forked, watched and ended by a parent that answers nothing itself.
+"""Supervisor of several workers on one port: it forks, watches and ends them, and answers no requests itself.
 
-Forked after the libraries were imported, a worker has them at once and for next to no memory of its own. The parent has
-opened no session, store or server, and started no thread, before it forks. A worker listens on the port once it can
-answer, beside the others.
+The parent imports the libraries before it forks, so that a worker starts quickly and shares their memory. Before it
+forks it opens no session, store or server, and starts no thread. A worker listens on the port once it can answer.
 """
 
 import importlib
@@ -22,19 +21,19 @@ from pathlib import Path
 
 from serving.observability import logs
 from serving.observability.metrics import Metrics, count_together, forget
-from serving.workers.collector import spare_libraries
+from serving.workers.collector import freeze_libraries
 from serving.workers.copies import RELEASES
-from serving.workers.worker_group import Member, Team
+from serving.workers.worker_group import Worker, WorkerGroup
 
-STEADY = 10.0  # seconds after which a worker that ends is no sign of one that cannot run
-LONGEST_PAUSE = 30.0  # seconds before a worker that ends soon again and again is started again
-ENDING = 20.0  # seconds that workers have to end, requests in hand and all, before they are killed
+STEADY = 10.0  # a worker that ends after more seconds than this counts as able to run
+LONGEST_PAUSE = 30.0  # most seconds before a worker that keeps ending early is restarted
+ENDING = 20.0  # seconds that workers have to finish their requests before they are killed
 STOP = (signal.SIGTERM, signal.SIGINT)
 HEAVY = (
     "serving.http.oip",
     "serving.http.oip_grpc",
     "feast.infra.passthrough_provider",
-)  # else imported by each worker
+)  # else each worker would import them
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class WorkersError(RuntimeError):
 
 @dataclass
 class _Place:
-    """A worker, or where it is missing. failures: how often in a row it ended soon. due: when to start it again."""
+    """A worker or its vacant place. failures: early ends in a row. due: when to restart it."""
 
     number: int
     process: BaseProcess | None = None
@@ -55,30 +54,35 @@ class _Place:
     was_up: bool = False
 
 
-def supervise(work: Callable[[Member], None], size: int, folder: Path) -> None:
-    """Run `work` in so many processes until SIGTERM or SIGINT; one that ends is started again.
+def supervise(work: Callable[[Worker], None], size: int, folder: Path) -> None:
+    """Run workers until SIGTERM or SIGINT, and restart those that end.
 
-    work: answers requests until SIGTERM, and calls `Member.started` once it does. folder: an empty one, for what the
-    workers share. Raises WorkersError where a worker ends before it has answered for the first time, and where the last
-    one that answered has ended and no other can take its place.
+    Args:
+        work: answers requests until SIGTERM, and calls `Worker.started` once it can.
+        size: number of workers.
+        folder: an empty folder that the workers share.
+
+    Raises:
+        WorkersError: if a worker ends before it could answer for the first time, or if the last worker that could
+            answer has ended and none can replace it.
     """
     for heavy in HEAVY:
         importlib.import_module(heavy)
-    spare_libraries()
+    freeze_libraries()
     (folder / RELEASES).mkdir()
     count_together(folder)
-    supervisor = _Supervisor(work, Team(size, folder))
+    supervisor = _Supervisor(work, WorkerGroup(size, folder))
     with supervisor.signals():
         supervisor.run()
 
 
 class _Supervisor:
-    def __init__(self, work: Callable[[Member], None], team: Team) -> None:
-        self._work, self._team = work, team
+    def __init__(self, work: Callable[[Worker], None], group: WorkerGroup) -> None:
+        self._work, self._group = work, group
         self._metrics = Metrics()
-        self._places = [_Place(number) for number in range(len(team.places))]
+        self._places = [_Place(number) for number in range(len(group.places))]
         self._asked_to_stop, self._stop = os.pipe()
-        self._orphaned, self._alive = os.pipe()  # the second end closes with the parent, however that ends
+        self._orphaned, self._alive = os.pipe()  # the second end closes when the parent ends, however it ends
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -102,57 +106,57 @@ class _Supervisor:
                 if place.process is None and place.due <= now:
                     self._start(place)
             pause = min((place.due for place in self._places if place.process is None), default=now + 60) - now
-            of = {place.process.sentinel: place for place in self._places if place.process}
-            ready = wait([self._asked_to_stop, *of], max(0, pause))
+            by_sentinel = {place.process.sentinel: place for place in self._places if place.process}
+            ready = wait([self._asked_to_stop, *by_sentinel], max(0, pause))
             if self._asked_to_stop in ready:
                 return
             for sentinel in ready:
-                self._ended(of[sentinel])  # type: ignore[index]
+                self._ended(by_sentinel[sentinel])  # type: ignore[index]
 
     def _start(self, place: _Place) -> None:
         process = multiprocessing.get_context("fork").Process(target=self._run, args=(place.number,))
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)  # else the child may be stopped as if it were the parent
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)  # else the child may run the parent's handler
         process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         assert process.pid is not None, "it runs"
-        self._team.began(place.number, process.pid)
+        self._group.began(place.number, process.pid)
         place.process, place.began = process, time.monotonic()
 
     def _run(self, number: int) -> None:
-        """The whole life of a worker, in its own process."""
+        """Run a worker in its own process."""
         for one in STOP:
-            signal.signal(one, signal.SIG_DFL)  # until the server takes them
+            signal.signal(one, signal.SIG_DFL)  # until the server handles them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         os.close(self._alive)
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         logs.configure(worker=number)
-        count_together(self._team.folder)
-        self._work(Member(self._team, number))
+        count_together(self._group.folder)
+        self._work(Worker(self._group, number))
 
     def _end_with_parent(self) -> None:
-        """What is open stays so while requests in hand are answered."""
+        """End the worker when the parent has ended; requests in flight are finished."""
         os.read(self._orphaned, 1)
-        shutil.rmtree(self._team.folder, ignore_errors=True)
+        shutil.rmtree(self._group.folder, ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _ended(self, place: _Place) -> None:
-        assert place.process is not None and place.process.pid is not None, "its sentinel was waited for"
+        assert place.process is not None and place.process.pid is not None, "the sentinel belongs to a process"
         place.process.join()
         how, now = _how(place.process.exitcode), time.monotonic()
         forget(place.process.pid)
-        was_up = self._team.ended(place.number)
+        was_up = self._group.ended(place.number)
         place.was_up |= was_up
         place.process = None
-        if not place.was_up or not (was_up or self._team.up()):
-            raise WorkersError(f"worker {place.number} ended with {how} before it answered a request; its log says why")
+        if not place.was_up or not (was_up or self._group.up()):
+            raise WorkersError(f"worker {place.number} ended with {how} before it answered a request. See its log")
         place.failures = 0 if now - place.began > STEADY else place.failures + 1
         pause = pause_after(place.failures)
         place.due = now + pause
         self._metrics.restarted.inc()
-        log.error("worker %d ended with %s; it is started again in %.0f s", place.number, how, pause)
+        log.error("worker %d ended with %s; restarting it in %.0f s", place.number, how, pause)
 
     def _end(self) -> None:
-        """Let the workers finish what they have in hand, and kill what is left after ENDING."""
+        """Let the workers finish their requests, and kill those that are left after ENDING."""
         processes = [place.process for place in self._places if place.process]
         for process in processes:
             process.terminate()
@@ -166,10 +170,10 @@ class _Supervisor:
 
 
 def pause_after(failures: int) -> float:
-    """Seconds until a worker that ended soon so often in a row is started again: at once the first time."""
+    """Seconds before a worker is restarted after so many early ends in a row; 0 after the first."""
     if failures == 0:
         return 0.0
-    return min(LONGEST_PAUSE, 2.0 ** min(failures - 1, 10) - 1)  # however often: 2.0**1024 is no number
+    return min(LONGEST_PAUSE, 2.0 ** min(failures - 1, 10) - 1)  # 2.0**1024 would overflow
 
 
 def _how(status: int | None) -> str:

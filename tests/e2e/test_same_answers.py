@@ -110,6 +110,7 @@ def test_all_give_the_same_items(world: World) -> None:
     asked = questions(world, recommender, count)
     new_item = "side-item" if isinstance(recommender.items[0], str) else max(recommender.items) + 1
     with service(world.releases) as (_, port, _):
+        # The features of the most popular item, with its id if that is a feature: the side item keeps its own id.
         features = recommender.ranker.catalogue.features([int(recommender.ranker.catalogue.by_popularity[0])])[0]
         post(port, "/v1/items", {"items": [{"item_id": new_item, "features": as_json(features)}]})
         served = [post(port, "/v1/recommend", question) for question in asked]

@@ -1,4 +1,4 @@
-"""The items of a release: their ids, what is known of them, and how popular they are."""
+"""The items of a release: ids, features and popularity."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,22 @@ from two_tower.recommender.filters import Columns, Filter
 from two_tower.releases.manifest import File
 from two_tower.schema import POPULARITY, Contract
 
-MASKS = 64  # filters whose masks are kept
-_BLOCK = 4096  # rows that are looked at a time, in the order of popularity
+MASKS = 64  # number of filters whose masks are cached
+_BLOCK = 4096  # rows that `popular` reads at a time
 
 
 class Catalogue:
-    """Attributes: ids (of each index row), row_of (the index row of each id), table (items.parquet, a row each),
-    by_popularity (index rows, the most popular first).
+    """The items of a release, in the order of the index.
+
+    Attributes:
+        ids: item ids.
+        row_of: maps an id to its row.
+        table: items.parquet, one row per item.
+        by_popularity: rows, most popular first, (items,) int64.
+
+    Args:
+        folder: folder of a release.
+        contract: feature contract of the release.
     """
 
     def __init__(self, folder: Path, contract: Contract) -> None:
@@ -33,25 +42,32 @@ class Catalogue:
         self._masks: dict[Filter, Array] = {}
 
     def features(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """The raw feature values of a few rows."""
+        """Raw feature values of a few rows."""
         names = [f.name for f in self._contract.item]
         return list(self.table.select(names).take(pa.array(rows, pa.int64())).to_pylist())
 
-    def has_mask(self, wanted: Filter) -> bool:
-        return wanted in self._masks
+    def has_mask(self, filters: Filter) -> bool:
+        """Whether the mask of these filters is cached."""
+        return filters in self._masks
 
-    def mask(self, wanted: Filter) -> Array:
-        """Which items fulfil a filter, bool [items]; the masks of the last few filters are kept."""
-        mask = self._masks.get(wanted)
+    def mask(self, filters: Filter) -> Array:
+        """Mask of the items that pass the filters, (items,) bool. The masks of recent filters are cached."""
+        mask = self._masks.get(filters)
         if mask is None:
-            mask = self._columns.mask(wanted)
+            mask = self._columns.mask(filters)
             if len(self._masks) >= MASKS:
                 self._masks.pop(next(iter(self._masks)), None)
-            self._masks[wanted] = mask
+            self._masks[filters] = mask
         return mask
 
     def popular(self, k: int, hidden: set[int], allowed: Array | None) -> list[tuple[Any, float]]:
-        """The k most popular items but for the hidden rows and those not allowed: ids and popularity."""
+        """Return the k most popular items as pairs of id and popularity.
+
+        Args:
+            k: number of items.
+            hidden: rows to leave out.
+            allowed: mask of the items to choose from, (items,) bool; None allows all.
+        """
         rows: list[int] = []
         for start in range(0, len(self.ids), _BLOCK):
             block = self.by_popularity[start : start + _BLOCK]

@@ -1,4 +1,4 @@
-"""How many cores a process may use: a container's quota, not the machine's number."""
+"""Number of cores that a process may use: the quota of its container, not the cores of the machine."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cores(root: Path = CGROUPS, workers: int = 1) -> int:
-    """Whole cores, at least 1: the least of the CPU quota (cgroup v2 or v1) and of the cores that we may run on.
+    """Number of whole cores, at least 1: the smaller of the CPU quota (cgroup v2 or v1) and the process's affinity.
 
-    workers: how many processes share them; then it is what each of them may use.
+    Args:
+        root: where the cgroup file system is mounted.
+        workers: number of processes that share the cores; the result is the share of one.
     """
     allowed = len(os.sched_getaffinity(0))
     quota = _quota_v2(root / "cpu.max") or _quota_v1(root / "cpu")
@@ -29,5 +31,5 @@ def _quota_v1(folder: Path) -> float | None:
 def _words(path: Path) -> list[str]:
     try:
         return path.read_text().split()
-    except OSError:  # another version of cgroups, or none
+    except OSError:  # another version of cgroups, or no cgroups
         return []

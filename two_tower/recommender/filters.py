@@ -1,4 +1,4 @@
-"""Filters over item columns: {"genre": ["Drama"], "price": {"max": 20}} as a mask over the items."""
+"""Filters on item columns: {"genre": ["Drama"], "price": {"max": 20}} becomes a mask over the items."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from two_tower.recommender.errors import RequestError, invalid
 from two_tower.recommender.values import ELEMENTS, scalar_value
 from two_tower.schema import POPULARITY, Contract, Dtype
 
-MAX_VALUES = 1000  # values that one column is compared with
+MAX_VALUES = 1000  # values in the condition on one column
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBERS = (Dtype.INT64, Dtype.FLOAT32, Dtype.FLOAT64)
 _RANGED = (*_NUMBERS, Dtype.TIMESTAMP)
@@ -24,9 +24,14 @@ _RANGED = (*_NUMBERS, Dtype.TIMESTAMP)
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """What one column must hold: one of `values` (a list: at least one of them), or least <= value <= most.
+    """The condition on one column: value in `values`, or least <= value <= most. Missing values never pass.
 
-    values: None for a range. least, most: None for an open end. A missing value fulfils nothing.
+    Attributes:
+        column: name of the column. A column of lists passes if one of its elements does.
+        dtype: dtype of the column.
+        values: allowed values; None for a range.
+        least: lower bound of a range; None if it is open.
+        most: upper bound of a range; None if it is open.
     """
 
     column: str
@@ -36,23 +41,31 @@ class Clause:
     most: Any = None
 
 
-Filter = tuple[Clause, ...]  # all of them must hold
+Filter = tuple[Clause, ...]  # all conditions must hold
 
 
 def filterable(contract: Contract) -> dict[str, Dtype]:
-    """The columns of items.parquet that a filter may name, and their dtypes; vectors are not among them."""
+    """Columns of items.parquet that a filter may name, with their dtypes: all but vectors."""
     columns = {f.name: f.dtype for f in contract.item if f.dtype != Dtype.FLOATS}
     return columns | {contract.item_key: contract.item_key_dtype, POPULARITY: Dtype.FLOAT64}
 
 
 def parse(value: Any, contract: Contract) -> Filter:
-    """A request's filter, checked. Raises RequestError 422, naming the column and what it takes."""
+    """Check the filter of a request.
+
+    Args:
+        value: object by item column: a value, a list of values, or a range `{"min": a, "max": b}`.
+        contract: feature contract of the release.
+
+    Raises:
+        RequestError: 422; the message names the column and what it takes.
+    """
     if not isinstance(value, dict):
-        raise invalid(f"filter is {value!r:.60}.", 'It is an object by item column, e.g. {"price": {"max": 20}}.')
+        raise invalid(f"filter is {value!r:.60}.", 'It must be an object by item column, e.g. {"price": {"max": 20}}.')
     columns = filterable(contract)
     for name in value:
         if name not in columns:
-            raise invalid(str(unknown("column of filter", name[:100], columns)), "Leave it out, or mend its name.")
+            raise invalid(str(unknown("column of filter", name[:100], columns)), "Remove it, or correct its name.")
     return tuple(_clause(name, columns[name], value[name]) for name in sorted(value))
 
 
@@ -61,21 +74,21 @@ def _clause(name: str, dtype: Dtype, value: Any) -> Clause:
         return _range(name, dtype, value)
     values = value if isinstance(value, list) else [value]
     if not 1 <= len(values) <= MAX_VALUES:
-        raise _wrong(name, f"a list of 1 to {MAX_VALUES} values; {len(values)} are given")
+        raise _wrong(name, f"a list of 1 to {MAX_VALUES} values, not {len(values)}")
     kind = ELEMENTS.get(dtype, dtype)
-    return Clause(name, dtype, frozenset(_comparable(scalar_value(_said(name), one, kind), kind) for one in values))
+    return Clause(name, dtype, frozenset(_comparable(scalar_value(_label(name), one, kind), kind) for one in values))
 
 
 def _range(name: str, dtype: Dtype, value: Mapping[str, Any]) -> Clause:
     if dtype not in _RANGED:
-        raise _wrong(name, f"a value or a list of values, for it is a {dtype}")
+        raise _wrong(name, f"a value or a list of values, because it is a {dtype}")
     if not value or set(value) - {"min", "max"}:
-        raise _wrong(name, 'an object of "min", "max" or both')
-    kind = Dtype.FLOAT64 if dtype == Dtype.INT64 else dtype  # 20.5 is a bound for whole numbers too
+        raise _wrong(name, 'an object with "min", "max" or both')
+    kind = Dtype.FLOAT64 if dtype == Dtype.INT64 else dtype  # 20.5 may bound whole numbers
     bounds = {
         end: bound
         if type(bound) is int and dtype == Dtype.INT64
-        else scalar_value(f"{end} of {_said(name)}", bound, kind)
+        else scalar_value(f"{end} of {_label(name)}", bound, kind)
         for end, bound in value.items()
     }
     if dtype == Dtype.INT64:
@@ -87,7 +100,7 @@ def _range(name: str, dtype: Dtype, value: Mapping[str, Any]) -> Clause:
 
 
 def _comparable(value: Any, dtype: Dtype) -> Any:
-    """A value as the column holds it: a float32 as such, a time in microseconds."""
+    """A value as the column stores it: float32 rounded, a time in microseconds."""
     if dtype == Dtype.FLOAT32:
         return float(np.float32(value))
     if isinstance(value, datetime):
@@ -95,16 +108,16 @@ def _comparable(value: Any, dtype: Dtype) -> Any:
     return value
 
 
-def _said(name: str) -> str:
+def _label(name: str) -> str:
     return f"filter {name!r}"
 
 
 def _wrong(name: str, takes: str) -> RequestError:
-    return invalid(f"{_said(name)} takes {takes}.", 'E.g. {"genre": ["Drama"], "price": {"max": 20}}.')
+    return invalid(f"{_label(name)} takes {takes}.", 'E.g. {"genre": ["Drama"], "price": {"max": 20}}.')
 
 
 class Columns:
-    """The columns of a table of items, each made ready for filters when it is first asked for."""
+    """The columns of a table of items. Each is prepared for filters at its first use."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -112,13 +125,13 @@ class Columns:
         self._numbers: dict[str, tuple[Array, Array]] = {}
 
     def rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """What a few rows hold, by column."""
+        """A few rows as dictionaries by column."""
         return list(self._table.take(pa.array(rows, pa.int64())).to_pylist())
 
-    def mask(self, wanted: Filter) -> Array:
-        """Which rows fulfil all clauses, bool [rows]."""
+    def mask(self, filters: Filter) -> Array:
+        """Mask of the rows that pass all conditions, (rows,) bool."""
         mask = np.ones(self._table.num_rows, dtype=bool)
-        for clause in wanted:
+        for clause in filters:
             mask &= self._within(clause) if clause.values is None else self._among(clause.column, clause.values)
         return mask
 
@@ -139,7 +152,7 @@ class Columns:
 
 
 class _Coded:
-    """A column's values, or its lists' elements, as numbers into the distinct ones."""
+    """Dictionary-encoded values of a column, or elements of its lists."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         values = column.combine_chunks()
@@ -155,20 +168,20 @@ class _Coded:
         self._code_of = {value: code for code, value in enumerate(encoded.dictionary.to_pylist())}
 
     def among(self, values: frozenset[Any]) -> Array:
-        wanted = np.zeros(len(self._code_of) + 1, dtype=bool)  # the last place is that of a missing value, -1
+        allowed = np.zeros(len(self._code_of) + 1, dtype=bool)  # the last entry, at -1, is a missing value's
         for value in values:
             if (code := self._code_of.get(value)) is not None:
-                wanted[code] = True
-        found = wanted[self._codes]
+                allowed[code] = True
+        passing = allowed[self._codes]
         if self._parents is None:
-            return found
+            return passing
         mask = np.zeros(self._rows, dtype=bool)
-        mask[self._parents[found]] = True
+        mask[self._parents[passing]] = True
         return mask
 
 
 def _numbers(column: pa.ChunkedArray) -> tuple[Array, Array]:
-    """Values and which of them are known. A NaN compares as false by itself."""
+    """Values, and the mask of those that are not missing. Comparisons with NaN are false anyway."""
     values = column.combine_chunks()
     if pa.types.is_timestamp(values.type):
         values = values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())

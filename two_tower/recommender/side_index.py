@@ -1,11 +1,12 @@
-"""The side index: items that came or changed since the release was made, searched beside its index.
+"""The side index: items that were added or changed since the release was published, searched beside its index.
 
-Each upsert is embedded by the release's item tower and written, whole, to a folder of its own:
+Each upsert is embedded by the release's item tower and written to its own folder:
 
     <releases>/side/<embedding space>/<time>-<random>/items.parquet    key, item features, updated, embedding
 
-so other replicas, a restart, and a later release of the same embedding space find it; the newest row of an item counts.
-A release of another space starts without them: their features are in those files for the run that makes it.
+Other replicas, a restarted service and a later release of the same embedding space read it; the newest row of an item
+counts. A release of another embedding space starts without side items: the run that makes it can read their features
+from those files.
 """
 
 import io
@@ -33,23 +34,32 @@ from two_tower.storage import open_storage
 
 FOLDER = "side"
 UPDATED = "updated"  # column: when the item was upserted
-MOST_ITEMS = 10_000
+MOST_ITEMS = 10_000  # that one side index may hold
 
 
 @dataclass(frozen=True)
 class SideItems:
-    """What is searched beside an index. replaced: the index rows that side items stand for."""
+    """Side items at one moment.
+
+    Attributes:
+        ids: item ids.
+        row_of: maps an id to its place in `ids`.
+        embeddings: (items, dim) float32.
+        columns: features of the items, for filters.
+        replaced: index rows of the items that also are in the release.
+        updated: time of the newest upsert, seconds since 1970.
+    """
 
     ids: list[Any] = field(default_factory=list)
     row_of: Mapping[Any, int] = field(default_factory=dict)
     embeddings: Array = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
     columns: Columns = field(default_factory=lambda: Columns(pa.table({})))
     replaced: list[int] = field(default_factory=list)
-    updated: float = 0.0  # seconds since 1970 of the newest
+    updated: float = 0.0
 
     @property
     def new(self) -> int:
-        """How many stand for no index row."""
+        """Number of items that are not in the release."""
         return len(self.ids) - len(self.replaced)
 
 
@@ -90,54 +100,59 @@ class SideIndex:
         self._lock = threading.Lock()
 
     def upsert(self, items: Mapping[Any, Mapping[str, Any]], now: float) -> int:
-        """Embed, keep and publish items by id, and return how many the side index holds.
+        """Embed and store items, and return the number of side items.
 
-        A feature that is not given keeps its known value. Raises RequestError 422 where an item cannot be embedded, and
-        503 where the side index is full or cannot be written; then nothing changes.
+        Args:
+            items: raw features by item id. A feature that is absent keeps its value.
+            now: time of the upsert, seconds since 1970.
+
+        Raises:
+            RequestError: 422 if an item cannot be embedded, 503 if the side index is full or cannot be written. Then
+                nothing changes.
         """
         with self._lock:
             self._refuse_too_many(items)
-            rows = [self._known(item) | dict(given) for item, given in items.items()]
+            rows = [self._features(item) | dict(features) | self._id_feature(item) for item, features in items.items()]
             embeddings = self._tower.embed(rows, int(now))
             for item, embedding in zip(items, embeddings, strict=True):
                 if not np.isfinite(embedding).all():
                     raise invalid(f"item {item!r:.60} has no finite embedding.", "Check for numbers far out of range.")
             stamp = datetime.fromtimestamp(now, UTC)
             key = self._contract.item_key
-            fresh = {
+            new_rows = {
                 item: row | {key: item, UPDATED: stamp, EMBEDDING: embedding}
                 for (item, row, embedding) in zip(items, rows, embeddings.tolist(), strict=True)
             }
-            self._write(fresh, stamp)
-            self._take(fresh)
+            self._write(new_rows, stamp)
+            self._merge(new_rows)
             return len(self._rows)
 
     def refresh(self) -> None:
-        """Take what other replicas have written. Raises OSError where the releases cannot be read."""
+        """Read what other replicas have written. Raises OSError if the releases cannot be read."""
         with self._lock:
-            found = [name for name in self._storage.folders() if name not in self._read]
+            names = [name for name in self._storage.folders() if name not in self._read]
             rows: dict[Any, dict[str, Any]] = {}
-            for name in found:  # the oldest first
+            for name in names:  # oldest first
                 table = pq.read_table(io.BytesIO(self._storage.read(f"{name}/{File.ITEMS}")))
                 self._read.add(name)
                 if table.schema.equals(self._schema):
                     rows |= {row[self._contract.item_key]: row for row in table.to_pylist()}
             if rows:
-                self._take(rows)
+                self._merge(rows)
 
-    def _take(self, rows: Mapping[Any, dict[str, Any]]) -> None:
-        """Hold the rows that are newer than those held, without those that the catalogue holds alike, and publish."""
+    def _merge(self, rows: Mapping[Any, dict[str, Any]]) -> None:
+        """Add the rows that are newer than those held, and drop those that equal the catalogue's."""
         newer = {
             item: row
             for item, row in rows.items()
             if item not in self._rows or self._rows[item][UPDATED] <= row[UPDATED]
         }
         self._rows |= newer
-        for item in self._merged(newer):
+        for item in self._in_catalogue(newer):
             del self._rows[item]
-        self.items = self._whole()
+        self.items = self._side_items()
 
-    def _whole(self) -> SideItems:
+    def _side_items(self) -> SideItems:
         if not self._rows:
             return NO_ITEMS
         ids, rows = list(self._rows), list(self._rows.values())
@@ -151,8 +166,8 @@ class SideIndex:
             updated=max(row[UPDATED] for row in rows).timestamp(),
         )
 
-    def _merged(self, rows: Mapping[Any, Mapping[str, Any]]) -> list[Any]:
-        """The items that the catalogue holds with the same features."""
+    def _in_catalogue(self, rows: Mapping[Any, Mapping[str, Any]]) -> list[Any]:
+        """Items that the catalogue holds with the same features."""
         both = [item for item in rows if item in self._catalogue.row_of]
         if not both:
             return []
@@ -160,20 +175,25 @@ class SideIndex:
         typed = table_from_rows([rows[item] for item in both], self._contract.item).to_pylist()
         return [item for item, one, other in zip(both, held, typed, strict=True) if one == other]
 
-    def _known(self, item: Any) -> dict[str, Any]:
-        """The features of an item as they are known, or all missing."""
+    def _features(self, item: Any) -> dict[str, Any]:
+        """The stored features of an item; all are missing if it is new."""
         names = [f.name for f in self._contract.item]
         if item in self._rows:
             return {name: self._rows[item].get(name) for name in names}
         place = self._catalogue.row_of.get(item)
         return dict.fromkeys(names) if place is None else dict(self._catalogue.features([place])[0])
 
+    def _id_feature(self, item: Any) -> dict[str, Any]:
+        """The item's id as a feature, if the item tower takes it: no upsert may give an item the id of another."""
+        key = self._contract.item_key
+        return {key: item} if any(f.name == key for f in self._contract.item) else {}
+
     def _refuse_too_many(self, items: Mapping[Any, Any]) -> None:
         if len(self._rows.keys() | items.keys()) > MOST_ITEMS:
             raise unavailable(
                 "side_index_full",
-                f"The side index takes {MOST_ITEMS} items and holds {len(self._rows)}.",
-                "Make a release of the new items, then send what is newer.",
+                f"The side index may hold {MOST_ITEMS} items and holds {len(self._rows)}.",
+                "Publish a release with the new items, then send the newer ones.",
                 retry_after=60,
             )
 
@@ -190,5 +210,5 @@ class SideIndex:
 
 
 def age(side: SideItems) -> float:
-    """Seconds since the newest side item came; 0 without one."""
+    """Seconds since the newest upsert; 0 if there are no side items."""
     return time.time() - side.updated if side.ids else 0.0

@@ -1,4 +1,4 @@
-"""What an item is called, for people: the feature of the item tower that says so."""
+"""Titles of items, for people: the value of the feature that holds a title."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,33 +6,32 @@ from typing import Any
 from two_tower.recommender.catalogue import Catalogue
 from two_tower.schema import Contract, Dtype
 
-TITLES = ("title", "name", "headline", "label", "description")  # columns that say what an item is, the best first
+TITLES = ("title", "name", "headline", "label", "description")  # names of title features, in order of preference
 _ARTICLES = ("The", "A", "An")
 
 
 def title_column(contract: Contract) -> str | None:
-    """The feature that says what an item is: of TITLES a string, or a list of its words such as `title_words`.
+    """Name of the title feature: a string named in TITLES, or a list of words such as `title_words`; None without one.
 
-    Capital letters make no difference.
+    Case is ignored.
     """
     features = {f.name.lower(): f for f in contract.item}
-    for name in TITLES:
-        for called, dtype in ((name, Dtype.STRING), (f"{name}_words", Dtype.STRINGS)):
-            found = features.get(called)
-            if found and found.dtype == dtype:
-                return found.name
+    for title_name in TITLES:
+        for name, dtype in ((title_name, Dtype.STRING), (f"{title_name}_words", Dtype.STRINGS)):
+            if (feature := features.get(name)) and feature.dtype == dtype:
+                return feature.name
     return None
 
 
 def title(row: Mapping[str, Any], column: str | None) -> str | None:
-    """What an item is called; None where nothing says so."""
-    said = row.get(column) if column else None
-    if isinstance(said, list):
-        words = [word.capitalize() for word in said if word]
-        if words and words[-1] in _ARTICLES:  # catalogues put them behind: "Saint, The"
+    """Title of an item from its features; None if it has none."""
+    value = row.get(column) if column else None
+    if isinstance(value, list):
+        words = [word.capitalize() for word in value if word]
+        if words and words[-1] in _ARTICLES:  # catalogues put the article last: "Saint, The"
             words.insert(0, words.pop())
-        said = " ".join(words)
-    return said or None
+        value = " ".join(words)
+    return value or None
 
 
 def titles(catalogue: Catalogue, contract: Contract, items: Sequence[str | int]) -> list[str | None]:

@@ -15,7 +15,24 @@ from two_tower.schema import EMBEDDING, EVENT_TIME, Contract, Dtype, TowerName, 
 
 
 class Tower:
-    """Attributes: session, features, name, provider (the execution provider that it really runs on)."""
+    """A tower of a release, opened.
+
+    Attributes:
+        name: user or item.
+        features: the features that it takes.
+        session: the ONNX Runtime session.
+        provider: execution provider that the session runs on.
+
+    Args:
+        folder: folder of a release.
+        name: user or item.
+        contract: feature contract of the release.
+        device: where the tower runs.
+        threads: cores that one call may use.
+
+    Raises:
+        ReleaseError: if the inputs of the ONNX file differ from the contract.
+    """
 
     def __init__(self, folder: Path, name: TowerName, contract: Contract, device: Device, threads: int) -> None:
         file = f"{name}_tower.onnx"
@@ -23,24 +40,28 @@ class Tower:
         self.features = contract.tower(name)
         self.session = open_session(folder / file, device, threads)
         self.provider: str = self.session.get_providers()[0]
-        shapes = {given.name: given.shape for given in self.session.get_inputs()}
-        wanted = {f.name for f in self.features} | ({EVENT_TIME} if needs_event_time(self.features) else set())
-        if set(shapes) != wanted:
-            odd = ", ".join(sorted(set(shapes) ^ wanted))
-            raise ReleaseError(f"{file} and the contract differ in the inputs {odd}. Export the towers again.")
+        shapes = {tensor.name: tensor.shape for tensor in self.session.get_inputs()}
+        expected = {f.name for f in self.features} | ({EVENT_TIME} if needs_event_time(self.features) else set())
+        if set(shapes) != expected:
+            names = ", ".join(sorted(set(shapes) ^ expected))
+            raise ReleaseError(f"{file} and the contract differ in the inputs {names}. Export the towers again.")
         vectors = [f.name for f in self.features if f.dtype == Dtype.FLOATS]
         self._widths = {one: shapes[one][1] for one in vectors if isinstance(shapes[one][1], int)}
 
     def embed(self, rows: Sequence[Mapping[str, Any]], seconds: int) -> Array:
-        """Embeddings, float32 [rows, dim]. Raises RequestError 422 for a value that is not of its feature's dtype.
+        """Embed rows, (rows, dim) float32. The embedding of values far out of range may not be finite.
 
-        rows: raw feature values by name; absent ones are missing. seconds: when, since 1970. A row whose values are
-        far out of their range may give an embedding that is not finite.
+        Args:
+            rows: raw feature values by name; absent ones are missing.
+            seconds: time of the request, seconds since 1970.
+
+        Raises:
+            RequestError: 422 if a value does not have the dtype of its feature.
         """
         try:
             inputs = inputs_from_rows(rows, self.features, np.full(len(rows), seconds, dtype=np.int64))
         except InputError as error:
-            raise invalid(str(error), "Send the value in the feature's own type.") from error
+            raise invalid(str(error), "Send the value with the dtype of the feature.") from error
         for name, width in self._widths.items():
             inputs[name] = _fit(name, inputs[name], width)
         (embedding,) = self.session.run([EMBEDDING], inputs)
@@ -48,7 +69,7 @@ class Tower:
 
 
 def _fit(name: str, vectors: Array, width: int) -> Array:
-    """Vector inputs, [rows, width]; where all are missing, their width is unknown, and is the tower's."""
+    """Vectors as (rows, width). If all are missing, their width is unknown and the tower's is used."""
     if vectors.shape[1] == width:
         return vectors
     if np.isnan(vectors).all():

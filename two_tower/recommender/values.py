@@ -1,4 +1,4 @@
-"""JSON values as raw Feast values, strictly: 1.5 is no Int64, true is no number."""
+"""Strict conversion of JSON values to raw Feast values: 1.5 is not an Int64, and true is not a number."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,19 +17,19 @@ _TAKES = {
     Dtype.FLOAT32: "a number within the range of float32",
     Dtype.FLOAT64: "a number within the range of float32",
     Dtype.BOOL: "true or false",
-    Dtype.TIMESTAMP: "an ISO 8601 time (UTC where it says nothing else), or whole seconds since 1970",
+    Dtype.TIMESTAMP: "an ISO 8601 time (UTC if it names no time zone), or whole seconds since 1970",
 }
 
 
 def key_value(name: str, value: Any, dtype: Dtype) -> str | int:
-    """A join key; a whole number may come as a string of digits, as a form or a URL gives it."""
+    """Check a join key. An integer may be a string of digits, as in a form or a URL. Raises RequestError 422."""
     if dtype == Dtype.INT64 and isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) < 20:
         value = int(value)
     return scalar_value(name, value, dtype)
 
 
 def feature_value(feature: Feature, value: Any) -> Any:
-    """One feature's value as the online store would give it. Raises RequestError 422, naming the feature."""
+    """Convert a feature's value to that of the online store. Raises RequestError 422 that names the feature."""
     name = f"feature {feature.name!r}"
     if value is None:
         return None
@@ -38,11 +38,12 @@ def feature_value(feature: Feature, value: Any) -> Any:
     element = ELEMENTS[feature.dtype]
     if not isinstance(value, list):
         raise _wrong(name, value, f"a list, each element {_TAKES[element]}")
-    holes = feature.dtype != Dtype.FLOATS  # a vector has a number at each place; a bag or a history may hold a null
-    return [scalar_value(f"an element of {name}", one, element) for one in value if not (holes and one is None)]
+    nullable = feature.dtype != Dtype.FLOATS  # a bag or a history may hold nulls, a vector may not
+    return [scalar_value(f"an element of {name}", one, element) for one in value if not (nullable and one is None)]
 
 
 def scalar_value(name: str, value: Any, dtype: Dtype) -> Any:
+    """Convert a scalar. Raises RequestError 422 that calls the value `name`."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match dtype:
         case Dtype.STRING if isinstance(value, str):

@@ -10,7 +10,7 @@ from serving.engine.batching import Batcher
 
 def batches_of(run, queries, **options):
     sizes = []
-    batcher = Batcher(run, observe=sizes.append, **{"most": 4, "threaded": False} | options)
+    batcher = Batcher(run, observe=sizes.append, **{"max_batch": 4, "threaded": False} | options)
 
     async def ask():
         return await asyncio.gather(*(batcher(query) for query in queries), return_exceptions=True)
@@ -24,7 +24,7 @@ def test_what_comes_together_runs_together_and_each_gets_its_own_answer():
 
 def test_one_alone_runs_at_once():
     async def ask():
-        batcher = Batcher(list, most=4, threaded=False)
+        batcher = Batcher(list, max_batch=4, threaded=False)
         return await asyncio.wait_for(batcher(7), 0.5)
 
     assert asyncio.run(ask()) == 7
@@ -49,7 +49,7 @@ def test_while_a_call_runs_on_its_thread_the_others_gather_and_the_loop_goes_on(
         return queries
 
     async def ask():
-        batcher = Batcher(run, most=8, threaded=True, observe=sizes.append)
+        batcher = Batcher(run, max_batch=8, threaded=True, observe=sizes.append)
         first = asyncio.create_task(batcher(0))
         await asyncio.sleep(0.01)
         others = [asyncio.create_task(batcher(q)) for q in range(1, 5)]

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from serving.engine import release_manager as watching
-from serving.engine.loaded_release import Opening
-from serving.engine.release_manager import Watcher
+from serving.engine import release_manager
+from serving.engine.loaded_release import LoadOptions
+from serving.engine.release_manager import ReleaseManager
 from serving.engine.user_lookup import Pool
 from serving.http.web import create_app
 from serving.observability.metrics import Metrics
@@ -19,23 +19,25 @@ from two_tower.recommender.errors import RequestError
 from two_tower.releases.release import CURRENT, activate, current, publish
 
 
-def watching_over(releases):
-    return Watcher(Opening(releases=str(releases), feature_repo=None, pool=Pool(threads=1), metrics=Metrics()))
+def manager_of(releases):
+    return ReleaseManager(
+        LoadOptions(releases=str(releases), feature_repo=None, pool=Pool(threads=1), metrics=Metrics())
+    )
 
 
 @pytest.fixture
-def watcher(releases):
-    return watching_over(releases)
+def manager(releases):
+    return manager_of(releases)
 
 
-def refused(watcher):
+def refused(manager):
     return next(
-        line for line in watcher._metrics.text().decode().splitlines() if line.startswith("two_tower_releases_ref")
+        line for line in manager._metrics.text().decode().splitlines() if line.startswith("two_tower_releases_ref")
     )
 
 
 def test_first_release_is_picked_up_when_it_is_activated(releases, tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "POLL_EVERY", 0.01)
+    monkeypatch.setattr(release_manager, "POLL_EVERY", 0.01)
     with TestClient(create_app(str(releases))) as client:
         assert client.get("/v2/health/ready").status_code == 503
         one = made(releases, tmp_path / "parts")
@@ -45,59 +47,59 @@ def test_first_release_is_picked_up_when_it_is_activated(releases, tmp_path, mon
         assert client.post("/v1/recommend", json={"user_id": "u"}).json()["release"] == one
 
 
-def test_release_harmed_after_activation_is_refused_and_the_old_one_serves_on(watcher, releases, tmp_path, caplog):
+def test_release_harmed_after_activation_is_refused_and_the_old_one_serves_on(manager, releases, tmp_path, caplog):
     old = made(releases, tmp_path / "old")
-    watcher.poll()
+    manager.poll()
     new = made(releases, tmp_path / "new", prefix="new-")
     (releases / new / "index.onnx").write_bytes(b"torn")
     for _ in range(3):
-        watcher.poll()
-    assert watcher.served.ranker.release == old
-    assert refused(watcher) == "two_tower_releases_refused_total 1.0"
+        manager.poll()
+    assert manager.loaded.ranker.release == old
+    assert refused(manager) == "two_tower_releases_refused_total 1.0"
     assert f"refused release {new}, still serving {old}" in caplog.text and "index.onnx" in caplog.text
 
 
 def test_a_pinned_service_takes_no_other_release(releases, tmp_path):
     old, new = made(releases, tmp_path / "old"), made(releases, tmp_path / "new", prefix="new-")
-    pinned = Opening(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=Metrics(), pinned=old)
-    watcher = Watcher(pinned)
-    watcher.poll()
-    for move in (lambda: watcher.activate(old), watcher.rollback):
-        with pytest.raises(RequestError, match=f"serves {old}, whatever"):
+    pinned = LoadOptions(releases=str(releases), feature_repo=None, pool=Pool(1), metrics=Metrics(), pinned=old)
+    manager = ReleaseManager(pinned)
+    manager.poll()
+    for move in (lambda: manager.activate(old), manager.rollback):
+        with pytest.raises(RequestError, match=f"serves {old} and ignores"):
             move()
-    assert watcher.serving == old and current(releases) == new
+    assert manager.serving == old and current(releases) == new
 
 
-def test_index_of_another_catalogue_is_refused(watcher, releases, tmp_path):
+def test_index_of_another_catalogue_is_refused(manager, releases, tmp_path):
     folder = parts.write(tmp_path / "ten")
     (parts.write(tmp_path / "nine", items=9) / "items.parquet").replace(folder / "items.parquet")
     activate(releases, publish(releases, [folder], parts.manifest()))
-    watcher.poll()
-    assert watcher.served is None and refused(watcher) == "two_tower_releases_refused_total 1.0"
+    manager.poll()
+    assert manager.loaded is None and refused(manager) == "two_tower_releases_refused_total 1.0"
 
 
-def test_torn_pointer_changes_nothing(watcher, releases, release):
-    watcher.poll()
+def test_torn_pointer_changes_nothing(manager, releases, release):
+    manager.poll()
     (releases / CURRENT).write_bytes(b"\xff")
-    watcher.poll()
-    watcher.poll()
-    assert watcher.served.ranker.release == release
-    assert refused(watcher) == "two_tower_releases_refused_total 1.0"
+    manager.poll()
+    manager.poll()
+    assert manager.loaded.ranker.release == release
+    assert refused(manager) == "two_tower_releases_refused_total 1.0"
     activate(releases, release)
-    watcher.poll()
-    assert watcher.served.ranker.release == release
+    manager.poll()
+    assert manager.loaded.ranker.release == release
 
 
 def test_releases_of_an_object_store_are_served(tmp_path):
     url = "memory://served/releases"
     one = made(url, tmp_path / "parts")
-    watcher = watching_over(url)
-    watcher.poll()
-    assert watcher.served.ranker.release == one
+    manager = manager_of(url)
+    manager.poll()
+    assert manager.loaded.ranker.release == one
 
 
 def test_every_answer_is_of_one_release_while_they_are_switched(releases, tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "POLL_EVERY", 0.001)
+    monkeypatch.setattr(release_manager, "POLL_EVERY", 0.001)
     by_prefix = {f"r{n}-": made(releases, tmp_path / f"r{n}", prefix=f"r{n}-") for n in range(2)}
     app = create_app(str(releases))
     stop = threading.Event()

@@ -3,7 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from serving.engine import release_manager as watching
+from serving.engine import release_manager
 from serving.http.web import create_app
 from tests.serving.making import made
 from two_tower.recommender import side_index
@@ -41,7 +41,7 @@ def test_changed_items_stand_for_their_old_selves(client):
 
 
 def test_side_items_outlive_a_restart_and_a_release_of_the_same_space_only(releases, tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "POLL_EVERY", 0.01)
+    monkeypatch.setattr(release_manager, "POLL_EVERY", 0.01)
     made(releases, tmp_path / "parts")
     with TestClient(create_app(str(releases))) as client, TestClient(create_app(str(releases))) as replica:
         upsert(client, "new", colour="red")

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.http.web import create_app
-from serving.observability.feature_log import FeatureLog, Logged
+from serving.observability.feature_log import FeatureLog, LoggedRelease
 from serving.observability.metrics import Metrics
 from tests.serving.making import made
 from tests.two_tower import parts
@@ -44,7 +44,7 @@ def test_requests_are_logged_as_the_tower_took_them(releases, tmp_path) -> None:
 def test_drift_is_a_metric_of_each_feature(tmp_path) -> None:
     metrics = Metrics()
     log = FeatureLog(tmp_path / "log", 1.0, metrics, every=0.01)
-    logged = Logged("r1", parts.CONTRACT, trained("a"))
+    logged = LoggedRelease("r1", parts.CONTRACT, trained("a"))
     for _ in range(300):
         log.offer(logged, {"group": "b", "age": 1.0})
     log.offer(logged, {"group": 5})  # what no tower takes is left out
@@ -61,7 +61,7 @@ def test_a_share_is_kept_and_too_much_is_dropped(tmp_path, monkeypatch) -> None:
     metrics = Metrics()
     monkeypatch.setattr("serving.observability.feature_log.WAITING", 500)
     log = FeatureLog(tmp_path / "log", 0.5, metrics)
-    logged = Logged("r1", parts.CONTRACT, None)
+    logged = LoggedRelease("r1", parts.CONTRACT, None)
     for _ in range(600):
         log.offer(logged, {"group": "a"})
     log.start()
@@ -72,8 +72,10 @@ def test_a_share_is_kept_and_too_much_is_dropped(tmp_path, monkeypatch) -> None:
 
 def test_a_release_without_a_profile_and_a_bad_folder(tmp_path) -> None:
     (tmp_path / "profile.json").write_text(json.dumps({"user": trained("a")}))
-    assert Logged.of(Release(tmp_path, parts.manifest(id="r1", files={"profile.json": "0"}))).profile["rows"] == 300
-    assert Logged.of(Release(tmp_path, parts.manifest(id="r1"))) == Logged("r1", parts.CONTRACT, None)
+    assert (
+        LoggedRelease.of(Release(tmp_path, parts.manifest(id="r1", files={"profile.json": "0"}))).profile["rows"] == 300
+    )
+    assert LoggedRelease.of(Release(tmp_path, parts.manifest(id="r1"))) == LoggedRelease("r1", parts.CONTRACT, None)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="may write"):
         FeatureLog(tmp_path / "file" / "log", 0.1, Metrics())

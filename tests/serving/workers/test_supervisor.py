@@ -202,7 +202,7 @@ def test_a_killed_worker_loses_what_had_reached_it_at_most_and_is_replaced(runni
     assert sent[0] > 50
     assert metric(port, "two_tower_workers_restarted_total") == 1
     assert metric(port, 'two_tower_stage_seconds_count{stage="total"}') > before, "what the dead one counted stays"
-    (said,) = [line["message"] for line in lines(log) if "started again" in line["message"]]
+    (said,) = [line["message"] for line in lines(log) if "restarting it" in line["message"]]
     assert "worker 0 ended with signal 9 (SIGKILL)" in said
 
 

@@ -1,4 +1,4 @@
-"""The items of a release as a person looks at them: by what they are called, with all that is known of them."""
+"""Items of a release for people: search by title, with all features."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,16 @@ from two_tower.recommender.ranker import Ranker
 from two_tower.recommender.titles import title, title_column
 from two_tower.schema import Dtype
 
-FOUND = 20  # items of one search
+FOUND = 20  # items per search
 
 
-class Shelf:
-    """Made once for a release, on a thread, for it reads the whole catalogue. Attributes: facets, title (a column)."""
+class ItemBrowser:
+    """Titles, features and search of the items of a release. Reads the whole catalogue: create it once, on a thread.
+
+    Attributes:
+        facets: facets of the item columns.
+        title: name of the title column; None without one.
+    """
 
     def __init__(self, ranker: Ranker) -> None:
         self._ranker = ranker
@@ -26,22 +31,22 @@ class Shelf:
         self._columns = [name for name in filterable(contract) if name != contract.item_key]
         self.title = title_column(contract)
         self.facets = facets(self._catalogue.table, contract)
-        self._texts = self._searched()
+        self._texts = self._search_texts()
 
     def items(self, ids: Sequence[str | int]) -> list[dict[str, Any]]:
-        """What is known of those of the items that are known, in their order."""
+        """Features of the items that exist, in their order."""
         side, row_of = self._ranker.side_index.items, self._catalogue.row_of
         known = [item for item in ids if item in side.row_of or item in row_of]
-        beside = [item for item in known if item in side.row_of]
-        rows = dict(zip(beside, side.columns.rows([side.row_of[item] for item in beside]), strict=True))
+        from_side = [item for item in known if item in side.row_of]
+        rows = dict(zip(from_side, side.columns.rows([side.row_of[item] for item in from_side]), strict=True))
         others = [item for item in known if item not in rows]
         table = self._catalogue.table.select(self._columns)
-        taken = table.take(pa.array([row_of[item] for item in others], pa.int64()))
-        rows |= zip(others, taken.to_pylist(), strict=True)
+        others_table = table.take(pa.array([row_of[item] for item in others], pa.int64()))
+        rows |= zip(others, others_table.to_pylist(), strict=True)
         return [self._item(item, rows[item]) for item in known]
 
     def search(self, text: str) -> list[dict[str, Any]]:
-        """The most popular items whose id and title hold all words of a text; an item of that very id comes first."""
+        """Most popular items whose id and title contain all words of a text; an exact match of the id comes first."""
         mask = np.ones(len(self._catalogue.ids), dtype=bool)
         for word in text.lower().split():
             mask &= pc.match_substring(self._texts, word).to_numpy(zero_copy_only=False)
@@ -56,12 +61,12 @@ class Shelf:
         features = {name: row[name] for name in self._columns if row.get(name) is not None}
         return {"item_id": item, "title": title(row, self.title), "features": features}
 
-    def _searched(self) -> pa.Array:
-        """Ids and titles in small letters, one text an item."""
+    def _search_texts(self) -> pa.Array:
+        """Id and title in lower case, one text per item."""
         table = self._catalogue.table
         texts = table[self._ranker.contract.item_key].combine_chunks().cast(pa.string())
         if self.title:
-            said = table[self.title].combine_chunks()
-            words = pc.binary_join(said, " ") if pa.types.is_list(said.type) else said
+            titles = table[self.title].combine_chunks()
+            words = pc.binary_join(titles, " ") if pa.types.is_list(titles.type) else titles
             texts = pc.binary_join_element_wise(texts, words, " ", null_handling="skip")
         return pc.utf8_lower(texts)
