@@ -75,6 +75,13 @@ class Program(TyperGroup):
             Output(as_json="--json" in arguments).error(f"{error.format_message().rstrip('.')}.{hint}", status)
         sys.exit(status)
 
+    def get_params(self, ctx: typer.Context) -> list[Any]:
+        parameters = super().get_params(ctx)
+        for flag in parameters:
+            if flag.default is None:
+                flag.default = False  # to convert None, typer imports pydantic, which doubles the time of the start
+        return parameters
+
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
             typer.echo(ctx.get_help(), err=True)
