@@ -1,10 +1,10 @@
-"""The refresh of the items, read from top to bottom: new items and new features reach users without new training.
+"""The refresh of the items, to be read from top to bottom: new items and features reach users without training.
 
     fetch ────────┬─> embed, one shard a pod ─> refresh ─> publish ─> deploy
     catalogue ────┘                                │                     │
                                               refresh gate          deploy gate
 
-The towers, and with them the embedding space, stay those of the current release; only the catalogue is read again.
+The towers, and so the embedding space, stay those of the current release. Only the catalogue is read again.
 """
 
 from kfp import dsl
@@ -24,9 +24,11 @@ DEFAULTS = Settings()
 
 
 def refresh_items_in(shards: int) -> GraphComponent:
-    """The pipeline for a catalogue that is embedded in so many shards."""
+    """Make the pipeline for a catalogue that is embedded in this number of shards."""
 
-    @dsl.pipeline(name="two-tower-refresh-items", description="The catalogue as it is now, by the current item tower.")
+    @dsl.pipeline(
+        name="two-tower-refresh-items", description="Embed the present catalogue with the current item tower."
+    )
     def refresh_items(
         feature_repo: str,
         releases: str,
@@ -34,9 +36,17 @@ def refresh_items_in(shards: int) -> GraphComponent:
         fingerprint: str = "",
         deploy_config: str = DEFAULTS.deploy.to_json(),
     ) -> str:
-        """Embed the catalogue of a feature repository anew, and make it serve. Returns the id of the release.
+        """Embed the present catalogue of a feature repository and publish it as a release.
 
-        feature_repo, releases, as_of, fingerprint: as for the training pipeline.
+        Args:
+            feature_repo: Folder, or URL in object storage.
+            releases: Folder, s3:// or gs:// URL of the releases.
+            as_of: Time in ISO 8601 of the features that are read; empty for the newest.
+            fingerprint: Any text that changes with the data; a catalogue with the same text and `as_of` is reused.
+            deploy_config: Settings of the deployment, as JSON.
+
+        Returns:
+            The id of the release.
         """
         repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
         served = fetch(releases=releases)

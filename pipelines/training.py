@@ -1,4 +1,4 @@
-"""The training line, read from top to bottom.
+"""The training pipeline, to be read from top to bottom.
 
     prepare ─> pull ─> validate ─> leaks ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─┐
                           │          │                 │                               │               │
@@ -6,12 +6,12 @@
                                                                                                        │
                                                     deploy gate <─ deploy <─ publish <─ materialise <──┘
 
-A step that judges keeps its artifacts and succeeds; the gate after it fails the run when the verdict is no, so that a
-person finds the reasons and the page that shows them. Steps whose inputs are unchanged are reused from the cache,
-except those that look at, or change, the world outside the pipeline: validate, which asks for the release that serves,
-and promote and all that follow it.
+A step that checks something writes a verdict and succeeds. The gate after it fails the run if the verdict is negative,
+so the reasons and the page that shows them are kept. Steps whose inputs have not changed are reused from the cache. The
+exceptions read or change state outside the pipeline: validate, which reads the current release, promote, and all steps
+after it.
 
-What each step needs of a cluster is said in one place for all pipelines: `placement`.
+The resources of each step on a cluster are in one table for all pipelines: `pipelines.kubeflow.resources`.
 """
 
 from kfp import dsl
@@ -40,17 +40,17 @@ from two_tower.data.catalogue import shard_names
 DEFAULTS = Settings()
 
 
-def line(
+def steps(
     repo, title, releases, as_of, fingerprint, pull_config, train_config, evaluation_config, deploy_config, shards=1
 ) -> str:
-    """The whole line behind a feature repository. Both pipelines below are this, on another source."""
+    """Define all steps after the feature repository. The two pipelines below differ only in their source."""
     pulled = pull(repo=repo, as_of=as_of, fingerprint=fingerprint, config=pull_config).outputs["pulled"]
 
-    judged_data = validate(pulled=pulled, repo=repo, releases=releases, config=pull_config)
-    data_gate = gate(verdict=judged_data.outputs["verdict"]).set_display_name("data-gate")
+    data_check = validate(pulled=pulled, repo=repo, releases=releases, config=pull_config)
+    data_gate = gate(verdict=data_check.outputs["verdict"]).set_display_name("data-gate")
 
-    judged_features = leaks(repo=repo, as_of=as_of, fingerprint=fingerprint).after(data_gate)
-    leak_gate = gate(verdict=judged_features.outputs["verdict"]).set_display_name("leak-gate")
+    leak_check = leaks(repo=repo, as_of=as_of, fingerprint=fingerprint).after(data_gate)
+    leak_gate = gate(verdict=leak_check.outputs["verdict"]).set_display_name("leak-gate")
 
     model = train(pulled=pulled, config=train_config).after(leak_gate).outputs["model"]
 
@@ -62,20 +62,20 @@ def line(
     evaluated = evaluate(pulled=pulled, towers=towers, repo=repo, config=evaluation_config).after(parity_gate)
     evaluation = evaluated.outputs["evaluation"]
 
-    judged = promote(evaluation=evaluation, pulled=pulled, releases=releases, config=evaluation_config)
-    told = report(
+    promotion = promote(evaluation=evaluation, pulled=pulled, releases=releases, config=evaluation_config)
+    reported = report(
         title=title,
         evaluation=evaluation,
         model=model,
         towers=towers,
         pulled=pulled,
         releases=releases,
-        data_verdict=judged_data.outputs["verdict"],
-        leak_verdict=judged_features.outputs["verdict"],
+        data_verdict=data_check.outputs["verdict"],
+        leak_verdict=leak_check.outputs["verdict"],
         parity_verdict=exported.outputs["verdict"],
-        promotion_verdict=judged.outputs["verdict"],
+        promotion_verdict=promotion.outputs["verdict"],
     )
-    promotion_gate = gate(verdict=judged.outputs["verdict"]).set_display_name("promotion-gate").after(told)
+    promotion_gate = gate(verdict=promotion.outputs["verdict"]).set_display_name("promotion-gate").after(reported)
 
     online = materialise(repo=repo, pulled=pulled).after(promotion_gate)
     published = publish(
@@ -83,7 +83,7 @@ def line(
         pulled=pulled,
         towers=towers,
         index=indexed,
-        summary=told.outputs["summary"],
+        summary=reported.outputs["summary"],
         dataset=title,
         releases=releases,
     ).after(online)
@@ -95,13 +95,13 @@ def line(
     )
     deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")
 
-    for step in (judged_data, data_gate, judged, told, promotion_gate, online, published, deployed, deploy_gate):
+    for step in (data_check, data_gate, promotion, reported, promotion_gate, online, published, deployed, deploy_gate):
         step.set_caching_options(enable_caching=False)
     return published.outputs["Output"]
 
 
 def embed_catalogue(towers, pulled, parity_gate, shards):
-    """The index of the newest catalogue; with several shards each is embedded in a pod of its own."""
+    """Embed and index the newest catalogue; if there are several shards, each is embedded in its own pod."""
     if shards == 1:
         return index(towers=towers, pulled=pulled).after(parity_gate).outputs["index"]
     newest = snapshot(pulled=pulled).after(parity_gate).outputs["catalogue"]
@@ -112,7 +112,7 @@ def embed_catalogue(towers, pulled, parity_gate, shards):
 
 
 def training_in(shards: int) -> GraphComponent:
-    """The training pipeline, for a catalogue that is embedded in so many shards."""
+    """Make the training pipeline for a catalogue that is embedded in this number of shards."""
 
     @dsl.pipeline(name="two-tower-training", description="From a Feast feature repository to a promoted release.")
     def training(
@@ -125,14 +125,23 @@ def training_in(shards: int) -> GraphComponent:
         evaluation_config: str = DEFAULTS.evaluation.to_json(),
         deploy_config: str = DEFAULTS.deploy.to_json(),
     ) -> str:
-        """Train on a feature repository: a folder, or its address in object storage.
+        """Train on a feature repository and publish a release.
 
-        as_of: instant in ISO 8601 up to which interactions are read; empty for the newest.
-        fingerprint: any text that changes when the data do; with `as_of` it decides whether the pull is reused.
-        releases: folder or s3:// or gs:// address of the releases. Returns the id of the release.
+        Args:
+            feature_repo: Folder, or URL in object storage.
+            releases: Folder, s3:// or gs:// URL of the releases.
+            as_of: Time in ISO 8601 up to which interactions are read; empty for all.
+            fingerprint: Any text that changes with the data; a pull with the same text and `as_of` is reused.
+            pull_config: Settings of the pull, as JSON.
+            train_config: Settings of the training, as JSON.
+            evaluation_config: Settings of the evaluation, as JSON.
+            deploy_config: Settings of the deployment, as JSON.
+
+        Returns:
+            The id of the release.
         """
         repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
-        return line(
+        return steps(
             repo.output,
             feature_repo,
             releases,
@@ -163,9 +172,9 @@ def training_on_dataset(
     evaluation_config: str = DEFAULTS.evaluation.to_json(),
     deploy_config: str = DEFAULTS.deploy.to_json(),
 ) -> str:
-    """Train on one of the public data sets, or on the simulated `sample`; `data_dir` holds its raw files."""
+    """Train on a public data set, or on the simulated `sample`; `data_dir` holds the raw files."""
     prepared = prepare(dataset=dataset, data_dir=data_dir, fingerprint=fingerprint)
-    return line(
+    return steps(
         prepared.outputs["repo"],
         dataset,
         releases,

@@ -82,7 +82,11 @@ def _compare(releases: str, release: str, feature_log: Path, since: str) -> "tup
 def _document(release: str, requests: int, drifts: "list[Drift]") -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"release": release, "requests": requests, "features": [asdict(one) for one in drifts]}
+    return {
+        "release": release,
+        "requests": requests,
+        "features": [asdict(one) | {"drift": one.level} for one in drifts],
+    }
 
 
 def _print(output: Output, requests: int, drifts: "list[Drift]") -> None:
@@ -95,7 +99,7 @@ def _print(output: Output, requests: int, drifts: "list[Drift]") -> None:
     for one in drifts:
         psi = "–" if one.psi is None else f"{one.psi:.3f}"
         shares = (f"{one.missing:.1%}", f"{one.missing_before:.1%}")
-        grid.add_row(escape(one.feature), psi, one.level, *shares, style=_STYLES[one.word])
+        grid.add_row(escape(one.feature), psi, one.level, *shares, style=_STYLES[one.level])
     output.text.print(grid)
     if requests < LEAST_ROWS:
         output.text.print(f"not enough requests to judge: {requests}, at least {LEAST_ROWS} are needed")

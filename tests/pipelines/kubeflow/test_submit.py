@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.kubeflow.submitted_run import Request, submit_request
+from tests.pipelines.cli.running import two_tower
 from tests.pipelines.endpoint import TOKEN, pipelines
 from two_tower.errors import InputError
 
@@ -169,3 +170,15 @@ def test_a_data_set_needs_no_feature_repository() -> None:
     with pipelines() as api:
         assert submit(api.address, dataset="sample", feature_repo=None)[0] == 0
     assert api.created[-1][1]["runtime_config"]["parameters"]["dataset"] == "sample"
+
+
+def test_the_command_prints_its_result_as_json() -> None:
+    call = ["submit", "--feature-repo", "s3://shop/features", "--releases", "s3://shop/releases", "--json", "--wait"]
+    states = [{"pull": "SUCCEEDED", "promotion-gate": "FAILED"}]
+    with pipelines(states=states, end="FAILED", logs={"promotion-gate": GATE}) as api:
+        result = two_tower(*call, "--host", api.address)
+    document = json.loads(result.stdout)
+    assert result.exit_code == document["status"] == 3
+    assert document["url"] == f"{api.address}/#/runs/details/run-1" and document["run"] == "run-1"
+    assert document["step"] == "promotion-gate" and document["reasons"] == ["recall@20 is 0.1; above 0.2 was asked."]
+    assert "promotion-gate" in result.stderr
