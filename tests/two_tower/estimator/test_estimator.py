@@ -282,12 +282,12 @@ def test_the_lines_of_the_readme_tell_two_groups_apart_and_a_second_fit_gives_th
     assert float(printed.out.split("\n")[0]) > 0.95
     assert printed.err == "", "no bar where standard error is not a terminal"
     model = scope["model"]
-    answers, figures = model.recommend(range(60), k=20, now=NOW), model.metrics_
+    answers, figures = model.recommend(range(60), k=5, now=NOW), model.metrics_
     assert (answers["user_id"] % 2 == answers["item_id"] % 2).all()
     again = TwoTowerRecommender.load("my_model")
-    pd.testing.assert_frame_equal(again.recommend(range(60), k=20, now=NOW), answers)
+    pd.testing.assert_frame_equal(again.recommend(range(60), k=5, now=NOW), answers)
     again.fit(scope["interactions"].to_pandas())
-    pd.testing.assert_frame_equal(again.recommend(range(60), k=20, now=NOW), answers)
+    pd.testing.assert_frame_equal(again.recommend(range(60), k=5, now=NOW), answers)
     assert again.metrics_ == figures
 
 
