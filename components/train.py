@@ -5,7 +5,7 @@ from components import TRAIN_IMAGE
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def train(pulled: dsl.Input[dsl.Dataset], config: str, model: dsl.Output[dsl.Model]) -> None:
-    """Both towers, trained jointly."""
+    """Train both towers jointly on the pulled data."""
     from pathlib import Path
 
     from two_tower.config import TrainConfig
