@@ -1,12 +1,14 @@
-"""Exact retrieval beside FAISS, numpy and the time to read the codes: `python -m benchmarks.index --items N --dim D`.
+"""Exact retrieval compared with FAISS, numpy and the time to read the int8 codes.
 
-The items are unit vectors in clusters, `--noise` apart, and queries are drawn as items are; `--noise 0` takes items
-without any structure, the worst case for codes. All times are taken in turns. The ratios are of the least times, each
-side at its best number of threads: what a call takes when nothing else of the machine comes between. Both sides have
-huge pages, as the serving image asks for.
+    python -m benchmarks.index --items N --dim D
 
-With `--device cuda` ours runs on the GPU. Beside FAISS on the CPU then stands what one would write in torch: the same
-table in float32 on the same GPU, a product and a topk; and reading the float16 table once, in the GPU's memory.
+The items are unit vectors in clusters with the spread `--noise`; queries come from the same distribution. `--noise 0`
+generates items without structure, the worst case for the codes. The calls are timed in turns. The ratios compare the
+minimum times, which are those without other load on the machine, each side at its best number of threads. Both sides
+use huge pages, as in the serving image.
+
+With `--device cuda` our index runs on the GPU. The peers are then FAISS on the CPU; the obvious torch code on the same
+GPU, that is a float32 matrix product and a topk; and one read of the float16 table in GPU memory.
 """
 
 import os
@@ -26,31 +28,33 @@ from two_tower.runtime import Device
 K = 100
 BATCH = 32
 QUERIES = 128
-HNSW_UP_TO = 1_000_000  # items; above, building the graph takes longer than all else here
+HNSW_UP_TO = 1_000_000  # items; with more, building the graph takes longer than the rest of the benchmark
 FILTERS = (0.5, 0.01, 0.0001)
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # read when a process starts
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--noise", type=float, default=0.5, help="of an item around its cluster; 0: no clusters")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where ours runs")
-    given = parser.parse_args()
+    parser.add_argument("--items", type=int, default=1_000_000, help="Number of items.")
+    parser.add_argument("--dim", type=int, default=64, help="Dimensions of a vector.")
+    parser.add_argument(
+        "--noise", type=float, default=0.5, help="Spread of the items around their cluster centre. 0: no clusters."
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="Device of our index.")
+    args = parser.parse_args()
     if "GLIBC_TUNABLES" not in os.environ:
         os.execve(
             sys.executable, [sys.executable, "-m", "benchmarks.index", *sys.argv[1:]], {**os.environ, **HUGE_PAGES}
         )
-    count, seconds = (min(given.items, 30_000), 0.1) if given.quick else (given.items, 4.0)
-    described = machine()
+    count, seconds = (min(args.items, 30_000), 0.1) if args.quick else (args.items, 4.0)
+    machine_info = machine()
     with tempfile.TemporaryDirectory(prefix="benchmark-index-") as folder:
-        rows, claims = measure(count, given.dim, given.noise, given.device, seconds, Path(folder))
-    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+        rows, claims = measure(count, args.dim, args.noise, args.device, seconds, Path(folder))
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
 def vectors(count: int, dim: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Unit items [count, dim] and queries [QUERIES, dim], float32."""
+    """Generate unit vectors: items `(count, dim)` and queries `(QUERIES, dim)`, float32."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((1000, dim), dtype=np.float32)
 
@@ -73,51 +77,51 @@ def measure(
     ways = {f"{n} threads": n for n in sorted({1, cores})} if device == "cpu" else {"cuda": None}
     indexes = {way: Index(folder / "index.onnx", device, threads) for way, threads in ways.items()}
     ours = indexes[list(ways)[-1]]
-    held = (_resident() - before) / len(indexes)
-    progress("built; truth by numpy")
+    resident = (_resident() - before) / len(indexes)
+    progress("index built; computing the exact answers with numpy")
     truth = _truth(items, queries)
     singles: dict[str, Callable[[], object]] = {}
     batches: dict[str, Callable[[], object]] = {}
-    take = _turns(queries)
+    next_queries = _cycle(queries)
     for way, index in indexes.items():
-        singles[f"ours, {way}"] = lambda index=index: index.search(take(1), K)
-        batches[f"ours, {way}"] = lambda index=index: index.search(take(BATCH), K)
+        singles[f"ours, {way}"] = lambda index=index: index.search(next_queries(1), K)
+        batches[f"ours, {way}"] = lambda index=index: index.search(next_queries(BATCH), K)
     recalls = {"ours": _recall(np.concatenate([ours.search(q[None], K)[0] for q in queries]), truth)}
     recalls["ours"] = min(recalls["ours"], _recall(ours.search(queries, K)[0], truth))
-    for name, (search, needs) in _faiss(items, cores, recalls, queries, truth).items():
-        singles[name] = lambda search=search: search(take(1))
-        if needs:
-            batches[name] = lambda search=search: search(take(BATCH))
-    singles["numpy"] = lambda: _top(items @ take(1)[0])
-    batches["numpy"] = lambda: _top(take(BATCH) @ items.T)
+    for name, (search, batched) in _faiss(items, cores, recalls, queries, truth).items():
+        singles[name] = lambda search=search: search(next_queries(1))
+        if batched:
+            batches[name] = lambda search=search: search(next_queries(BATCH))
+    singles["numpy"] = lambda: _top(items @ next_queries(1)[0])
+    batches["numpy"] = lambda: _top(next_queries(BATCH) @ items.T)
     if device == "cpu":
-        # written, for memory that never was is one page of zeros over and over, and read from the cache
+        # Written first: untouched memory maps to one page of zeros, which the cache would serve.
         codes = np.arange(count * dim // 8, dtype=np.int64)
         for threads in sorted({1, cores}):
             singles[f"read int8, {threads} threads"] = _reader(codes, threads)
     else:
         search, singles["read float16, cuda"] = _torch(items)
-        singles["torch, cuda"] = lambda: search(take(1))
-        batches["torch, cuda"] = lambda: search(take(BATCH))
+        singles["torch, cuda"] = lambda: search(next_queries(1))
+        batches["torch, cuda"] = lambda: search(next_queries(BATCH))
         recalls["torch"] = _recall(search(queries), truth)
     rng = np.random.default_rng(1)
     for share in FILTERS:
         mask = rng.random(count) < share
-        singles[f"ours, filter keeps {share:.2%}"] = lambda mask=mask: ours.search(take(1), K, allowed=mask)
+        singles[f"ours, filter keeps {share:.2%}"] = lambda mask=mask: ours.search(next_queries(1), K, allowed=mask)
     progress("one query")
     single = alternate(singles, seconds)
     progress(f"{BATCH} queries")
     batch = alternate(batches, seconds)
-    rows = [_row("1", name, taken, recalls) for name, taken in single.items()]
-    rows += [_row(str(BATCH), name, taken, recalls) for name, taken in batch.items()]
-    best, best_batch = (min(_best(taken, f"ours, {way}") for way in ways) for taken in (single, batch))
+    rows = [_row("1", name, durations, recalls) for name, durations in single.items()]
+    rows += [_row(str(BATCH), name, durations, recalls) for name, durations in batch.items()]
+    best, best_batch = (min(_best(durations, f"ours, {way}") for way in ways) for durations in (single, batch))
     claims = {
         "recall@100": recalls["ours"],
         "single_ratio_vs_faiss_flat": best / _best(single, "FAISS flat"),
         "single_ratio_vs_memory_read": best / _best(single, "read "),
         "batch32_ratio_vs_faiss_flat": best_batch / _best(batch, "FAISS flat"),
         "bytes_per_item": sum(path.stat().st_size for path in folder.iterdir()) / count,
-        "resident_bytes_per_item": held / count,
+        "resident_bytes_per_item": resident / count,
     }
     if device == "cuda":
         claims["single_ratio_vs_torch_cuda"] = best / _best(single, "torch, cuda")
@@ -128,7 +132,7 @@ def measure(
 def _faiss(
     items: np.ndarray, cores: int, recalls: dict[str, float], queries: np.ndarray, truth: np.ndarray
 ) -> dict[str, tuple[Callable[[np.ndarray], object], bool]]:
-    """The peers by name, and whether each is timed in batches too. FAISS flat runs at its best number of threads."""
+    """Build the FAISS peers. Returns by name the search function, and whether it is timed with batches too."""
     try:
         import faiss
     except ImportError:
@@ -138,15 +142,15 @@ def _faiss(
     recalls["FAISS flat"] = _recall(flat.search(queries, K)[1], truth)
 
     def with_threads(index: Any, threads: int) -> Callable[[np.ndarray], object]:
-        def search(asked: np.ndarray) -> object:
+        def search(batch: np.ndarray) -> object:
             faiss.omp_set_num_threads(threads)
-            return index.search(asked, K)
+            return index.search(batch, K)
 
         return search
 
     peers = {f"FAISS flat, {n} threads": (with_threads(flat, n), True) for n in sorted({1, cores})}
     if len(items) > HNSW_UP_TO:
-        progress(f"FAISS HNSW left out: building it takes too long above {HNSW_UP_TO:,} items")
+        progress(f"FAISS HNSW is skipped: building it takes too long above {HNSW_UP_TO:,} items")
         return peers
     progress("building FAISS HNSW (M 32, efConstruction 40)")
     faiss.omp_set_num_threads(cores)
@@ -158,43 +162,43 @@ def _faiss(
 
 
 def _reader(codes: np.ndarray, threads: int) -> Callable[[], object]:
-    """Reads as many bytes as the int8 codes of all items have, once."""
+    """Return a call that reads as many bytes as the int8 codes of all items once."""
     parts, pool = np.array_split(codes, threads), ThreadPoolExecutor(threads)
     return lambda: list(pool.map(np.bitwise_xor.reduce, parts))
 
 
 def _torch(items: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[], object]]:
-    """The K best on the GPU, by torch, from numpy to numpy; and reading there as many bytes as float16 items have."""
+    """Return two calls on the GPU: top-K search in torch, numpy to numpy; one read of the size of float16 items."""
     import torch
 
     table = torch.from_numpy(items).cuda()
     halves = table.half().view(torch.int64)
 
-    def search(asked: np.ndarray) -> np.ndarray:
-        return (torch.from_numpy(asked).cuda() @ table.T).topk(K).indices.cpu().numpy()
+    def search(batch: np.ndarray) -> np.ndarray:
+        return (torch.from_numpy(batch).cuda() @ table.T).topk(K).indices.cpu().numpy()
 
     return search, lambda: halves.sum().item()
 
 
-def _turns(queries: np.ndarray) -> Callable[[int], np.ndarray]:
+def _cycle(queries: np.ndarray) -> Callable[[int], np.ndarray]:
     place = 0
 
-    def take(n: int) -> np.ndarray:
+    def next_queries(n: int) -> np.ndarray:
         nonlocal place
         place = (place + n) % (QUERIES - n + 1)
         return queries[place : place + n]
 
-    return take
+    return next_queries
 
 
 def _top(scores: np.ndarray) -> np.ndarray:
-    """The K best of the last axis, best first."""
-    found = np.argpartition(scores, -K, axis=-1)[..., -K:]
-    return np.take_along_axis(found, np.argsort(-np.take_along_axis(scores, found, -1), axis=-1), -1)
+    """Return the indices of the K largest values along the last axis, largest first."""
+    top = np.argpartition(scores, -K, axis=-1)[..., -K:]
+    return np.take_along_axis(top, np.argsort(-np.take_along_axis(scores, top, -1), axis=-1), -1)
 
 
 def _truth(items: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The rows of the K best items of each query, by numpy, int64 [QUERIES, K]."""
+    """Compute the exact top K rows of each query with numpy, int64 `(QUERIES, K)`."""
     return np.stack([_top(items @ query) for query in queries])
 
 
@@ -202,22 +206,22 @@ def _recall(rows: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(rows.tolist(), truth.tolist(), strict=True)]))
 
 
-def _best(taken: dict[str, list[float]], start: str) -> float:
-    """The least time of the calls whose names start so."""
-    return min(min(all_) for name, all_ in taken.items() if name.startswith(start))
+def _best(durations: dict[str, list[float]], start: str) -> float:
+    """Return the minimum time over the calls whose name starts with `start`."""
+    return min(min(all_) for name, all_ in durations.items() if name.startswith(start))
 
 
-def _row(queries: str, name: str, taken: list[float], recalls: dict[str, float]) -> dict[str, Any]:
+def _row(queries: str, name: str, durations: list[float], recalls: dict[str, float]) -> dict[str, Any]:
     recall = next(
         (value for peer, value in recalls.items() if name.startswith(f"{peer},") and "filter" not in name), ""
     )
-    milliseconds = np.array(taken) * 1e3
+    milliseconds = np.array(durations) * 1e3
     return {
         "queries": queries,
         "what": name,
         "median_ms": round(float(np.median(milliseconds)), 3),
         "least_ms": round(float(milliseconds.min()), 3),
-        "calls": len(taken),
+        "calls": len(durations),
         "recall@100": recall,
     }
 

@@ -1,4 +1,4 @@
-"""Interactions as a feature store would give them, drawn at random, of any number: what training is timed on."""
+"""Random interactions in the format of a pull, in any number: the data of the training benchmarks."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,10 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def simulated(n: int, seed: int = 0) -> Pulled:
-    """`n` interactions a minute apart: user, country, last items; item and category. Popularity falls as 1 / rank."""
+    """Simulate `n` interactions, one per minute; item popularity is proportional to 1 / rank.
+
+    User features: user, country, recent items. Item features: item, category.
+    """
     rng = np.random.default_rng(seed)
     share = 1 / np.arange(1, ITEMS + 1)
     user = rng.integers(0, USERS, n)
@@ -48,10 +51,12 @@ def simulated(n: int, seed: int = 0) -> Pulled:
 
 
 def _recent(user: np.ndarray, item: np.ndarray) -> pa.Array:
-    """The last items of each interaction's user before it, oldest first."""
+    """List the last items of the user before each interaction, oldest first."""
     order = np.argsort(user, kind="stable")
     first = np.flatnonzero(np.r_[True, np.diff(user[order]) > 0])
-    place = np.arange(len(user)) - np.repeat(first, np.diff(np.r_[first, len(user)]))  # within the user's own
+    place = np.arange(len(user)) - np.repeat(
+        first, np.diff(np.r_[first, len(user)])
+    )  # among the interactions of the same user
     length = np.empty(len(user), dtype=np.int64)
     length[order] = np.minimum(place, RECENT)
     at = np.empty(len(user), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Servers on loopback as processes of their own, which always end with the benchmark."""
+"""Start servers on loopback in their own processes, and stop them with the benchmark."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A free port of which the next one is free too (the service takes that for gRPC)."""
+    """Return a free port whose next port is free too (the service uses it for gRPC)."""
     while True:
         with socket.create_server((HOST, 0)) as one:
             port = int(one.getsockname()[1])
@@ -33,7 +33,10 @@ def free_port() -> int:
 def running(
     command: Sequence[str], port: int, ready: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, once GET `ready` answers 200; its output is in `log`. Ended, with all its children, in any case."""
+    """Start a server and yield its process when GET `ready` returns 200; stop it and its children at the end.
+
+    The output of the process is appended to `log`.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -53,13 +56,13 @@ def running(
 def service(
     releases: Path, port: int, log: Path, environment: Mapping[str, str] | None = None
 ) -> Any:  # a context manager of the process
-    """Our service, ready."""
+    """Start our service and wait until it is ready."""
     command = [sys.executable, "-m", "pipelines", "serve", "--releases", str(releases), "--port", str(port)]
     return running(command, port, "/v2/health/ready", log, environment)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the process's own group, and SIGKILL to what is left of it after ten seconds."""
+    """Send SIGTERM to the process group, and SIGKILL if the process still runs after ten seconds."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -72,20 +75,20 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def call(
     port: int, method: str, path: str, body: Any = None, token: str = "", timeout: float = 30
 ) -> tuple[int, bytes]:
-    """One request on a connection of its own: status and body."""
+    """Send one request on a new connection; returns status and body."""
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, ready: str, log: Path, seconds: float = 180) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         try:
             if call(port, "GET", ready, timeout=5)[0] == 200:
                 return

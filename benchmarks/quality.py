@@ -1,12 +1,12 @@
 """Quality on published splits: `python -m benchmarks.quality gowalla|lightgcnpp_ml-1m|ncf [--data-dir DIR] [--json F]`.
 
-Every item is ranked, train items masked (ncf: the right item among its 99 wrong ones), as for the published figures.
-Two protocols: `honest` takes settings that were chosen on a validation set carved out of train, fits them on all of
-train and asks the test once; `leaderboard` takes settings chosen on the test itself, as the leaderboards' logs
-do. The settings are in quality.toml; `--search` finds them anew, which takes much longer. `--quick` runs a block world
-whose answer is known.
+All items are ranked with the train items masked, as for the published figures (ncf: the positive item and its 99
+negatives). There are two protocols. `honest`: the settings are chosen on a validation set split off from train; the
+model is then fitted on all of train and evaluated on test once. `leaderboard`: the settings are chosen on the test set
+itself, as in the logs of the leaderboards. quality.toml holds the settings; `--search` searches for them again, which
+takes much longer. `--quick` runs on a block world with a known answer.
 
-Every model here is one dot product between a user's vector and an item's vector; the table says how wide.
+Every model here scores with one dot product of a user vector and an item vector; the table has their width.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from benchmarks.quality_splits import FOLDERS, Split, Splits, block_world, read
 SETTINGS = Path(__file__).with_suffix(".toml")
 PROTOCOLS = ("honest", "leaderboard")
 CUTOFF = {"gowalla": 20, "lightgcnpp_ml-1m": 20, "ncf": 10, "block-world": 2}
-# Gowalla has 30,000 users: the best few of a sample are asked again for all of them, lest the sample's luck decide.
+# Gowalla has 30,000 users. The search uses a sample, and evaluates the best few settings again on all users.
 FINALISTS = {"gowalla": 3}
 KINDS: dict[str, type[Model]] = {"item_knn": ItemKnn, "ease": Ease, "spectral": Spectral}
-# Other people's figures on the same split and measure, chosen on the test where their logs say so.
+# Published figures on the same split and metric. Some were chosen on the test set, according to their logs.
 PUBLISHED = {
     "gowalla": {
         "MF-BPR": (0.1627, 0.1378),
@@ -49,34 +49,37 @@ PUBLISHED = {
 
 
 def main() -> None:
-    given = _arguments()
-    described = machine()
-    splits = block_world() if given.quick else read(given.name, given.data_dir)
-    if given.search:
-        sys.stdout.write(found(splits, given.users, given.only))
+    args = _arguments()
+    machine_info = machine()
+    splits = block_world() if args.quick else read(args.name, args.data_dir)
+    if args.search:
+        sys.stdout.write(search_settings(splits, args.users, args.only))
         return
     settings = tomllib.loads(SETTINGS.read_text())[splits.name]
-    rows = list(measured(splits, settings, given.seeds, given.only))
-    finish(rows + published(splits.name), claims(rows, CUTOFF[splits.name]), described, given.json)
+    rows = list(measured(splits, settings, args.seeds, args.only))
+    finish(rows + published(splits.name), claims(rows, CUTOFF[splits.name]), machine_info, args.json)
 
 
 def _arguments() -> argparse.Namespace:
     parser = arguments(__doc__ or "")
-    parser.add_argument("name", choices=list(FOLDERS))
-    parser.add_argument("--data-dir", type=Path, help="the split's folder; else $TWO_TOWER_DATA/<its name>")
+    parser.add_argument("name", choices=list(FOLDERS), help="Name of the split.")
+    parser.add_argument("--data-dir", type=Path, help="Folder of the split. Default: $TWO_TOWER_DATA/<its name>.")
     parser.add_argument(
-        "--seeds", type=int, default=2, help="of models that start from random numbers, under the honest protocol"
+        "--seeds", type=int, default=2, help="Number of seeds of randomised models under the honest protocol."
     )
-    parser.add_argument("--search", action="store_true", help="choose the settings anew and print them")
-    parser.add_argument("--users", type=int, default=2000, help="sampled by --search")
-    parser.add_argument("--only", nargs="+", metavar="MODEL", help="measure or search these models alone")
+    parser.add_argument("--search", action="store_true", help="Search for the settings and print them.")
+    parser.add_argument("--users", type=int, default=2000, help="Number of users that --search samples.")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="Measure or search these models only.")
     return parser.parse_args()
 
 
 def measured(
     splits: Splits, settings: Mapping[str, Any], seeds: int, only: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """A row a model and protocol; settings that both protocols chose are run once. The leaderboard's have one seed."""
+    """Yield one row per model and protocol.
+
+    Settings that both protocols chose run once. The leaderboard protocol uses one seed.
+    """
     k, final = CUTOFF[splits.name], splits.final
     began = time.perf_counter()
     yield _row("popularity", "both", "1", [evaluate(popularity(final.train), final, k)], began, {})
@@ -113,7 +116,7 @@ def left_out(name: str, split: Split, k: int) -> dict[str, Any]:
 def _row(
     name: str, protocol: str, width: str, figures: list[dict[str, float]], began: float, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Means over seeds; `spread` is the largest difference of any figure between two seeds."""
+    """Average over the seeds; `spread` is the largest difference of a metric between two seeds."""
     means = {key: float(np.mean([of[key] for of in figures])) for key in figures[0]}
     spread = max(float(np.ptp([of[key] for of in figures])) for key in means)
     seconds = (time.perf_counter() - began) / len(figures)
@@ -138,18 +141,18 @@ def published(name: str) -> list[dict[str, Any]]:
 
 
 def claims(rows: list[dict[str, Any]], k: int) -> dict[str, float]:
-    """<protocol>_<metric> of the best two-tower, and <model>_<protocol>_<metric> of the others."""
-    told = {}
+    """Name the claims: <protocol>_<metric> for the best model, <model>_<protocol>_<metric> for the others."""
+    values = {}
     for row in rows:
         for protocol in {"both": PROTOCOLS, "left out": ()}.get(row["protocol"], (row["protocol"],)):
             for metric in (f"recall@{k}", f"ndcg@{k}"):
-                named = "" if row["model"] == "best" else f"{row['model']}_"
-                told[f"{named}{protocol}_{metric}"] = row[metric]
-    return dict(sorted(told.items(), key=lambda claim: claim[0].split("_")[0] not in PROTOCOLS))
+                prefix = "" if row["model"] == "best" else f"{row['model']}_"
+                values[f"{prefix}{protocol}_{metric}"] = row[metric]
+    return dict(sorted(values.items(), key=lambda claim: claim[0].split("_")[0] not in PROTOCOLS))
 
 
-def found(splits: Splits, users: int, only: list[str] | None) -> str:
-    """The settings of both protocols as TOML: chosen on validation, and chosen on test."""
+def search_settings(splits: Splits, users: int, only: list[str] | None) -> str:
+    """Search for the settings of both protocols, on validation and on test; returns TOML."""
     k = CUTOFF[splits.name]
     lines = [f"# chosen by the sum of recall@{k} and ndcg@{k}", ""]
     fits = splits.final.train.shape[1] <= EASE_ITEMS

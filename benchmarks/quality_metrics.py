@@ -1,8 +1,8 @@
-"""Recall@k and NDCG@k as LightGCN's evaluation computes them; with one right item a user, HR@k and NDCG@k of NCF.
+"""Recall@k and NDCG@k as in the evaluation of LightGCN. With one positive item per user: HR@k and NDCG@k of NCF.
 
-recall@k: found among the first k, divided by all that there were to find, which may be more than k. NDCG@k: the sum of
-1 / log2(place + 1) over those found, divided by the same of the best list, which holds min(k, to find) right items.
-Means over users who have something to find.
+recall@k: number of positives in the top k, divided by all positives of the user, which can be more than k. NDCG@k: sum
+of 1 / log2(rank + 1) over the positives in the top k, divided by the same sum for the ideal list, which has
+min(k, positives) of them. Both are means over the users with at least one positive.
 """
 
 from collections.abc import Callable
@@ -17,35 +17,35 @@ Scorer = Callable[[np.ndarray], np.ndarray]  # users [n] -> scores float32 [n, i
 
 
 def evaluate(scorer: Scorer, split: Split, k: int, users: np.ndarray | None = None) -> dict[str, float]:
-    """`users`: those to ask; None for all who have something to find."""
-    able = np.flatnonzero(np.diff(split.held.indptr))
-    asked = able if users is None else np.intersect1d(able, users)
-    found = np.concatenate(
-        [per_user(scorer(block), split, block, k) for block in np.array_split(asked, -(-len(asked) // BLOCK))]
+    """Evaluate on the given users; None: all users with at least one positive."""
+    evaluable = np.flatnonzero(np.diff(split.held.indptr))
+    selected = evaluable if users is None else np.intersect1d(evaluable, users)
+    metrics = np.concatenate(
+        [per_user(scorer(block), split, block, k) for block in np.array_split(selected, -(-len(selected) // BLOCK))]
     )
-    recall, ndcg = found.mean(axis=0)
+    recall, ndcg = metrics.mean(axis=0)
     return {f"recall@{k}": float(recall), f"ndcg@{k}": float(ndcg)}
 
 
 def per_user(scores: np.ndarray, split: Split, users: np.ndarray, k: int) -> np.ndarray:
-    """recall@k and ndcg@k of each user, [users, 2]. `scores` [users, items] is written to."""
-    listed = _ranked(scores, split, users, k)
+    """Compute recall@k and ndcg@k of each user, `(users, 2)`. Overwrites `scores` `(users, items)`."""
+    ranked = _ranked(scores, split, users, k)
     held = split.held[users]
-    right = np.zeros(held.shape, dtype=bool)
-    right[held.nonzero()] = True
-    hits = np.take_along_axis(right, listed, axis=1)
-    to_find = np.diff(held.indptr)
-    gain = 1 / np.log2(np.arange(listed.shape[1]) + 2)
-    best = np.cumsum(gain)[np.minimum(to_find, listed.shape[1]) - 1]
-    return np.column_stack([hits.sum(axis=1) / to_find, hits @ gain / best])
+    positive = np.zeros(held.shape, dtype=bool)
+    positive[held.nonzero()] = True
+    hits = np.take_along_axis(positive, ranked, axis=1)
+    positives = np.diff(held.indptr)
+    gain = 1 / np.log2(np.arange(ranked.shape[1]) + 2)
+    best = np.cumsum(gain)[np.minimum(positives, ranked.shape[1]) - 1]
+    return np.column_stack([hits.sum(axis=1) / positives, hits @ gain / best])
 
 
 def _ranked(scores: np.ndarray, split: Split, users: np.ndarray, k: int) -> np.ndarray:
-    """The k best items of each user, best first, [users, k]."""
+    """Rank the top k items of each user, `(users, k)`."""
     if split.candidates is None:
         scores[split.train[users].nonzero()] = -np.inf
         return torch.topk(torch.from_numpy(scores), min(k, scores.shape[1]), dim=1).indices.numpy()
-    # The right item comes first among the candidates: reversed, so that it never wins by a tie.
+    # The positive item is the first candidate. In reversed order it never wins a tie.
     candidates = split.candidates[users][:, ::-1]
     own = np.take_along_axis(scores, candidates, axis=1)
     return np.take_along_axis(candidates, np.argsort(-own, axis=1, kind="stable")[:, :k], axis=1)

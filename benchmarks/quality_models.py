@@ -1,7 +1,7 @@
-"""The models of `benchmarks.quality`. Each is fitted on interactions and scores all items for any of their users.
+"""Models of `benchmarks.quality`. Each is fitted on interactions and scores all items for any training user.
 
-Every one of them ranks by a single dot product between a user's vector and an item's vector. `Towers` says how wide the
-dense part of these is, and whether a sparse part follows it.
+All models score with one dot product of a user vector and an item vector. `Towers` holds these vectors: a dense part of
+some width, a sparse part, or both.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from scipy import sparse
 
-KNN_BLOCK = 2048  # items whose similarities are held at a time
-OVERSAMPLED = 32  # dimensions of the random subspace beyond those asked for
+KNN_BLOCK = 2048  # items per block of similarities
+OVERSAMPLED = 32  # extra dimensions of the random subspace
 ITERATIONS = 5
-EASE_ITEMS = 12_000  # above, its dense inverse takes too long: 12,000 are 0.6 GB and a minute
+EASE_ITEMS = 12_000  # more items take too long: the dense inverse of 12,000 takes 0.6 GB and a minute
 
 
 @dataclass(frozen=True)
 class Towers:
-    """scores = user @ item.T + sparse_user(users) @ sparse_item.T: one dot product of the two parts end to end.
+    """scores = user @ item.T + sparse_user(users) @ sparse_item.T: one dot product of the concatenated parts.
 
     user: float32 [users, width], item: float32 [items, width]; None: no dense part.
     sparse_user: users [n] -> float32 [n, features]; sparse_item: float32 [items, features], sparse.
@@ -31,8 +31,8 @@ class Towers:
     sparse_item: sparse.csr_array | None = None
 
     def __call__(self, users: np.ndarray) -> np.ndarray:
-        """Scores of these users, float32 [n, items]."""
-        by_item = torch.zeros(())  # [items, n], as the sparse product gives it
+        """Score all items for these users, float32 `(n, items)`."""
+        by_item = torch.zeros(())  # [items, n], the layout of the sparse product
         if self.sparse_user is not None and self.sparse_item is not None:
             by_item = torch.from_numpy(self.sparse_item @ np.ascontiguousarray(self.sparse_user(users).T))
         if self.user is not None and self.item is not None:
@@ -55,10 +55,13 @@ def popularity(train: sparse.csr_array) -> Towers:
 
 @dataclass(frozen=True)
 class ItemKnn:
-    """Cosine of the items' sets of users, the nearest of each item kept (Deshpande & Karypis, 2004)."""
+    """Item-kNN: cosine similarity of the user sets of two items, the nearest neighbours per item.
+
+    Source: Deshpande & Karypis, 2004.
+    """
 
     neighbours: int = 100
-    shrink: float = 0.0  # added to the product of the lengths: less trust in similarities of few users
+    shrink: float = 0.0  # added to the product of the norms; reduces similarities that rest on few users
 
     def fit(self, train: sparse.csr_array) -> Towers:
         length = np.sqrt(_degree(train, 0))
@@ -77,12 +80,14 @@ class ItemKnn:
 
 @dataclass(frozen=True)
 class Ease:
-    """Ridge regression of every item on all others (Steck, 2019, "Embarrassingly shallow autoencoders").
+    """EASE: ridge regression of each item on all other items.
 
-    EASE itself has all exponents 0 and `diagonal` 1. Otherwise the interactions are divided by powers of the degrees of
-    user and item first, the history's items by a power of their degree when a user is scored, and the scores by a power
-    of the inverse's diagonal: 0 is the plain ridge, 1 forbids an item to predict itself. The regulariser `ridge` is in
-    units of the mean diagonal of the Gram matrix.
+    The original EASE has all exponents 0 and `diagonal` 1. Other values divide the interactions by powers of the user
+    degree and the item degree before the fit, the items of the history by a power of their degree at scoring, and the
+    scores by a power of the diagonal of the inverse: 0 is plain ridge regression; with 1 an item cannot predict itself.
+    `ridge` is in units of the mean diagonal of the Gram matrix.
+
+    Source: Steck, 2019, "Embarrassingly shallow autoencoders".
     """
 
     ridge: float = 1.0
@@ -100,28 +105,30 @@ class Ease:
         gram.diagonal().add_(ridge)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram)) * ridge
         out = torch.from_numpy(by_item**self.out_power) / inverse.diagonal() ** self.diagonal
-        weights = -inverse * out  # the diagonal is of no account: an item of the history is never asked for
+        weights = -inverse * out  # the diagonal does not matter: items of the history are never ranked
         history = train @ sparse.diags_array(by_item**-self.history_power)
         return Towers(torch.from_numpy(history.toarray().astype(np.float32)), weights.T.contiguous())
 
 
 @dataclass(frozen=True)
 class Spectral:
-    """Item vectors out of a truncated SVD of the degree-normalised interactions; a user is the sum of the history's.
+    """Item vectors from a truncated SVD of the degree-normalised interactions; a user is the sum of the history items.
 
-    With S the singular values, V the right singular vectors and D the items' degrees, an item of the history counts as
-    its row of D^-history_power V S^power, and an item to rank as its row of D^out_power V. With `ridge` above 0 the
-    spectrum is weighted by S^2 / (S^2 + ridge) instead: the ridge regression of all items on all (see `Ease`) in its
-    first dimensions. The user's vector is divided by its length.
+    S are the singular values, V the right singular vectors, D the item degrees and U the user degrees. An item of the
+    history contributes its row of D^-history_power V S^power; a ranked item has its row of D^out_power V. With `ridge`
+    above 0 the spectrum is weighted by S^2 / (S^2 + ridge) instead: the ridge regression of all items on all items (see
+    `Ease`) in its first dimensions. The user vector is normalised to unit length.
 
-    `linear` above 0 puts a sparse part behind the dense one, with a dimension for each training user: how like the user
-    is to each of them, a row of R D^-linear_history R^T U^-linear_user (users' degrees U) of length `linear`, against
-    whether they took the item, a row of D^linear_out R^T. That is the untruncated filter of GF-CF (Shen et al., 2021,
-    "How powerful is graph convolution for recommendation?"), which adds these two, with free exponents as in LinkProp
-    (Fu et al., 2022, "Revisiting neighborhood-based link prediction for collaborative filtering").
+    `linear` above 0 appends a sparse part with one dimension per training user. The user side is the similarity to each
+    training user, a row of R D^-linear_history R^T U^-linear_user scaled to the length `linear`; the item side is a row
+    of D^linear_out R^T: the training users who interacted with the item. This is the untruncated filter of GF-CF, which
+    adds these two parts, with free exponents as in LinkProp.
 
-    With `recency` above 0 the history's items count by age^-recency in both parts, the latest being of age 1. It is the
-    only setting that reads the order in which a user took the items.
+    With `recency` above 0 the items of the history are weighted by age^-recency in both parts; the latest has age 1.
+    This is the only setting that uses the order of a user's items.
+
+    Source: Shen et al., 2021, "How powerful is graph convolution for recommendation?" (GF-CF); Fu et al., 2022,
+    "Revisiting neighborhood-based link prediction for collaborative filtering" (LinkProp).
     """
 
     width: int = 512
@@ -157,15 +164,17 @@ class Spectral:
         known = sparse.csr_array(taken @ sparse.diags_array(by_item**-self.linear_history)).astype(np.float32)
         trust = _degree(train, 1) ** -self.linear_user
 
-        def alike(users: np.ndarray) -> np.ndarray:
-            """How like each training user these are, in all of length `linear`."""
-            found = (known[users] @ train.T).toarray() * trust
-            return np.asarray(found * (self.linear / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-12)))
+        def user_similarity(users: np.ndarray) -> np.ndarray:
+            """Similarity of these users to each training user, scaled to the length `linear`."""
+            similarity = (known[users] @ train.T).toarray() * trust
+            return np.asarray(
+                similarity * (self.linear / np.linalg.norm(similarity, axis=1, keepdims=True).clip(1e-12))
+            )
 
-        return Towers(user, item, alike, _scaled(train, 0.0, -self.linear_out).T.tocsr())
+        return Towers(user, item, user_similarity, _scaled(train, 0.0, -self.linear_out).T.tocsr())
 
     def _by_age(self, train: sparse.csr_array, age: sparse.csr_array | None) -> sparse.csr_array:
-        """How much each item of a history counts."""
+        """Weight of each item of a history."""
         if not self.recency:
             return train
         assert age is not None, "recency needs the order of the histories"
@@ -176,10 +185,15 @@ Model = ItemKnn | Ease | Spectral
 
 
 def randomised_svd(matrix: sparse.csr_array, width: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest singular values, descending, float32 [width], and their right vectors, float32 [columns, width].
+    """Compute the largest singular values and their right singular vectors by randomised subspace iteration.
 
-    Subspace iteration from a random start (Halko, Martinsson & Tropp, 2011, algorithm 4.4), orthonormal by Cholesky
-    twice over, which is quicker than Householder's and as good for well-conditioned blocks.
+    The basis is orthonormalised by Cholesky, which is faster than Householder and as accurate for well-conditioned
+    blocks.
+
+    Returns:
+        Singular values in descending order, float32 `(width,)`, and vectors, float32 `(columns, width)`.
+
+    Source: Halko, Martinsson & Tropp, 2011, algorithm 4.4.
     """
     width = min(width, *matrix.shape)
     wide = min(width + OVERSAMPLED, *matrix.shape)
@@ -201,19 +215,19 @@ def _orthonormal(columns: torch.Tensor) -> torch.Tensor:
 
 
 def _degree(train: sparse.csr_array, axis: int) -> np.ndarray:
-    """Interactions of each item (axis 0) or user (axis 1), at least 1, float32."""
+    """Count the interactions of each item (axis 0) or user (axis 1), at least 1, float32."""
     return np.maximum(train.sum(axis=axis), 1).astype(np.float32)
 
 
 def _scaled(train: sparse.csr_array, user_power: float, item_power: float) -> sparse.csr_array:
-    """Divided by these powers of the degrees."""
+    """Divide the interactions by these powers of the degrees."""
     user = sparse.diags_array(_degree(train, 1) ** -user_power)
     item = sparse.diags_array(_degree(train, 0) ** -item_power)
     return sparse.csr_array(user @ train @ item).astype(np.float32)
 
 
 def _largest(similar: np.ndarray, k: int) -> sparse.csr_array:
-    """Each row's k largest, the rest left out."""
+    """Keep the k largest values of each row."""
     if similar.shape[1] > k:
         least = -np.partition(-similar, k - 1, axis=1)[:, k - 1]
         similar[similar < least[:, None]] = 0

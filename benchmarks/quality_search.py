@@ -1,4 +1,4 @@
-"""How the settings in quality.toml were found: from a start, one setting at a time, its best value kept."""
+"""Coordinate search for the settings in quality.toml: one setting at a time, keeping its best value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,7 +20,7 @@ SPACES: dict[str, tuple[Model, Space]] = {
     "spectral": (Spectral(), {"width": (64, 128), **SHAPE}),
     "spectral_64": (Spectral(width=64), SHAPE),
 }
-# What may be best: closed forms in all dimensions where the inverse fits, else the two filters together.
+# Candidates for `best`: the closed form if the inverse fits into memory (FULL), else both filters (BOTH).
 FULL: tuple[Model, Space] = (
     Ease(10.0, 0.4, 0.2, 0.2, 0.0, 1.0),
     {
@@ -42,7 +42,7 @@ BOTH: tuple[Model, Space] = (
         "out_power": (0.4, 0.6),
     },
 )
-# The same where the order of the histories is known.
+# The same for data with ordered histories.
 ORDERED: tuple[Model, Space] = (
     Spectral(1024, 0.5, 0.5, 0.4, 0.6, 0.0, 0.02, 1.6, 0.3, 0.7, -0.1, recency=1.0),
     {
@@ -60,23 +60,23 @@ ORDERED: tuple[Model, Space] = (
 def search(
     name: str, start: Model, space: Space, split: Split, k: int, users: int, finalists: int = 1, seed: int = 0
 ) -> Model:
-    """The settings with the largest recall@k + ndcg@k on a sample of users.
+    """Find the settings with the largest recall@k + ndcg@k on a sample of users.
 
-    With several `finalists`, so many of the sample's best are asked again for all users, which decides.
+    With `finalists` above 1, that many of the best settings are evaluated again on all users to choose the best.
     """
     everyone = np.random.default_rng(seed).permutation(split.train.shape[0])
     fit = fitter(split)
-    tried: dict[Model, float] = {}
+    scores: dict[Model, float] = {}
 
-    def score(model: Model, asked: np.ndarray) -> float:
-        figures = evaluate(fit(model), split, k, np.sort(asked))
-        progress(f"{name}, {len(asked)} users, {_differs(model, start)} {figures}")
+    def score(model: Model, selected: np.ndarray) -> float:
+        figures = evaluate(fit(model), split, k, np.sort(selected))
+        progress(f"{name}, {len(selected)} users, {_differs(model, start)} {figures}")
         return sum(figures.values())
 
     def on_sample(model: Model) -> float:
-        if model not in tried:
-            tried[model] = score(model, everyone[:users])
-        return tried[model]
+        if model not in scores:
+            scores[model] = score(model, everyone[:users])
+        return scores[model]
 
     best = start
     for setting, values in space.items():
@@ -84,22 +84,22 @@ def search(
         best = max(candidates, key=on_sample)
     if finalists == 1:
         return best
-    last = sorted(tried, key=lambda model: -tried[model])[:finalists]
+    last = sorted(scores, key=lambda model: -scores[model])[:finalists]
     return max(last, key=lambda model: score(model, everyone))
 
 
 def fitter(split: Split) -> Callable[[Model], Towers]:
-    """Fits models one after the other; the last decomposition is kept for those that share it."""
-    kept: dict[tuple[float, ...], Any] = {}
+    """Return a fit function that keeps the last decomposition for models that share it."""
+    cache: dict[tuple[float, ...], Any] = {}
 
     def fit(model: Model) -> Towers:
         if not isinstance(model, Spectral):
             return model.fit(split.train)
         key = (model.width, model.user_power, model.item_power)
-        if key not in kept:
-            kept.clear()
-            kept[key] = model.decomposed(split.train, 0)
-        return model.towers(split.train, *kept[key], split.age)
+        if key not in cache:
+            cache.clear()
+            cache[key] = model.decomposed(split.train, 0)
+        return model.towers(split.train, *cache[key], split.age)
 
     return fit
 

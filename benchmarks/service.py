@@ -1,7 +1,7 @@
-"""The service beside what a user would write in an afternoon, under wrk on loopback.
+"""The service compared with a simple service of one afternoon's work, under load by wrk on loopback.
 
-Both serve the same users from the same online store and the same catalogue, and take turns. Our figures say where the
-time goes by stage; `overhead_ms_p50` is what one request at a time takes beyond the graph and the feature look-up.
+Both serve the same users from the same online store with the same catalogue, and get load in turns. Our rows split the
+time by stage; `overhead_ms_p50` is the time of a single request beyond feature lookup, user tower and search.
 """
 
 import os
@@ -22,7 +22,7 @@ from two_tower.releases.release import activate
 K = 100
 CONNECTIONS = (1, 16, 64)
 SIZES = (10_000, 1_000_000)
-ROUNDS = 3  # turns of each server at each number of connections; the median of the rounds is reported
+ROUNDS = 3  # measurements of each server per number of connections; the table has their median
 FIRST = 10_000_000  # the first item id
 STAGES = ("store", "embed", "search")
 
@@ -39,7 +39,7 @@ end
 
 
 class Server(NamedTuple):
-    """How to ask one of the servers; body has %d for the user."""
+    """How to send a request to one of the servers; `%d` in the body stands for the user."""
 
     name: str
     port: int
@@ -48,7 +48,7 @@ class Server(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What wrk measured. p50, p99: milliseconds. failed: answers other than 200, and broken connections."""
+    """Result of wrk. p50, p99: milliseconds. failed: responses with an error status, and connection errors."""
 
     per_second: float
     p50: float
@@ -57,23 +57,23 @@ class Load(NamedTuple):
 
 
 def main() -> None:
-    given = arguments(__doc__).parse_args()
+    args = arguments(__doc__).parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed. On Debian and Ubuntu: apt-get install wrk; on macOS: brew install wrk.")
-    described = machine()
+    machine_info = machine()
     sizes, connections, rounds, seconds = (SIZES, CONNECTIONS, ROUNDS, 5)
-    if given.quick:
+    if args.quick:
         sizes, connections, rounds, seconds = ((1_000,), (1, 4), 1, 1)
     with tempfile.TemporaryDirectory(prefix="benchmark-service-") as folder:
         made = world.make(Path(folder))
         rows = [row for items in sizes for row in measure(made, items, connections, rounds, seconds)]
-    finish(rows, claims(rows, sizes), described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+    finish(rows, claims(rows, sizes), machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
 def measure(
     made: world.World, items: int, connections: tuple[int, ...], rounds: int, seconds: int
 ) -> list[dict[str, Any]]:
-    """A row for each server and number of connections."""
+    """Measure one row per server and number of connections."""
     progress(f"{items:,} items: publishing")
     releases = made.folder / f"releases-{items}"
     activate(releases, world.publish(made, items, releases, first=FIRST))
@@ -86,7 +86,7 @@ def measure(
     command = [sys.executable, "-m", "benchmarks.peers.afternoon", str(made.repo), str(made.model), str(saved)]
     with (
         processes.service(releases, ours.port, log),
-        # One thread a call serves it best: FAISS and torch would only wait for each other's.
+        # One thread per call is its best setting: otherwise the threads of FAISS and torch wait for each other.
         processes.running([*command, str(peer.port)], peer.port, "/v2/health/ready", log, {"OMP_NUM_THREADS": "1"}),
     ):
         rows = []
@@ -106,7 +106,7 @@ def measure(
 
 
 def load(server: Server, made: world.World, connections: int, seconds: int, seed: int = 0) -> Load:
-    """Wrk against one server, for so many seconds."""
+    """Run wrk against one server for `seconds` seconds."""
     script = made.folder / "load.lua"
     users = ", ".join(str(user) for user in made.users[:500])
     script.write_text(_SCRIPT.format(users=users, seed=seed * 37, path=server.path, body=server.body))
@@ -118,49 +118,50 @@ def load(server: Server, made: world.World, connections: int, seconds: int, seed
     return parsed(done.stdout)
 
 
-def parsed(said: str) -> Load:
-    """The figures in what wrk prints."""
+def parsed(output: str) -> Load:
+    """Parse the output of wrk."""
 
     def milliseconds(share: str) -> float:
-        found = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)\s*$", said, re.MULTILINE)
-        assert found, said
-        return float(found[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[found[2]]
+        match = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)\s*$", output, re.MULTILINE)
+        assert match, output
+        return float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[match[2]]
 
-    per_second = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert per_second, said
-    statuses = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
+    per_second = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    assert per_second, output
+    statuses = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     failed = int(statuses[1]) if statuses else 0
     failed += sum(map(int, sockets.groups())) if sockets else 0
     return Load(float(per_second[1]), milliseconds("50"), milliseconds("99"), failed)
 
 
 def claims(rows: list[dict[str, Any]], sizes: tuple[int, ...]) -> dict[str, Any]:
-    """The claims of the two sizes; throughput is each server's best over the numbers of connections,
-    p99 is ours at 16 connections.
+    """Compute the claims per catalogue size.
+
+    Throughput is the best of each server over the numbers of connections; p99 is ours at 16 connections.
     """
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for items, name in zip(sizes, ("10k", "1m"), strict=False):
         of = {
             server: [r for r in rows if r["items"] == items and r["server"] == server]
             for server in ("ours", "afternoon")
         }
         best = {server: max(r["requests_per_s"] for r in all_) for server, all_ in of.items()}
-        said[f"throughput_ratio_{name}"] = round(best["ours"] / best["afternoon"], 2)
-        said[f"p99_ms_{name}"] = [r["p99_ms"] for r in of["ours"] if r["connections"] <= 16][-1]
+        values[f"throughput_ratio_{name}"] = round(best["ours"] / best["afternoon"], 2)
+        values[f"p99_ms_{name}"] = [r["p99_ms"] for r in of["ours"] if r["connections"] <= 16][-1]
     one = next(r for r in rows if r["server"] == "ours" and r["connections"] == 1)
-    said["overhead_ms_p50"] = round(one["p50_ms"] - sum(one[f"{stage}_ms"] for stage in STAGES), 3)
-    said["failed"] = sum(r["failed"] for r in rows)
-    return said
+    values["overhead_ms_p50"] = round(one["p50_ms"] - sum(one[f"{stage}_ms"] for stage in STAGES), 3)
+    values["failed"] = sum(r["failed"] for r in rows)
+    return values
 
 
 def _stages(port: int) -> dict[str, tuple[float, float]]:
-    """Seconds spent, and requests, by stage, since the service began."""
+    """Read total seconds and number of requests per stage since the start of the service."""
     text = processes.call(port, "GET", "/metrics")[1].decode()
 
     def value(kind: str, stage: str) -> float:
-        found = re.search(rf'^two_tower_stage_seconds_{kind}{{stage="{stage}"}} (\S+)$', text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        match = re.search(rf'^two_tower_stage_seconds_{kind}{{stage="{stage}"}} (\S+)$', text, re.MULTILINE)
+        return float(match[1]) if match else 0.0
 
     return {stage: (value("sum", stage), value("count", stage)) for stage in STAGES}
 

@@ -1,10 +1,11 @@
-"""The service under load while releases change and its online store dies: nothing fails, mixes or is wrong.
+"""Soak test: the service under load while releases change and the online store fails.
 
-Load at 70 % of what the service can take, over real HTTP on loopback, with a real redis-server as the online store.
-Meanwhile releases are activated and rolled back through the admin calls, corrupt ones are offered, and Redis is killed
-and started again. Every answer is checked: its items must all be of the release that it names (each release has ids of
-its own), and they must be the best for the user by a reference in numpy; where the answer says that the store failed,
-the most popular ones. With `--items 40000` releases hold a coded index, whose tables are mapped from their own file.
+The load is 70 % of the capacity of the service, over real HTTP on loopback, with a real redis-server as the online
+store. Meanwhile releases are activated and rolled back through the admin API, corrupt releases are activated, and Redis
+is killed and restarted. Every response is checked: all items must belong to the release in the response (each release
+has its own ids), and they must be the best items for the user according to a numpy reference, or the most popular items
+if the response reports a failure of the store. With `--items 40000` the releases have a quantized index, whose tables
+are mapped from their own file. No request may fail, and no response may be wrong or mix releases.
 """
 
 import asyncio
@@ -34,15 +35,15 @@ from two_tower.releases.item_index import tower_inputs
 from two_tower.runtime import open_session
 
 K = 20
-APART = 1_000_000  # first ids of two releases
+APART = 1_000_000  # distance between the first ids of two releases
 CONNECTIONS = 8
 SHARE = 0.7  # of the capacity
-TOLERANCE = 1e-3  # of a score: ages in days move on while the soak runs
+TOLERANCE = 1e-3  # of a score: ages in days change during the soak
 TOKEN = "soak"
 
 
 class Plan(NamedTuple):
-    """How often what happens; pause: seconds between two events."""
+    """Number of events of each kind. pause: seconds between two events. users: number of users in the requests."""
 
     activations: int
     rollbacks: int
@@ -58,33 +59,33 @@ QUICK = Plan(activations=3, rollbacks=1, corrupt=1, kills=1, pause=0.5, users=20
 
 @dataclass
 class Reference:
-    """What is right: each release's embeddings and items by popularity, and each user's embedding."""
+    """Expected results: item embeddings and popular items of each release, and the embedding of each user."""
 
     users: dict[int, np.ndarray]
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     first: dict[str, int] = field(default_factory=dict)
     popular: dict[str, list[int]] = field(default_factory=dict)
 
-    def judge(self, user: int, answer: dict[str, Any]) -> str:
-        """`right`, `wrong`, or `mixed` where items are not of the release that the answer names."""
-        name, ids = answer["release"], [item["item_id"] for item in answer["items"]]
+    def judge(self, user: int, response: dict[str, Any]) -> str:
+        """Check a response: `right`, `wrong`, or `mixed` if items do not belong to the release in the response."""
+        name, ids = response["release"], [item["item_id"] for item in response["items"]]
         if name not in self.vectors:
             return "wrong"
         rows = np.array(ids) - self.first[name]
         if ((rows < 0) | (rows >= len(self.vectors[name]))).any():
             return "mixed"
-        if answer["fallback"] is not None:
-            return "right" if ids == self.popular[name][:K] and answer["fallback"] == "store" else "wrong"
+        if response["fallback"] is not None:
+            return "right" if ids == self.popular[name][:K] and response["fallback"] == "store" else "wrong"
         scores = self.vectors[name] @ self.users[user]
         least = np.partition(scores, -K)[-K]
         complete = len(set(ids)) == K and bool((scores[rows] >= least - TOLERANCE).all())
-        given = np.array([item["score"] for item in answer["items"]])
-        return "right" if complete and np.abs(given - scores[rows]).max() < TOLERANCE else "wrong"
+        returned = np.array([item["score"] for item in response["items"]])
+        return "right" if complete and np.abs(returned - scores[rows]).max() < TOLERANCE else "wrong"
 
 
 @dataclass
 class Counts:
-    """requests = failed + mixed + wrong + right ones. by_fallback: answers that said that the store failed."""
+    """requests = failed + mixed + wrong + right. store_fallbacks: responses that report a failure of the store."""
 
     requests: int = 0
     failed: int = 0
@@ -97,16 +98,16 @@ class Counts:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--items", type=int, default=2_000, help=f"of each release; {K} to {APART:,}")
-    given = parser.parse_args()
-    if not K <= given.items <= APART:
-        parser.error(f"--items {given.items} is out of range: {K} to {APART:,}.")
+    parser.add_argument("--items", type=int, default=2_000, help=f"Items of each release: {K} to {APART:,}.")
+    args = parser.parse_args()
+    if not K <= args.items <= APART:
+        parser.error(f"--items {args.items} is out of range: {K} to {APART:,}.")
     if not shutil.which("redis-server"):
         sys.exit("redis-server is not installed. On Debian and Ubuntu: apt-get install redis-server.")
-    described = machine()
+    machine_info = machine()
     with tempfile.TemporaryDirectory(prefix="benchmark-soak-") as folder:
-        rows, claims = soak(Path(folder), QUICK if given.quick else FULL, given.items)
-    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+        rows, claims = soak(Path(folder), QUICK if args.quick else FULL, args.items)
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
     if claims["failed"] or claims["mixed"] or claims["wrong"]:
         sys.exit(1)
 
@@ -129,7 +130,7 @@ def soak(folder: Path, plan: Plan, items: int) -> tuple[list[dict[str, Any]], di
 
 
 class Redis:
-    """A real redis-server on a free loopback port, whose data outlive a kill."""
+    """A real redis-server on a free loopback port. Its data survive a kill."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -149,10 +150,10 @@ class Redis:
         command = ["redis-server", "--bind", processes.HOST, "--port", str(self.port), "--dir", str(self._folder)]
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", "redis.log"]
         self.process = subprocess.Popen(command)
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            asked = subprocess.run(["redis-cli", "-p", str(self.port), "ping"], capture_output=True, text=True)
-            if asked.stdout.strip() == "PONG":
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ping = subprocess.run(["redis-cli", "-p", str(self.port), "ping"], capture_output=True, text=True)
+            if ping.stdout.strip() == "PONG":
                 return
             time.sleep(0.05)
         raise RuntimeError("redis-server did not start")
@@ -175,23 +176,23 @@ async def _soak(
     counts, stop = Counts(), asyncio.Event()
     began = time.perf_counter()
     load = asyncio.create_task(_load(port, reference, counts, stop=stop, rate=rate))
-    happened = await _events(plan, redis, port, good, bad)
+    events = await _events(plan, redis, port, good, bad)
     stop.set()
     await load
-    taken = time.perf_counter() - began
+    duration = time.perf_counter() - began
     claims = {
         "requests": counts.requests,
         "failed": counts.failed,
         "mixed": counts.mixed,
         "wrong": counts.wrong,
-        **happened,
+        **events,
         "store_fallbacks": counts.store_fallbacks,
     }
     for example in counts.examples:
         progress(example)
     row = {
-        "seconds": round(taken, 1),
-        "requests_per_s": round(counts.requests / taken, 1),
+        "seconds": round(duration, 1),
+        "requests_per_s": round(counts.requests / duration, 1),
         "capacity_per_s": round(capacity.requests / 3, 1),
         "p50_ms": round(1e3 * float(np.quantile(counts.seconds, 0.5)), 2),
         "p99_ms": round(1e3 * float(np.quantile(counts.seconds, 0.99)), 2),
@@ -200,44 +201,44 @@ async def _soak(
 
 
 async def _events(plan: Plan, redis: Redis, port: int, good: list[str], bad: list[str]) -> dict[str, int]:
-    """All that happens to the service, spread over the soak; how often each was seen to work."""
-    happened = {"activated": 0, "rolled_back": 0, "corrupt_refused": 0, "redis_kills": 0}
+    """Trigger all events, spread over the soak; returns how often each kind had the expected effect."""
+    counts = {"activated": 0, "rolled_back": 0, "corrupt_refused": 0, "redis_kills": 0}
     spread = {
         "corrupt": _spread(plan.activations, plan.corrupt),
         "rollback": _spread(plan.activations, plan.rollbacks),
         "kill": _spread(plan.activations, plan.kills),
     }
     for number in range(plan.activations):
-        # The first serves already: it is activated last, after all others.
-        happened["activated"] += await _admin(port, "activate", good[(number + 1) % len(good)]) == 200
+        # The first release is active already: it is activated again after all others.
+        counts["activated"] += await _admin(port, "activate", good[(number + 1) % len(good)]) == 200
         await asyncio.sleep(plan.pause)
         if number in spread["rollback"]:
-            happened["rolled_back"] += await _admin(port, "rollback") == 200
+            counts["rolled_back"] += await _admin(port, "rollback") == 200
             await asyncio.sleep(plan.pause)
         if number in spread["corrupt"]:
-            one = bad[happened["corrupt_refused"]]
-            happened["corrupt_refused"] += await _admin(port, "activate", one) == 422
+            one = bad[counts["corrupt_refused"]]
+            counts["corrupt_refused"] += await _admin(port, "activate", one) == 422
             await asyncio.sleep(plan.pause)
         if number in spread["kill"]:
             redis.kill()
             await asyncio.sleep(2 * plan.pause)
             await asyncio.to_thread(redis.start)
-            happened["redis_kills"] += 1
+            counts["redis_kills"] += 1
             await asyncio.sleep(plan.pause)
-        progress(", ".join(f"{name} {count}" for name, count in happened.items()))
-    return happened
+        progress(", ".join(f"{name} {count}" for name, count in counts.items()))
+    return counts
 
 
 def _spread(places: int, count: int) -> set[int]:
-    """`count` of the places 1 … places - 1, evenly."""
+    """Choose `count` of the places 1 … places - 1, evenly spaced."""
     return {1 + i * (places - 1) // count for i in range(count)}
 
 
-async def _admin(port: int, what: str, one: str | None = None) -> int:
+async def _admin(port: int, action: str, one: str | None = None) -> int:
     body = {"release": one} if one else {}
-    status, said = await asyncio.to_thread(processes.call, port, "POST", f"/admin/{what}", body, TOKEN, 120)
+    status, content = await asyncio.to_thread(processes.call, port, "POST", f"/admin/{action}", body, TOKEN, 120)
     if status not in (200, 422):
-        progress(f"/admin/{what}: {status} {said[:300]!r}")
+        progress(f"/admin/{action}: {status} {content[:300]!r}")
     return status
 
 
@@ -250,8 +251,8 @@ async def _load(
     seconds: float | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Requests on a few connections, each after the other's answer, at most `rate` a second in all."""
-    until = time.perf_counter() + seconds if seconds else float("inf")
+    """Send requests one after the other on each of a few connections, at most `rate` per second in total."""
+    deadline = time.perf_counter() + seconds if seconds else float("inf")
     users = list(reference.users)
     turn = 0
     began = time.perf_counter()
@@ -259,18 +260,18 @@ async def _load(
     async def client() -> None:
         nonlocal turn
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while time.perf_counter() < until and not (stop and stop.is_set()):
+        while time.perf_counter() < deadline and not (stop and stop.is_set()):
             turn += 1
             number, user = turn, users[turn % len(users)]
             if rate:
                 await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-            asked = time.perf_counter()
+            sent = time.perf_counter()
             try:
                 connection = connection or await asyncio.open_connection(processes.HOST, port)
                 status, body = await asyncio.wait_for(_post(*connection, user), 10)
             except (OSError, EOFError, ValueError) as error:
                 status, body, connection = 0, repr(error).encode(), None
-            counts.seconds.append(time.perf_counter() - asked)
+            counts.seconds.append(time.perf_counter() - sent)
             _count(counts, reference, user, status, body)
         if connection:
             connection[1].close()
@@ -282,23 +283,23 @@ async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user
     body = json.dumps({"user_id": user, "k": K}).encode()
     head = f"POST /v1/recommend HTTP/1.1\r\nHost: soak\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
-    answered = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    length = int(answered.split("content-length:")[1].split("\r\n")[0])
-    return int(answered.split(" ")[1]), await reader.readexactly(length)
+    headers = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(headers.split("content-length:")[1].split("\r\n")[0])
+    return int(headers.split(" ")[1]), await reader.readexactly(length)
 
 
 def _count(counts: Counts, reference: Reference, user: int, status: int, body: bytes) -> None:
     counts.requests += 1
     if status != 200:
-        judged = "failed"
+        result = "failed"
     else:
-        answer = json.loads(body)
-        counts.store_fallbacks += answer["fallback"] == "store"
-        judged = reference.judge(user, answer)
-    if judged != "right":
-        setattr(counts, judged, getattr(counts, judged) + 1)
+        response = json.loads(body)
+        counts.store_fallbacks += response["fallback"] == "store"
+        result = reference.judge(user, response)
+    if result != "right":
+        setattr(counts, result, getattr(counts, result) + 1)
         if len(counts.examples) < 5:
-            counts.examples.append(f"{judged}: user {user}, status {status}, {body[:300]!r}")
+            counts.examples.append(f"{result}: user {user}, status {status}, {body[:300]!r}")
 
 
 def _publish(made: world.World, releases: Path, number: int, items: int, reference: Reference) -> str:
@@ -312,7 +313,7 @@ def _publish(made: world.World, releases: Path, number: int, items: int, referen
 
 
 def _corrupt(path: Path) -> None:
-    """Flip a byte in the middle of a file."""
+    """Flip all bits of the byte in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
@@ -324,8 +325,8 @@ def _embeddings(made: world.World, users: list[int]) -> dict[int, np.ndarray]:
     session = open_session(made.towers / "user_tower.onnx")
     table = table_from_rows([row or {} for row in rows], contract.user)
     now = np.full(len(users), int(time.time()))
-    (found,) = session.run(["embedding"], tower_inputs(session, table, contract.user, now))
-    return dict(zip(users, found, strict=True))
+    (embeddings,) = session.run(["embedding"], tower_inputs(session, table, contract.user, now))
+    return dict(zip(users, embeddings, strict=True))
 
 
 if __name__ == "__main__":

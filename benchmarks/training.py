@@ -1,15 +1,15 @@
-"""Samples a second of training, beside torch-rechub's DSSM trainer: `python -m benchmarks.training`.
+"""Training throughput compared with the DSSM trainer of torch-rechub: `python -m benchmarks.training`.
 
 Both train the same towers (widths 128 and 64, embeddings of 32, Adam) on the same positives in turns, in this process
-and on the same threads: theirs by MatchTrainer.train_one_epoch over its own data loader, ours by Trainer.advance. A
-batch has 4096 samples: positives with all others of the batch as negatives (in-batch softmax), or 2048 positives with a
-negative each, drawn for it alone (pointwise binary cross-entropy). The ratios are of the least times. Beside them,
-without a claim: pointwise with 256 negatives that all positives of a batch share; and epochs of the first mode with
-their rows in memory, and streamed from disk, 20 MB at a time. Then what one step of ours is made of, each part beside
-the least time that this machine's measured FLOP/s and memory traffic allow for it.
+and on the same threads: torch-rechub with MatchTrainer.train_one_epoch and its own data loader, ours with
+Trainer.advance. A batch has 4096 samples: 4096 positives with the other positives of the batch as negatives (in-batch
+softmax), or 2048 positives with one negative each (pointwise binary cross-entropy). The ratios compare minimum times.
+Further rows without a claim: pointwise with 256 negatives that all positives of a batch share; epochs of the first mode
+with the rows in memory, and streamed from disk 20 MB at a time; the parts of one step of ours, each with the minimum
+time that the measured FLOP/s and memory bandwidth of this machine allow.
 
-Beside ours stands the same compiled, where there is a compiler and not with `--quick`. With `--device cuda` both train
-on the GPU, and ours in bfloat16 as well.
+Our trainer is also measured with `compile`, if there is a compiler and without `--quick`. With `--device cuda` both
+train on the GPU, and ours in bfloat16 too.
 """
 
 import contextlib
@@ -44,21 +44,21 @@ from two_tower.training.trainer import Trainer
 BATCH, DIM, HIDDEN, WIDTH = 4096, 64, 128, 32
 IN_BATCH, OWN = "in-batch softmax", "pointwise"
 PEERS = (IN_BATCH, OWN)
-MEGABYTES = 20  # of rows that streaming holds
+MEGABYTES = 20  # of rows in memory while streaming
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--positives", type=int, default=200_000)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    given = parser.parse_args()
-    described = machine()
-    size, seconds = (12_000, 0.1) if given.quick else (given.positives, 20.0 if given.device == "cpu" else 4.0)
-    device = choose_device(given.device)
+    parser.add_argument("--positives", type=int, default=200_000, help="Number of interactions.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="Device of both trainers.")
+    args = parser.parse_args()
+    machine_info = machine()
+    size, seconds = (12_000, 0.1) if args.quick else (args.positives, 20.0 if args.device == "cpu" else 4.0)
+    device = choose_device(args.device)
     rows, claims = measure(
-        size, seconds, modes(device, compiled=not given.quick and not missing_compiler(device.type)), device
+        size, seconds, modes(device, compiled=not args.quick and not missing_compiler(device.type)), device
     )
-    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
 def modes(device: torch.device, compiled: bool) -> dict[str, TrainConfig]:
@@ -66,22 +66,25 @@ def modes(device: torch.device, compiled: bool) -> dict[str, TrainConfig]:
         dim=DIM, hidden=HIDDEN, feature_dim=WIDTH, dropout=0.0, temperature=1.0, device=device.type, batch_size=BATCH
     )
     half = replace(shared, batch_size=BATCH // 2, loss="pointwise")
-    found = {
+    configs = {
         IN_BATCH: shared,
         OWN: replace(half, negatives="own", sampled_negatives=BATCH // 2, popularity_exponent=0),
         "pointwise, 256 shared": replace(half, negatives="uniform", sampled_negatives=256),
     }
     if compiled:
-        found[f"{IN_BATCH}, compiled"] = replace(shared, compile=True)
+        configs[f"{IN_BATCH}, compiled"] = replace(shared, compile=True)
         if device.type == "cuda":
-            found[f"{IN_BATCH}, bfloat16, compiled"] = replace(shared, precision="bfloat16", compile=True)
-    return found
+            configs[f"{IN_BATCH}, bfloat16, compiled"] = replace(shared, precision="bfloat16", compile=True)
+    return configs
 
 
 def measure(
     size: int, seconds: float, configs: dict[str, TrainConfig], device: torch.device
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """size: interactions. Every call that is timed is one step, short enough to find a machine at rest."""
+    """Measure all modes on `size` interactions.
+
+    A timed call is one step: so short that its minimum time is free of other load.
+    """
     progress(f"{size:,} interactions")
     pulled = simulated(size)
     encoders = fit(pulled)
@@ -94,17 +97,17 @@ def measure(
     for mode, trainer in trainers.items():
         runs[f"ours, {mode}"] = _ours(trainer)
         if mode in PEERS:
-            runs[f"torch-rechub, {mode}"] = _theirs(positives, mode)
+            runs[f"torch-rechub, {mode}"] = _torch_rechub(positives, mode)
     progress(f"{len(positives):,} positives, {torch.get_num_threads()} threads; timing")
-    taken = alternate(runs, seconds, least=2)
-    least = {name: min(all_) for name, all_ in taken.items()}
+    durations = alternate(runs, seconds, least=2)
+    least = {name: min(all_) for name, all_ in durations.items()}
     rows = [
         {
             "what": name,
             "samples_per_second": round(BATCH / least[name]),
             "ms_per_step": round(least[name] * 1e3, 2),
             "bound_ms": "",
-            "calls": len(taken[name]),
+            "calls": len(durations[name]),
         }
         for name in runs
     ]
@@ -112,7 +115,7 @@ def measure(
         f"ratio_vs_torch_rechub_{short}": least[f"torch-rechub, {mode}"] / least[f"ours, {mode}"]
         for short, mode in (("in_batch", IN_BATCH), ("bce", OWN))
     }
-    progress("epochs, in memory and streamed")
+    progress("epochs with rows in memory and streamed")
     rows += _epochs(pulled, seconds, configs[IN_BATCH], device)
     progress("the parts of a step")
     parts = _parts(trainers[IN_BATCH], 3 if seconds < 1 else 40)
@@ -122,7 +125,7 @@ def measure(
 
 
 def _epochs(pulled: Pulled, seconds: float, config: TrainConfig, device: torch.device) -> list[dict[str, Any]]:
-    """Positives a second of whole epochs, and of what streaming does once, before the first."""
+    """Measure positives per second of whole epochs, and of the preparation that streaming does once."""
     with tempfile.TemporaryDirectory() as folder:
         pulled.write(Path(folder) / "pulled")
         streamed = Streamed(Parts(Path(folder) / "pulled"), Path(folder) / "scratch", MEGABYTES)
@@ -134,16 +137,16 @@ def _epochs(pulled: Pulled, seconds: float, config: TrainConfig, device: torch.d
             trainers[name] = Trainer(network.to(device), source, config)
             if data is streamed:
                 prepared = time.perf_counter() - began
-        taken = alternate({name: _epoch(trainer) for name, trainer in trainers.items()}, seconds, least=3)
+        durations = alternate({name: _epoch(trainer) for name, trainer in trainers.items()}, seconds, least=3)
     length = len(source)
-    least = {f"an epoch, {name}": min(all_) for name, all_ in taken.items()}
+    least = {f"an epoch, {name}": min(all_) for name, all_ in durations.items()}
     return [
         {
             "what": name,
             "samples_per_second": round(length / spent),
             "ms_per_step": round(spent * 1e3 * BATCH / length, 2),
             "bound_ms": "",
-            "calls": len(taken["rows streamed"]) if name in least else 1,
+            "calls": len(durations["rows streamed"]) if name in least else 1,
         }
         for name, spent in (least | {"written for streaming, once": prepared}).items()
     ]
@@ -169,13 +172,13 @@ def _ours(trainer: Trainer) -> Callable[[], object]:
 
 
 def _full(trainer: Trainer) -> list[Tensor]:
-    """The batches of an epoch without the remainder."""
+    """List the full batches of an epoch; all batches if none is full."""
     batches = list(trainer.batches(1))
     return [rows for rows in batches if len(rows) == trainer.config.batch_size] or batches
 
 
-def _theirs(positives: Positives, mode: str) -> Callable[[], object]:
-    """One call is an epoch of one batch."""
+def _torch_rechub(positives: Positives, mode: str) -> Callable[[], object]:
+    """Return a call that trains an epoch of one batch with torch-rechub."""
     try:
         from torch_rechub.basic.features import SequenceFeature, SparseFeature
         from torch_rechub.models.matching import DSSM
@@ -214,27 +217,27 @@ def _theirs(positives: Positives, mode: str) -> Callable[[], object]:
 
 
 def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
-    """The least time of each part of a step, and the bound of those that compute or move much."""
+    """Measure the minimum time of each part of a step, and compute its lower bound."""
     network, positives = trainer.network, trainer.positives
-    taken: dict[str, list[float]] = {}
+    durations: dict[str, list[float]] = {}
     flops: dict[str, float] = {}
     moved: dict[str, float] = {}
     batches = _full(trainer)
     network.train()
     for number in range(rounds):
-        clock = _Clock(taken, positives.device)
+        clock = _Clock(durations, positives.device)
         batch = positives.batch(batches[number % len(batches)])
         read = positives.user_columns.take(batch.rows)
         clock("gather")
         user = network.user.embed(read)
         clock("towers")
-        found = trainer.negatives.candidates(batch, user, slice(0, len(batch)))
-        parts = positives.item_columns.take(found.rows)
+        candidates = trainer.negatives.candidates(batch, user, slice(0, len(batch)))
+        parts = positives.item_columns.take(candidates.rows)
         clock("gather")
         item = network.item.embed(parts)
         clock("towers")
         cut = [user.detach().requires_grad_(), item.detach().requires_grad_()]
-        loss = trainer.loss(*cut, found.target, found.log_weight, found.mask, batch.weight)
+        loss = trainer.loss(*cut, candidates.target, candidates.log_weight, candidates.mask, batch.weight)
         loss.backward()
         clock("loss")
         torch.autograd.backward([user, item], [cut[0].grad, cut[1].grad])
@@ -244,7 +247,7 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
         trainer.average.update(trainer.step)
         clock("optimizer")
         clock.end()
-        users, items = len(batch), len(found.rows)
+        users, items = len(batch), len(candidates.rows)
         flops = {
             "loss": 6 * users * items * DIM,
             "towers": 6 * (users * _linear(network.user) + items * _linear(network.item)),
@@ -254,7 +257,7 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
             "gather": 8 * (_numbers(read) + _numbers(parts)),
             "towers": 4 * WIDTH * 3 * (users * read[-1].shape[1] + 2 * users + 2 * items),
             "loss": 4 * users * items * 4,  # scores and their gradient, each written and read once
-            "optimizer": 4 * weights * (7 + 3),  # weight, gradient and two moments, three of them written; the average
+            "optimizer": 4 * weights * (7 + 3),  # 4 reads: weight, gradient, 2 moments; 3 writes; the average: 3
         }
     speed, bandwidth = _flops(positives.device), _bandwidth(positives.device)
     progress(f"{speed / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s; {items} different items in the last batch")
@@ -266,15 +269,15 @@ def _parts(trainer: Trainer, rounds: int) -> list[dict[str, Any]]:
             "bound_ms": round(max(flops.get(name, 0) / speed, moved[name] / bandwidth) * 1e3, 2),
             "calls": rounds,
         }
-        for name, all_ in taken.items()
+        for name, all_ in durations.items()
     ]
 
 
 class _Clock:
-    """Adds up the time of each part within a step."""
+    """Sum the time of each part within a step."""
 
-    def __init__(self, taken: dict[str, list[float]], device: torch.device) -> None:
-        self.taken, self.sums, self.device = taken, dict[str, float](), device
+    def __init__(self, durations: dict[str, list[float]], device: torch.device) -> None:
+        self.durations, self.sums, self.device = durations, dict[str, float](), device
         _wait(device)
         self.last = time.perf_counter()
 
@@ -286,7 +289,7 @@ class _Clock:
 
     def end(self) -> None:
         for part, seconds in self.sums.items():
-            self.taken.setdefault(part, []).append(seconds)
+            self.durations.setdefault(part, []).append(seconds)
 
 
 def _linear(tower: nn.Module) -> int:
@@ -303,7 +306,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _least(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a call, waited for."""
+    """Return the minimum time of a call in seconds, including its work on the GPU."""
 
     def waited() -> None:
         run()
@@ -313,14 +316,14 @@ def _least(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _flops(device: torch.device) -> float:
-    """Of a product in float32."""
+    """Measure FLOP/s of a float32 matrix product."""
     side = 512 if device.type == "cpu" else 8192
     a = torch.randn(side, side, device=device)
     return 2 * side**3 / _least(lambda: a @ a, device)
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a copy that no cache holds."""
+    """Measure bytes per second, read and written, of a copy larger than the caches."""
     a = torch.randn(16_000_000 if device.type == "cpu" else 512_000_000, device=device)
     b = torch.empty_like(a)
     return 8 * len(a) / _least(lambda: b.copy_(a), device)

@@ -1,7 +1,7 @@
-"""One worker beside two of them, under wrk on loopback: requests, processor time and memory.
+"""A service with one worker compared with two workers, under load by wrk on loopback: throughput, CPU time, memory.
 
-Both services are up and take turns. Memory counts what processes share once. `tables_mb` of it is the index, as far as
-it is mapped from a file of its own.
+Both services run and get load in turns. Memory that processes share counts once. `tables_mb` is the part of the memory
+that belongs to the index, if the index is mapped from its own file.
 """
 
 import os
@@ -27,7 +27,7 @@ TABLES = "index.onnx.data"
 
 
 class Service(NamedTuple):
-    """A service that runs, and the processes that answer."""
+    """A running service and its worker processes."""
 
     server: Server
     parent: int
@@ -36,12 +36,12 @@ class Service(NamedTuple):
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--items", type=int, default=100_000)
-    given = parser.parse_args()
+    parser.add_argument("--items", type=int, default=100_000, help="Number of items.")
+    args = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed. On Debian and Ubuntu: apt-get install wrk; on macOS: brew install wrk.")
-    described = machine()
-    items, turns, seconds = (1_000, 1, 1) if given.quick else (given.items, 8, 3)
+    machine_info = machine()
+    items, turns, seconds = (1_000, 1, 1) if args.quick else (args.items, 8, 3)
     with tempfile.TemporaryDirectory(prefix="benchmark-workers-") as folder:
         rows = measure(Path(folder), items, turns, seconds)
     one, two = rows
@@ -50,11 +50,11 @@ def main() -> None:
         "memory_ratio_2_workers": round(two["memory_mb"] / one["memory_mb"], 2),
         "failed": sum(row["failed"] for row in rows),
     }
-    finish(rows, claims, described | {"load_after": round(os.getloadavg()[0], 2)}, given.json)
+    finish(rows, claims, machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
 def measure(folder: Path, items: int, turns: int, seconds: int) -> list[dict[str, Any]]:
-    """A row for each number of workers."""
+    """Measure one row per number of workers."""
     made = world.make(folder)
     releases = folder / "releases"
     activate(releases, world.publish(made, items, releases, first=FIRST))
@@ -71,7 +71,8 @@ def measure(folder: Path, items: int, turns: int, seconds: int) -> list[dict[str
         }
         loads: dict[int, list[Load]] = {many: [] for many in WORKERS}
         cpu: dict[int, list[float]] = {many: [] for many in WORKERS}
-        while log.read_text().count("Application startup complete") < sum(WORKERS):  # else one that is up answers alone
+        # Wait for all workers: otherwise the first one handles all requests.
+        while log.read_text().count("Application startup complete") < sum(WORKERS):
             time.sleep(0.1)
         for service in services.values():
             load(service.server, made, CONNECTIONS, 1)  # warm
@@ -88,7 +89,7 @@ def measure(folder: Path, items: int, turns: int, seconds: int) -> list[dict[str
 def _row(items: int, many: int, service: Service, loads: Sequence[Load], cpu: Sequence[float]) -> dict[str, Any]:
     tables = [_memory(pid, TABLES) for pid in service.workers]
     all_ = [_memory(pid)[1] for pid in {service.parent, *service.workers}]
-    once = max(resident for resident, _ in tables)  # the other service maps the same file, and would bear a part of it
+    once = max(resident for resident, _ in tables)  # the other service maps the same file too and would share the cost
     return {
         "items": items,
         "workers": many,
@@ -107,19 +108,19 @@ def _children(pid: int) -> list[int]:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of a core that a process has used."""
+    """Return the CPU time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory(pid: int, of: str = "") -> tuple[int, int]:
-    """MB in memory, and proportionally, of a process or of the files it maps whose name has `of`."""
-    kilobytes, wanted = {"Rss:": 0, "Pss:": 0}, False
+def _memory(pid: int, name: str = "") -> tuple[int, int]:
+    """Return resident and proportional memory in MB of a process, or of its mapped files whose name contains `name`."""
+    kilobytes, counted = {"Rss:": 0, "Pss:": 0}, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         first, *words = line.split()
         if not first.endswith(":"):
-            wanted = of in line
-        elif wanted and first in kilobytes:
+            counted = name in line
+        elif counted and first in kilobytes:
             kilobytes[first] += int(words[0])
     return kilobytes["Rss:"] // 1000, kilobytes["Pss:"] // 1000
 

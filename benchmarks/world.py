@@ -1,7 +1,7 @@
-"""What the service benchmarks serve: a trained user tower, users in a Feast online store, catalogues of any size.
+"""Data of the service benchmarks: a trained user tower, users in a Feast online store, catalogues of any size.
 
-The users and the towers are the checkerboard's, trained for one epoch; how good they are is no matter here. The items
-are unit vectors at random in the towers' embedding space, with the ids `first`, `first` + 1, …
+The users and the towers come from the checkerboard data set, trained for one epoch; their quality does not matter here.
+The items are random unit vectors in the embedding space of the towers, with the ids `first`, `first` + 1, …
 """
 
 import json
@@ -34,7 +34,7 @@ DIM = 64
 
 @dataclass(frozen=True)
 class World:
-    """Folders: repo (Feast), model (torch), towers (ONNX). users: the ids that the online store knows."""
+    """Folders of the feature repository, the torch model and the ONNX towers. users: the ids in the online store."""
 
     folder: Path
     pulled: Pulled
@@ -55,8 +55,8 @@ class World:
 
 
 def make(folder: Path, redis_port: int | None = None) -> World:
-    """A Feast repository with a filled online store (SQLite, or Redis on a loopback port), and exported towers."""
-    progress("making the world: feature store, towers")
+    """Create a Feast repository with a materialised online store (SQLite, or Redis on a loopback port), and towers."""
+    progress("preparing feature store and towers")
     repo = folder / "repo"
     with quiet():
         prepare("checkerboard", None, repo)
@@ -74,7 +74,7 @@ def make(folder: Path, redis_port: int | None = None) -> World:
 
 
 def publish(world: World, items: int, releases: Path, first: int = 10_000_000, seed: int = 0) -> str:
-    """A release of the world's towers over so many items; its id."""
+    """Publish a release of the towers with `items` items; returns the release id."""
     folder = world.folder / f"index-{first}-{items}-{seed}"
     folder.mkdir(exist_ok=True)
     vectors = item_vectors(items, seed)
@@ -101,6 +101,6 @@ def publish(world: World, items: int, releases: Path, first: int = 10_000_000, s
 
 
 def item_vectors(items: int, seed: int = 0) -> Array:
-    """The embeddings of a release's items, unit length, float32 [items, DIM]."""
+    """Generate the item embeddings of a release: unit length, float32 `(items, DIM)`."""
     vectors = np.random.default_rng(seed).standard_normal((items, DIM), dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

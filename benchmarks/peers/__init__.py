@@ -1,1 +1,1 @@
-"""What a user would write by themselves, to compare with."""
+"""Simple implementations for comparison."""

@@ -1,4 +1,4 @@
-"""A recommendation service as one writes it in an afternoon: KServe predictor, torch tower, FAISS flat, Feast inline.
+"""A simple recommendation service, one afternoon of work: KServe predictor, torch tower, FAISS flat, Feast inline.
 
     python -m benchmarks.peers.afternoon REPO MODEL ITEMS.npz PORT
 
@@ -23,7 +23,7 @@ from two_tower.training.network.model import load
 
 
 class Recommender(kserve.Model):
-    """The user's features from Feast, the tower in torch, the nearest items by FAISS, without those seen."""
+    """Features of the user from Feast, user tower in torch, nearest items by FAISS without the seen items."""
 
     def __init__(self, repo: str, model: str, items: str) -> None:
         super().__init__("two_tower")
@@ -45,24 +45,24 @@ class Recommender(kserve.Model):
 
     def recommend(self, user: int, k: int) -> list[dict[str, Any]]:
         contract = self.model.contract
-        answer = self.store.get_online_features(self.features, [{contract.user_key: user}]).to_dict()
-        row = {f.name: answer[f.name][0] for f in contract.user}
-        seen = set(answer[contract.seen.name][0] or []) if contract.seen else set()
+        features = self.store.get_online_features(self.features, [{contract.user_key: user}]).to_dict()
+        row = {f.name: features[f.name][0] for f in contract.user}
+        seen = set(features[contract.seen.name][0] or []) if contract.seen else set()
         now = np.array([int(time.time())])
         inputs = to_inputs(table_from_rows([_dated(row, contract)], contract.user), contract.user, now)
         with torch.inference_mode():
             embedding = self.model.network.user(prepare(self.model.encoders, "user", inputs)).numpy()
         scores, rows = self.index.search(embedding, k + len(seen))
-        found = [
+        items_found = [
             {"item_id": int(self.ids[r]), "score": float(score)}
             for r, score in zip(rows[0], scores[0], strict=True)
             if int(self.ids[r]) not in seen
         ]
-        return found[:k]
+        return items_found[:k]
 
 
 def _dated(row: dict[str, Any], contract: Any) -> dict[str, Any]:
-    """Feast gives timestamps of to_dict() as seconds or as datetimes; the tower takes datetimes."""
+    """Convert timestamps: Feast's to_dict() returns seconds or datetimes, the tower takes datetimes."""
     stamps = {f.name for f in contract.user if f.dtype == "UnixTimestamp"}
     return {
         name: datetime.fromtimestamp(value, tz=UTC) if name in stamps and isinstance(value, int) else value

@@ -1,4 +1,4 @@
-"""The quick form of each benchmark, so that none rots; and what they compute by themselves."""
+"""The quick form of each benchmark, and the functions of the benchmarks."""
 
 import json
 import os
@@ -20,10 +20,10 @@ def run(name: str, file: Path, *arguments: str):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(file), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(file.read_text())
-    assert set(said) == {"machine", "rows", "claims"} and said["rows"] and said["machine"]["cores"] >= 1
-    assert all(claim in done.stdout for claim in said["claims"])  # the table ends with them
-    return said["claims"]
+    output = json.loads(file.read_text())
+    assert set(output) == {"machine", "rows", "claims"} and output["rows"] and output["machine"]["cores"] >= 1
+    assert all(claim in done.stdout for claim in output["claims"])  # the table ends with the claims
+    return output["claims"]
 
 
 @pytest.mark.slow
@@ -121,8 +121,8 @@ def test_before_refuses_by_name(arguments, named):
 
 def test_calls_take_turns():
     order: list[str] = []
-    taken = harness.alternate({name: lambda name=name: order.append(name) for name in "ab"}, seconds=0, least=3)
-    assert order == ["a", "b"] * 4 and [len(all_) for all_ in taken.values()] == [3, 3]
+    durations = harness.alternate({name: lambda name=name: order.append(name) for name in "ab"}, seconds=0, least=3)
+    assert order == ["a", "b"] * 4 and [len(all_) for all_ in durations.values()] == [3, 3]
 
 
 def test_a_table_has_a_column_a_key():
@@ -133,8 +133,8 @@ def test_a_table_has_a_column_a_key():
     ]
 
 
-def test_what_wrk_prints_is_read():
-    said = """
+def test_the_output_of_wrk_is_parsed():
+    output = """
   Latency Distribution
      50%  850.00us
      99%    1.20s\x20
@@ -142,7 +142,7 @@ def test_what_wrk_prints_is_read():
   Socket errors: connect 0, read 1, write 0, timeout 2
 Requests/sec:   1234.50
 """
-    assert service.parsed(said) == service.Load(1234.5, 0.85, 1200.0, 6)
+    assert service.parsed(output) == service.Load(1234.5, 0.85, 1200.0, 6)
 
 
 @pytest.mark.parametrize(
