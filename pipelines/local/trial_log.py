@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from pipelines.cli.progress import same_file
-from two_tower.tuning.tried import Tried
+from two_tower.tuning.trial import TrialResult
 
 
 class TrialLog(io.TextIOBase):
@@ -21,7 +21,7 @@ class TrialLog(io.TextIOBase):
     def __init__(self, console: Console, status: Status, file: TextIO, trials: int) -> None:
         self._console, self._status, self._file, self._trials = console, status, file, trials
         self._activity, self._line = "", ""
-        self._best: Tried | None = None
+        self._best: TrialResult | None = None
         self._ended, self._since = 0, 0.0
 
     @classmethod
@@ -42,16 +42,16 @@ class TrialLog(io.TextIOBase):
             self._status.update(f"{self._activity}: [dim]{escape(lines[-1].strip())}[/]")
         return len(text)
 
-    def start(self, activity: str, tried: Sequence[Tried] = ()) -> None:
-        """Show an activity. tried: trials of an earlier call."""
+    def start(self, activity: str, trials: Sequence[TrialResult] = ()) -> None:
+        """Show an activity. trials: trials of an earlier call."""
         self._activity, self._since = activity, time.monotonic()
         self._status.update(activity)
-        for one in tried:
+        for one in trials:
             self._best = _better(self._best, one)
-        if tried:
-            self._console.print(f"resuming after {len(tried)} trials, best {_figure(self._best)}")
+        if trials:
+            self._console.print(f"resuming after {len(trials)} trials, best {_figure(self._best)}")
 
-    def on_trial(self, one: Tried) -> None:
+    def on_trial(self, one: TrialResult) -> None:
         """Print the line of a trial that has ended."""
         self._ended += 1
         self._best = _better(self._best, one)
@@ -67,13 +67,13 @@ class TrialLog(io.TextIOBase):
         )
 
 
-def _better(best: Tried | None, one: Tried) -> Tried | None:
+def _better(best: TrialResult | None, one: TrialResult) -> TrialResult | None:
     if one.value is None or (best is not None and best.value is not None and best.value >= one.value):
         return best
     return one
 
 
-def _figure(best: Tried | None) -> str:
+def _figure(best: TrialResult | None) -> str:
     return f"{best.value:.4f} (trial {best.number})" if best and best.value is not None else "none yet"
 
 

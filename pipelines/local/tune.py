@@ -17,8 +17,8 @@ from pipelines.local.settings import settings_from
 from pipelines.local.trial_log import TrialLog
 from two_tower.config import Settings, TrainConfig
 from two_tower.errors import InputError
-from two_tower.tuning.space import DEFAULT, Space, Value, shown
-from two_tower.tuning.tried import Tried, ranked
+from two_tower.tuning.space import DEFAULT, Space, Value, format_value
+from two_tower.tuning.trial import TrialResult, best_first
 
 TABLE_ROWS = 5
 PLACES = ("checkpoints", "device")  # settings of one machine, which best.toml leaves out
@@ -88,8 +88,8 @@ def tune(request: Request, out: Console, err: Console) -> int:
     """Run the search, write best.toml, trials.csv, tune.json and tune.html, and return the exit status."""
     from two_tower.data.parts import Parts
     from two_tower.training.train import choose_device
-    from two_tower.tuning.objective import Training, made_of, source
-    from two_tower.tuning.study import opened
+    from two_tower.tuning.objective import Training, shared_inputs, source
+    from two_tower.tuning.study import open_study
 
     base, space = request.settings.train, request.space
     choose_device(base.device)  # before minutes are spent on the data
@@ -97,20 +97,20 @@ def tune(request: Request, out: Console, err: Console) -> int:
     with TrialLog.open(out, request.out / "tune.log", request.trials) as log:
         log.start("pulling the data")
         parts = Parts(request.pulled or _pulled(request))
-        with opened(request.out, space, made_of(parts, base, space), base.seed) as study:
+        with open_study(request.out, space, shared_inputs(parts, base, space), base.seed) as study:
             training = Training(source(parts, base), base, request.out)
-            study.first(space.shared(base))
-            log.start("searching", study.tried())
+            study.start_with(space.shared(base))
+            log.start("searching", study.results())
             interrupted = False
             try:
                 study.run(training, request.trials, request.time_limit, log.on_trial)
             except KeyboardInterrupt:
                 interrupted = True
-            tried, importance = study.tried(), study.importance()
-    status = _conclude(request, tried, importance, out, err)
+            trials, importance = study.results(), study.importance()
+    status = _conclude(request, trials, importance, out, err)
     if not interrupted:
         return status
-    err.print(f"interrupted after {len(tried)} of {request.trials} trials; the same command resumes the search")
+    err.print(f"interrupted after {len(trials)} of {request.trials} trials; the same command resumes the search")
     return ExitStatus.INTERRUPTED
 
 
@@ -139,15 +139,15 @@ def _pulled(request: Request) -> Path:
 
 
 def _conclude(
-    request: Request, tried: Sequence[Tried], importance: dict[str, float], out: Console, err: Console
+    request: Request, trials: Sequence[TrialResult], importance: dict[str, float], out: Console, err: Console
 ) -> int:
     """Write the files and print the result; the exit status is 1 if no trial finished."""
     from two_tower.report import tuning
     from two_tower.tuning.objective import METRIC
 
-    best = next(iter(ranked(tried)), None)
+    best = next(iter(best_first(trials)), None)
     toml = settings_file(request.settings, best.values) if best else ""
-    rows = [one.row(METRIC) for one in tried]
+    rows = [one.row(METRIC) for one in trials]
     record = {"metric": METRIC, "best": best.row(METRIC) if best else None, "importance": importance, "trials": rows}
     (request.out / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     _write_rows(request.out / ROWS, rows)
@@ -155,18 +155,18 @@ def _conclude(
         title=f"Search for settings: {request.name}",
         metric=METRIC,
         space=request.space,
-        tried=tried,
+        trials=trials,
         importance=importance,
         toml=toml,
     )
     tuning.write(request.out / PAGE, page)
     if best is None:
-        err.print(f"no trial has finished: {tuning.counts(tried) if tried else 'none was started'}")
-        for why in sorted({one.why for one in tried if one.why}):
+        err.print(f"no trial has finished: {tuning.counts(trials) if trials else 'none was started'}")
+        for why in sorted({one.why for one in trials if one.why}):
             err.print(f"  - {escape(why)}", soft_wrap=True)
         return ExitStatus.FAULT
     (request.out / BEST).write_text(f"# {METRIC} {best.value:.4f} on the validation window, by two-tower tune\n{toml}")
-    _print_best(request, tried, best, METRIC, out)
+    _print_best(request, trials, best, METRIC, out)
     return ExitStatus.DONE
 
 
@@ -189,19 +189,19 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _print_best(request: Request, tried: Sequence[Tried], best: Tried, metric: str, out: Console) -> None:
+def _print_best(request: Request, trials: Sequence[TrialResult], best: TrialResult, metric: str, out: Console) -> None:
     from two_tower.report.tuning import counts
 
     base = request.settings.train
-    table = Table("trial", Column(metric, no_wrap=True), "epochs", "s", "changed settings", title=counts(tried))
-    for one in ranked(tried)[:TABLE_ROWS]:
-        changes = ", ".join(f"{name} {shown(value)}" for name, value in _changes(one, base).items())
+    table = Table("trial", Column(metric, no_wrap=True), "epochs", "s", "changed settings", title=counts(trials))
+    for one in best_first(trials)[:TABLE_ROWS]:
+        changes = ", ".join(f"{name} {format_value(value)}" for name, value in _changes(one, base).items())
         table.add_row(str(one.number), f"{one.value:.4f}", str(len(one.curve)), f"{one.seconds:.0f}", changes)
     out.print(table)
-    current = next((one for one in tried if one.value is not None and not _changes(one, base)), None)
+    current = next((one for one in trials if one.value is not None and not _changes(one, base)), None)
     if current is not None:
         out.print(f"current settings, trial {current.number}: {current.value:.4f}")
-    sets = " ".join(f"--set {name}={shown(value)}" for name, value in _changes(best, base).items())
+    sets = " ".join(f"--set {name}={format_value(value)}" for name, value in _changes(best, base).items())
     out.print(f"best:   {request.out / BEST} (copy it into two_tower.toml of the repository)", soft_wrap=True)
     if sets:
         out.print(f"        or pass {sets}", soft_wrap=True)
@@ -209,6 +209,6 @@ def _print_best(request: Request, tried: Sequence[Tried], best: Tried, metric: s
     out.print("To measure it on the test window: two-tower run with these settings", soft_wrap=True)
 
 
-def _changes(one: Tried, base: TrainConfig) -> dict[str, Value]:
+def _changes(one: TrialResult, base: TrainConfig) -> dict[str, Value]:
     """Values of a trial that differ from the current settings."""
     return {name: value for name, value in one.values.items() if value != getattr(base, name)}

@@ -12,7 +12,7 @@ from two_tower.errors import InputError
 from two_tower.training.callbacks import Callback, Metrics, ProgressLog, TrainStart
 from two_tower.training.streaming.source import stream_decision
 from two_tower.training.train import TENSORBOARD, DivergedError, choose_device, train
-from two_tower.tuning.space import TUNABLE, Space, Value, shown, with_values
+from two_tower.tuning.space import TUNABLE, Space, Value, format_value, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError
 
 METRIC = "recall@20"  # on the validation window; the test window is for the final model only
@@ -66,7 +66,7 @@ class Training:
 
     def _keep_curves(self, working: Path, values: Mapping[str, Value]) -> None:
         """Keep the TensorBoard files of a trial, in a folder named by its values, and delete its model."""
-        kept = self.folder / TENSORBOARD / ",".join(f"{name}={shown(value)}" for name, value in values.items())
+        kept = self.folder / TENSORBOARD / ",".join(f"{name}={format_value(value)}" for name, value in values.items())
         if (working / TENSORBOARD).exists():
             shutil.rmtree(kept, ignore_errors=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -102,8 +102,8 @@ def source(parts: Parts, base: TrainConfig) -> Pulled | Path:
     return parts.folder if streams else Pulled.read(parts.folder)
 
 
-def made_of(parts: Parts, base: TrainConfig, space: Space) -> dict[str, str]:
-    """Describe what all trials of a study share, for `study.opened`. Where training runs does not count.
+def shared_inputs(parts: Parts, base: TrainConfig, space: Space) -> dict[str, str]:
+    """Describe what all trials of a study share, for `open_study`. Where training runs does not count.
 
     Args:
         parts: Parts of the pull.

@@ -127,7 +127,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig
     return changed
 
 
-def shown(value: Value) -> str:
+def format_value(value: Value) -> str:
     """Format a value for a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from two_tower.errors import InputError
 from two_tower.tuning.space import Choices, Dimension, Space, Value
-from two_tower.tuning.tried import Tried
+from two_tower.tuning.trial import TrialResult
 
 FILE, LOCK = "study.log", "study.lock"
 NAME = "two-tower"
@@ -42,13 +42,13 @@ class UnfitError(Exception):
 
 
 class Study:
-    """The past and future trials of a search; `opened` makes one."""
+    """The past and future trials of a search; `open_study` makes one."""
 
     def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
         self._study, self._seed = study, seed
         self._distributions = {name: _distribution(d) for name, d in space.dimensions.items()}
 
-    def first(self, values: Mapping[str, Value]) -> None:
+    def start_with(self, values: Mapping[str, Value]) -> None:
         """Set the values of the first trial. This has no effect if the study has a trial already.
 
         Args:
@@ -57,17 +57,17 @@ class Study:
         if values and not self._study.get_trials(deepcopy=False):
             self._study.enqueue_trial(dict(values))
 
-    def tried(self) -> list[Tried]:
+    def results(self) -> list[TrialResult]:
         """Return the results of the trials that have ended, in order."""
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return [_tried(number, trial) for number, trial in enumerate(ended, start=1)]
+        return [_result(number, trial) for number, trial in enumerate(ended, start=1)]
 
     def run(
         self,
         objective: Objective,
         trials: int,
         seconds: float | None = None,
-        callback: Callable[[Tried], None] = lambda _: None,
+        callback: Callable[[TrialResult], None] = lambda _: None,
     ) -> None:
         """Run trials until the study has enough of them.
 
@@ -82,13 +82,13 @@ class Study:
             callback: Function to call with the result of each trial.
         """
         until = time.monotonic() + seconds if seconds is not None else float("inf")
-        while (done := len(self.tried())) < trials and time.monotonic() < until:
+        while (done := len(self.results())) < trials and time.monotonic() < until:
             # A seed per trial: a resumed study draws the same values as an uninterrupted one.
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=(self._seed * 1_000_003 + done) % 2**32, n_startup_trials=RANDOM
             )
             self._attempt(self._study.ask(self._distributions), objective)
-            callback(self.tried()[-1])
+            callback(self.results()[-1])
 
     def _attempt(self, trial: Trial, objective: Objective) -> None:
         epochs = 0
@@ -100,7 +100,7 @@ class Study:
             if trial.should_prune():
                 raise PrunedError
 
-        same = next((t for t in self.tried() if t.value is not None and t.values == trial.params), None)
+        same = next((t for t in self.results() if t.value is not None and t.values == trial.params), None)
         if same is not None:  # training is deterministic, so the result would be the same
             self._study.tell(trial, same.value)
             return
@@ -131,13 +131,13 @@ class Study:
 
 
 @contextmanager
-def opened(folder: Path, space: Space, made_of: Mapping[str, str], seed: int) -> Iterator[Study]:
+def open_study(folder: Path, space: Space, shared: Mapping[str, str], seed: int) -> Iterator[Study]:
     """Open or resume the study in a folder; one process at a time.
 
     Args:
         folder: Folder of the study.
         space: Search space.
-        made_of: What all trials share, as a text or hash by name.
+        shared: What all trials share, as a text or hash by name.
         seed: Seed of the sampler.
 
     Yields:
@@ -161,13 +161,13 @@ def opened(folder: Path, space: Space, made_of: Mapping[str, str], seed: int) ->
         study = optuna.create_study(
             storage=storage, study_name=NAME, direction="maximize", pruner=pruner, load_if_exists=True
         )
-        _check_same(folder, study, made_of)
+        _check_same(folder, study, shared)
         _repeat_interrupted(study)
         yield Study(study, space, seed)
 
 
 class _NoLock(JournalFileSymlinkLock):
-    """A lock that does nothing: `opened` holds a file lock, which the system releases when the process ends."""
+    """A lock that does nothing: `open_study` holds a file lock, which the system releases when the process ends."""
 
     def acquire(self) -> bool:
         return True
@@ -183,9 +183,9 @@ def _mend(file: Path) -> None:
             journal.truncate(whole.rfind(b"\n") + 1)
 
 
-def _check_same(folder: Path, study: optuna.Study, made_of: Mapping[str, str]) -> None:
+def _check_same(folder: Path, study: optuna.Study, shared: Mapping[str, str]) -> None:
     """Raise InputError if the trials of the study are not comparable with new ones."""
-    for name, value in made_of.items():
+    for name, value in shared.items():
         if study.user_attrs.get(name, value) != value:
             raise InputError(
                 f"{folder} contains a search with other {name}, so its trials are not comparable with new ones. Use "
@@ -210,10 +210,10 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def _tried(number: int, trial: FrozenTrial) -> Tried:
+def _result(number: int, trial: FrozenTrial) -> TrialResult:
     why = trial.user_attrs.get(_WHY, "")
     finished = trial.state == TrialState.COMPLETE
-    return Tried(
+    return TrialResult(
         number=number,
         state="finished" if finished else "unfit" if why else "pruned",
         value=trial.value if finished else None,

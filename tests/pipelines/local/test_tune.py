@@ -74,12 +74,12 @@ def test_a_loss_that_diverges_is_a_trial_and_no_end(pulled: Path, tmp_path: Path
     status, said = search(pulled, tmp_path, 3, "learning_rate = [0.01, 1e30]\n", settings)
     assert status == 0 and "training failed" in said
     unfit = [t for t in json.loads((tmp_path / "tune.json").read_text())["trials"] if t["state"] == "unfit"]
-    assert unfit and all(t["learning_rate"] == 1e30 and "the loss is" in t["why"] for t in unfit)
+    assert unfit and all(t["learning_rate"] == 1e30 and "The loss is" in t["why"] for t in unfit)
 
 
 def test_where_nothing_can_be_trained_the_status_says_so(pulled: Path, tmp_path: Path) -> None:
     status, said = search(pulled, tmp_path, 1, "learning_rate = [1e29, 1e30]\n", [*SMALL, "similarity=dot"])
-    assert status == 1 and "no trial has finished" in said and "the loss is" in said
+    assert status == 1 and "no trial has finished" in said and "The loss is" in said
     assert not (tmp_path / "best.toml").exists()
 
 

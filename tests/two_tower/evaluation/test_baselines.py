@@ -56,14 +56,14 @@ def counted():
     return Task.of(pulled)
 
 
-def test_popularity_counts_what_came_before_the_snapshot():
+def test_popularity_counts_the_events_before_the_snapshot():
     task = counted()
     first, second = Popularity.fit(task).counts
     assert first.tolist() == [3, 2, 1, 0]
     assert second.tolist() == [0, 2, 2, 4], "in the order of that snapshot's items"
 
 
-def test_popularity_forgets_what_is_older_than_its_window(monkeypatch):
+def test_popularity_ignores_events_before_its_window(monkeypatch):
     task = counted()
     monkeypatch.setattr(baselines, "POPULARITY_WINDOW", timedelta(hours=2.2))
     assert Popularity.fit(task).counts[1].tolist() == [0, 1, 0, 0], "of the one event of the hours 2.8 to 5"
@@ -79,7 +79,7 @@ def test_item_knn_by_hand():
     assert model.scores(event_of_u, task.snapshots[1])[0] == pytest.approx([0, ac, ab, ab])
 
 
-def test_item_knn_is_blind_to_what_came_after_its_fit():
+def test_item_knn_ignores_events_after_its_fit():
     task = counted()
     late = ItemKnn.fit(task, to_micros(at(9)))
     early = ItemKnn.fit(task, to_micros(at(2)))

@@ -16,7 +16,7 @@ def test_ties_share_the_mean_of_their_places():
     assert metrics.ranks(scores, np.array([2, 0])).tolist() == [2, 2]
 
 
-def test_what_is_not_allowed_is_neither_a_hit_nor_in_the_way():
+def test_an_item_that_is_not_allowed_is_a_miss_and_has_no_effect_on_other_ranks():
     scores = np.array([[-INF, 2, 1], [-INF, 2, 1], [3, 2, 1]], dtype=np.float32)
     assert metrics.ranks(scores, np.array([2, 0, -1])).tolist() == [1, INF, INF]
 
@@ -34,7 +34,7 @@ def test_metrics_by_hand():
     assert metrics.recall(np.array([0.5]), 1).tolist() == [0], "tied for the first two places"
 
 
-def test_users_count_alike_however_many_events_they_have():
+def test_users_have_equal_weight():
     summary = metrics.summary(np.array([0, 0, 0, 50]), np.array([7, 7, 7, 3]))
     assert summary["recall@20"] == 0.5
     assert summary["recall@100"] == 1
@@ -56,11 +56,11 @@ def test_the_interval_covers_the_true_mean(users):
     assert 0.88 <= covered / worlds <= 0.98
 
 
-def test_one_user_says_nothing_of_the_others():
+def test_the_interval_of_one_user_is_infinite():
     assert metrics.interval(np.array([0.4]), samples=50) == (-INF, INF)
 
 
-def test_a_paired_interval_sees_what_is_hidden_by_the_spread_between_users():
+def test_a_paired_interval_ignores_the_spread_between_users():
     random = np.random.default_rng(0)
     before = random.random(200)
     after = before - 0.02 + random.normal(0, 0.01, size=200)

@@ -70,7 +70,7 @@ def test_popularity_must_be_exceeded(skill, share, passed):
     assert judge(report(skill, skill * share), None, CONFIG).passed == passed
 
 
-def test_a_model_that_never_hits_is_held_though_popularity_never_hits_either():
+def test_a_model_without_a_hit_is_held_even_if_popularity_has_none_either():
     nothing = np.zeros(USERS)
     verdict = judge(report(nothing, nothing), None, CONFIG)
     assert not verdict.passed

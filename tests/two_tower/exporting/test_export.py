@@ -33,7 +33,7 @@ def test_raw_values_give_torchs_embedding(world, model, exported, tower, rows):
 
 @pytest.mark.parametrize("tower", ["user", "item"])
 def test_unknown_and_missing_values(world, model, exported, tower):
-    """One row of values that training never saw, one of nothing at all, and lists longer than any in training."""
+    """One row of unknown values, one of missing values, and lists that are longer than any in training."""
     inputs = to_inputs(getattr(world, tower).slice(0, 2), world.contract.tower(tower), world.seconds[:2])
     for name in inputs.keys() - {EVENT_TIME}:
         values = inputs[name].copy()
@@ -80,7 +80,7 @@ def test_inputs_and_metadata_are_the_contract(world, exported):
     assert kinds["portrait"] == ("tensor(float)", ["batch", 3])
 
 
-def test_the_files_say_nothing_of_the_machine_and_nothing_else_is_left(exported):
+def test_the_files_contain_no_path_of_this_machine_and_are_the_only_ones(exported):
     assert {p.name for p in exported.iterdir()} == {"user_tower.onnx", "item_tower.onnx"}
     for path in exported.iterdir():
         assert b".py" not in path.read_bytes()
@@ -90,8 +90,8 @@ def test_the_files_say_nothing_of_the_machine_and_nothing_else_is_left(exported)
 def test_embeddings_of_other_similarities_keep_their_length_and_nothing_is_printed(world, tmp_path, capfd):
     model = untrained(world, similarity="euclidean")
     export(model, tmp_path)
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    output = capfd.readouterr()
+    assert (output.out, output.err) == ("", "")
     inputs = to_inputs(world.item.slice(0, 20), world.contract.item, world.seconds[:20])
     embedding, expected = both(model, tmp_path, "item", inputs)
     np.testing.assert_allclose(embedding, expected, rtol=1e-4, atol=1e-5)

@@ -2,7 +2,7 @@ from two_tower.report.changes import changes
 from two_tower.schema import Contract, Dtype, feature
 
 
-def told(recall: float, as_of: str, user: dict[str, str], **settings: object) -> dict:
+def manifest(recall: float, as_of: str, user: dict[str, str], **settings: object) -> dict:
     contract = Contract(
         user_key="u",
         user_key_dtype=Dtype.INT64,
@@ -21,9 +21,9 @@ def told(recall: float, as_of: str, user: dict[str, str], **settings: object) ->
 
 
 def test_figures_features_and_settings_that_differ_are_listed():
-    old = told(0.25, "2026-01-01T10:00:00+00:00", {"age": "Int64", "city": "String"}, dim=64, epochs=5)
-    new = told(0.5, "2026-01-02T10:00:00+00:00", {"age": "Float32", "plan": "String"}, dim=128, epochs=5)
-    rows = {what: (before, now) for what, before, now in changes(new, old)}
+    old = manifest(0.25, "2026-01-01T10:00:00+00:00", {"age": "Int64", "city": "String"}, dim=64, epochs=5)
+    new = manifest(0.5, "2026-01-02T10:00:00+00:00", {"age": "Float32", "plan": "String"}, dim=128, epochs=5)
+    rows = {name: (before, now) for name, before, now in changes(new, old)}
     assert rows["data up to"] == ("2026-01-01 10:00", "2026-01-02 10:00")
     assert rows["recall@20"] == ("0.2500", "0.5000")
     assert rows["user feature city"][1] == "–"

@@ -7,7 +7,7 @@ from two_tower.report.charts import HEIGHT, LEAST_GAP, Dot, Line, bars, dots, in
 
 
 def heights(chart: str) -> list[float]:
-    """Of the labels at the lines' ends."""
+    """Heights of the labels at the ends of the lines."""
     return [float(y) for y in re.findall(r'</g>|<text x="[\d.]+" y="([\d.]+)">', chart) if y]
 
 
@@ -27,10 +27,10 @@ def test_an_axis_may_start_at_the_least_value():
 @pytest.mark.parametrize("values", [[1, 1, 1, 1], [0.5, 0.51, 0.52, 0.53], [0, 0, 0, 0]])
 def test_labels_of_near_lines_do_not_overlap_and_stay_inside(values):
     chart = lines("t", ["1", "2"], [Line(str(i), [0, value], "own") for i, value in enumerate(values)], "k")
-    found = sorted(heights(chart))
-    assert len(found) == 4
-    assert all(b - a >= LEAST_GAP - 0.11 for a, b in pairwise(found))
-    assert found[0] > 0 and found[-1] <= HEIGHT
+    positions = sorted(heights(chart))
+    assert len(positions) == 4
+    assert all(b - a >= LEAST_GAP - 0.11 for a, b in pairwise(positions))
+    assert positions[0] > 0 and positions[-1] <= HEIGHT
 
 
 def test_an_interval_spans_its_bounds_around_the_dot():
@@ -38,7 +38,7 @@ def test_an_interval_spans_its_bounds_around_the_dot():
     low, high = map(float, re.search(r'd="M([\d.]+) [\d.]+H([\d.]+)"/><circle', chart).groups())
     dot = float(re.search(r'cx="([\d.]+)"', chart).group(1))
     assert (dot - low) * 2 == pytest.approx(high - dot, abs=0.2)
-    assert "a: 0.2000, 0.1000 to 0.4000" in chart, "the same for those who do not see it"
+    assert "a: 0.2000, 0.1000 to 0.4000" in chart, "the text alternative"
 
 
 def test_a_bar_is_as_long_as_its_share():
@@ -47,7 +47,7 @@ def test_a_bar_is_as_long_as_its_share():
     assert long == pytest.approx(2 * half, abs=0.2) and none == 0 and ">60%</text>" in chart
 
 
-def test_dots_lie_where_they_belong_and_may_have_a_line():
+def test_dots_are_at_their_positions_and_can_have_a_line():
     one, two = Dot(0.0, 0.1, "own", "first"), Dot(1.0, 0.3, "oracle", "second")
     chart = dots("t", {"low": 0.0, "high": 1.0}, [one, two], "x", [(0.0, 0.1), (1.0, 0.3)])
     (x1, y1), (x2, y2) = (map(float, at) for at in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart))

@@ -8,7 +8,7 @@ from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
 from two_tower.training.train import TENSORBOARD
-from two_tower.tuning.objective import METRIC, Training, made_of, source
+from two_tower.tuning.objective import METRIC, Training, shared_inputs, source
 from two_tower.tuning.space import Space
 from two_tower.tuning.study import PrunedError, UnfitError
 
@@ -53,10 +53,10 @@ def test_the_rows_stay_on_disk_if_the_settings_say_so(parts):
 
 
 def test_a_study_depends_on_settings_that_change_quality_only(parts, tmp_path: Path):
-    first = made_of(parts, BASE, SPACE)
-    assert first == made_of(parts, replace(BASE, checkpoints=str(tmp_path), mlflow="http://host"), SPACE)
-    assert first["settings"] != made_of(parts, replace(BASE, seed=1), SPACE)["settings"]
-    assert first["search space"] != made_of(parts, BASE, Space.of({"dim": [8, 32]}))["search space"]
+    first = shared_inputs(parts, BASE, SPACE)
+    assert first == shared_inputs(parts, replace(BASE, checkpoints=str(tmp_path), mlflow="http://host"), SPACE)
+    assert first["settings"] != shared_inputs(parts, replace(BASE, seed=1), SPACE)["settings"]
+    assert first["search space"] != shared_inputs(parts, BASE, Space.of({"dim": [8, 32]}))["search space"]
     checkerboard(users=20, items=40, per_user=16, seed=1).write(tmp_path)
-    assert first["data"] != made_of(Parts(tmp_path), BASE, SPACE)["data"]
+    assert first["data"] != shared_inputs(Parts(tmp_path), BASE, SPACE)["data"]
     assert METRIC == "recall@20"

@@ -10,7 +10,7 @@ State = Literal["finished", "pruned", "unfit"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
+class TrialResult:
     """Result of a trial that has ended.
 
     Attributes:
@@ -38,6 +38,6 @@ class Tried:
         return result | {"seconds": round(self.seconds, 2), "why": self.why} | dict(self.values)
 
 
-def ranked(tried: Sequence[Tried]) -> list[Tried]:
+def best_first(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """Sort the finished trials, the best first; of equal ones the earlier first."""
-    return sorted((t for t in tried if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number))
+    return sorted((t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number))
