@@ -22,7 +22,6 @@ from serving.observability import tracing
 from serving.observability.logs import REQUEST_ID, JsonLines, request_id
 from tests.serving.making import made
 from tests.serving.running import service
-from two_tower.recommender.cores import cores
 from two_tower.releases.release import current
 
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -98,22 +97,6 @@ def test_bodies_that_come_too_slowly_or_say_too_much_are_refused(client, monkeyp
         assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
         chunked = client.post(path, content=(b" " * 100_000 for _ in range(50)))
         assert chunked.status_code == 413
-
-
-def test_cores_are_those_of_the_quota(tmp_path):
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    unlimited = cores(tmp_path)
-    assert unlimited >= 1
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert cores(tmp_path) == 1
-    (tmp_path / "cpu.max").unlink()
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("100000\n")
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert cores(tmp_path) == 1
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
-    assert cores(tmp_path) == unlimited
-    assert cores(tmp_path, workers=unlimited) == cores(tmp_path, workers=2 * unlimited) == 1
 
 
 def test_traces_say_where_the_time_went():
