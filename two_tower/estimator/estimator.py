@@ -3,31 +3,21 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import pandas as pd
-import pyarrow as pa
-
 from two_tower.config import EvaluationConfig, PullConfig, TrainConfig
-from two_tower.errors import InputError
 from two_tower.estimator import evaluation, fitting, saving
-from two_tower.estimator.fitted import Fitted, item_frame
-from two_tower.estimator.frames import is_frame, require, to_arrow
+from two_tower.estimator.answers import Answers
+from two_tower.estimator.fitted import Fitted
+from two_tower.estimator.frames import Frame
 from two_tower.estimator.params import COLUMNS, Params, sections
 from two_tower.estimator.progress import progress_bar, quiet
-from two_tower.recommender.requests import SimilarRequest
-
-Frame = Any  # a pandas, polars or Arrow table
 
 
-class NotFittedError(InputError, AttributeError):
-    """The estimator has no model yet."""
-
-
-class TwoTowerRecommender(Params):
+class TwoTowerRecommender(Answers, Params):
     """Candidate retrieval with two towers, fitted on tables or on a Feast feature repository.
 
     `fit` decides the type and encoding of each column as `two-tower init` does, adds activity features (recent items,
@@ -67,6 +57,8 @@ class TwoTowerRecommender(Params):
         >>> model.recommend([196, 186], k=5)  # doctest: +SKIP
     """
 
+    _cleanup: Callable[[], object] | None = None
+
     def __init__(
         self,
         *,
@@ -104,10 +96,10 @@ class TwoTowerRecommender(Params):
             with progress_bar(params["verbose"], configs[TrainConfig].epochs) as bar:
                 bar.step("reading the tables")
                 if isinstance(interactions, str | Path):
-                    repo = _repository(Path(interactions), users, items, columns)
+                    repo = fitting.given_repository(Path(interactions), users, items, columns)
                     title = repo.name
                 else:
-                    tables = _tables(interactions, users, items)
+                    tables = fitting.given_tables(interactions, users, items)
                     repo, title = fitting.make_repository(folder, tables, columns), "tables"
                 fitting.fit(folder, repo, title, configs, {**columns, "verbose": params["verbose"]}, bar)
                 fitted = Fitted.open(folder)
@@ -115,126 +107,10 @@ class TwoTowerRecommender(Params):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._adopt(fitted)
+        if self._cleanup:
+            self._cleanup()  # the folder of the fit before
         self._cleanup = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return self
-
-    def recommend(
-        self,
-        users: Any,
-        k: int = 10,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the word of the service's requests
-        exclude_seen: bool = True,
-        now: datetime | None = None,
-    ) -> pd.DataFrame:
-        """Recommend items to users.
-
-        Args:
-            users: Ids of users (a list, array or series, or one id). Or a table that describes users with the columns
-                of the table `users` of `fit`; it may also have features of the user tower by name, such as
-                `recent_items`. A known user keeps the features that the table does not have.
-            k: Number of items per user, from 1 to the number of items.
-            filter: Conditions on item columns: `{"genre": ["Drama"], "price": {"max": 20}}`. Default: all items.
-            exclude_seen: Leave out the items that the user has interacted with.
-            now: The time of the request, which ages are counted to. Default: the present, as in the service.
-
-        Returns:
-            Data frame with the columns user, item (under the names of `fit`'s interactions), `score`, `rank` (from 1)
-            and `fallback`: None where the towers ranked the items, "popular" where the user is unknown and gets the
-            most popular items, scored by their popularity. A user gets fewer than `k` items only if no more are left.
-
-        Raises:
-            NotFittedError: There is no model yet.
-            InputError: An id has the wrong type, `k` is out of range, a column is missing or unknown.
-        """
-        fitted = self._fitted()
-        if is_frame(users):
-            ids, rows = fitted.frame_rows(to_arrow("user table", users))
-        else:
-            ids = fitted.user_ids("users", users)
-            rows = fitted.rows(ids)
-        answers = fitted.recommend(rows, k, filter, exclude_seen, now)
-        frame = item_frame(fitted.user_column, ids, fitted.item_column, [answer.items for answer in answers])
-        frame["fallback"] = [answer.fallback for answer in answers for _ in answer.items]
-        return frame
-
-    def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
-        """Return the items whose embeddings are nearest to those of given items.
-
-        Args:
-            items: Ids of items (a list, array or series, or one id).
-            k: Number of items per item, from 1 to the number of items.
-
-        Returns:
-            Data frame with the columns item (under the name of `fit`'s interactions), `similar_item`, `score` and
-            `rank` (from 1). An item is not similar to itself.
-
-        Raises:
-            NotFittedError: There is no model yet.
-            InputError: An item is unknown, or `k` is out of range.
-        """
-        fitted = self._fitted()
-        fitted.check_k(k)
-        ids = fitted.item_ids("items", items)
-        lists = [fitted.recommender.ranker.nearest(SimilarRequest(item, k)).items for item in ids]
-        return item_frame(fitted.item_column, ids, "similar_item", lists)
-
-    def score(self, pairs: Frame, now: datetime | None = None) -> pd.DataFrame:
-        """Score pairs of a user and an item.
-
-        Args:
-            pairs: Table with the columns user and item under the names of `fit`'s interactions.
-            now: The time of the request. Default: the present.
-
-        Returns:
-            Data frame with user, item and `score`, in the order of `pairs`. The score is that of `recommend`; it is NaN
-            where the user or the item is unknown.
-
-        Raises:
-            NotFittedError: There is no model yet.
-            InputError: A column is missing, or an id has the wrong type.
-        """
-        fitted = self._fitted()
-        table = to_arrow("pairs", pairs)
-        user, item = fitted.user_column, fitted.item_column
-        require("pairs", table, [user, item])
-        users = fitted.user_ids(f"pairs[{user!r}]", table[user])
-        items = fitted.item_ids_of_type(f"pairs[{item!r}]", table[item])
-        return pd.DataFrame({user: users, item: items, "score": fitted.score(users, items, now)})
-
-    def user_embeddings(self, users: Any = None, now: datetime | None = None) -> pd.DataFrame:
-        """Return the embeddings of users.
-
-        Args:
-            users: Ids of users. Default: all that `fit` knew.
-            now: The time of the request. Default: the present.
-
-        Returns:
-            Data frame of float32, one row per user and one column per dimension; its index holds the ids.
-
-        Raises:
-            NotFittedError: There is no model yet.
-            InputError: A user is unknown, or an id has the wrong type.
-        """
-        fitted = self._fitted()
-        ids = fitted.known_users("users", users)
-        return pd.DataFrame(fitted.embed_users(ids, now), index=pd.Index(ids, name=fitted.user_column))
-
-    def item_embeddings(self, items: Any = None) -> pd.DataFrame:
-        """Return the embeddings of items, as the index holds them.
-
-        Args:
-            items: Ids of items. Default: all of the catalogue.
-
-        Returns:
-            Data frame of float32, one row per item and one column per dimension; its index holds the ids.
-
-        Raises:
-            NotFittedError: There is no model yet.
-            InputError: An item is unknown, or an id has the wrong type.
-        """
-        fitted = self._fitted()
-        ids = list(fitted.recommender.items) if items is None else fitted.item_ids("items", items)
-        return pd.DataFrame(fitted.embed_items(ids), index=pd.Index(ids, name=fitted.item_column))
 
     def evaluate(self, interactions: Frame | str | Path) -> dict[str, dict[str, float]]:
         """Measure recall, NDCG and MRR on interactions that come after the training and validation windows of `fit`.
@@ -257,13 +133,8 @@ class TwoTowerRecommender(Params):
         """
         fitted = self._fitted()
         configs = sections(self.get_params())
-        source: pa.Table | Path
-        if isinstance(interactions, str | Path) or fitted.plan is None:
-            source = _path_for(fitted, interactions)
-        else:
-            source = to_arrow("interactions", interactions)
         with quiet():
-            return evaluation.evaluate(fitted, source, configs[PullConfig], configs[EvaluationConfig])
+            return evaluation.evaluate(fitted, interactions, configs[PullConfig], configs[EvaluationConfig])
 
     def save(self, folder: str | Path) -> Path:
         """Write a release that `two-tower serve --releases FOLDER` serves and that `load` reads.
@@ -308,7 +179,7 @@ class TwoTowerRecommender(Params):
     def _adopt(self, fitted: Fitted) -> None:
         """Answer from a fitted folder from now on."""
         bounds = fitted.release.manifest.bounds
-        self._state: Fitted | None = fitted
+        self._state = fitted
         self.metrics_ = fitted.release.manifest.metrics
         self.history_ = fitted.state["history"]
         self.contract_ = fitted.contract
@@ -319,40 +190,10 @@ class TwoTowerRecommender(Params):
         self.release_ = fitted.recommender.release
         self.n_users_, self.n_items_ = fitted.users.num_rows, fitted.recommender.size
 
-    def _fitted(self) -> Fitted:
-        state: Fitted | None = getattr(self, "_state", None)
-        if state is None:
-            raise NotFittedError(
-                "This TwoTowerRecommender is not fitted. Call fit(interactions) first, or open a saved one with "
-                "TwoTowerRecommender.load(folder)."
-            )
-        return state
-
     def __getstate__(self) -> dict[str, Any]:
-        if getattr(self, "_state", None) is not None:
+        if self._state is not None:
             raise TypeError(
                 "A fitted TwoTowerRecommender cannot be pickled or copied, for it holds open ONNX Runtime sessions. "
                 "Use save(folder) and TwoTowerRecommender.load(folder)."
             )
         return dict(self.__dict__)
-
-
-def _tables(interactions: Frame, users: Frame | None, items: Frame | None) -> dict[str, pa.Table]:
-    frames = {"interactions": interactions, "users": users, "items": items}
-    return {name: to_arrow(name, frame) for name, frame in frames.items() if frame is not None}
-
-
-def _repository(path: Path, users: Frame | None, items: Frame | None, columns: Mapping[str, str | None]) -> Path:
-    if users is not None or items is not None:
-        raise InputError("users and items are for tables; a Feast repository has its own. Pass the repository alone.")
-    if named := [name for name, column in columns.items() if column is not None]:
-        raise InputError(f"{named[0]} is for tables; a Feast repository names its keys and times. Leave it out.")
-    return path.resolve()
-
-
-def _path_for(fitted: Fitted, interactions: Frame | str | Path) -> Path:
-    """The repository to evaluate on. Raises InputError unless fit() was given a repository, too."""
-    if isinstance(interactions, str | Path) and fitted.plan is None:
-        return Path(interactions).resolve()
-    expected = "a table of interactions" if fitted.plan else "the path of a Feast repository"
-    raise InputError(f"evaluate() takes what fit() took: {expected}; got {type(interactions).__name__}.")

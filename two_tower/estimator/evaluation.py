@@ -2,8 +2,9 @@
 
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,39 +14,52 @@ from two_tower.config import EvaluationConfig, PullConfig
 from two_tower.errors import InputError
 from two_tower.estimator.fitted import Fitted
 from two_tower.estimator.fitting import REPOSITORY, TABLES
-from two_tower.estimator.frames import require
+from two_tower.estimator.frames import Frame, require, to_arrow
+
+if TYPE_CHECKING:
+    from two_tower.starter.plan import Plan
 
 _TIME = pa.timestamp("us", tz="UTC")
 
 
 def evaluate(
-    fitted: Fitted, source: pa.Table | Path, pull: PullConfig, config: EvaluationConfig
+    fitted: Fitted, interactions: Frame | str | Path, pull: PullConfig, config: EvaluationConfig
 ) -> dict[str, dict[str, float]]:
     """Rank interactions after the validation window of `fit`; see `TwoTowerRecommender.evaluate`."""
-    from datetime import datetime
-
     from two_tower.data import features
     from two_tower.evaluation.evaluate import evaluate as evaluate_towers
 
     bounds = fitted.release.manifest.bounds
     train_end, start = (datetime.fromisoformat(bounds[name]) for name in ("train_end", "validation_end"))
+    is_path = isinstance(interactions, str | Path)
+    if is_path != (fitted.plan is None):
+        expected = "a table of interactions" if fitted.plan else "the path of a Feast repository"
+        raise InputError(f"evaluate() takes what fit() took: {expected}; got {type(interactions).__name__}.")
     with tempfile.TemporaryDirectory(prefix="two-tower-evaluate-") as scratch:
-        repo = source if isinstance(source, Path) else Path(scratch) / "repo"
-        if not isinstance(source, Path):
-            start = _write_repository(fitted, source, start, repo)
+        repo = Path(interactions).resolve() if is_path else Path(scratch) / "repo"
+        if fitted.plan:
+            start = _write_repository(fitted, fitted.plan, to_arrow("interactions", interactions), start, repo)
         pulled = features.pull(repo, pull, None, Path(scratch) / "pulled", (train_end, start))
         return evaluate_towers(pulled, fitted.release.folder, None, config).metrics
 
 
-def _write_repository(fitted: Fitted, events: pa.Table, start: Any, repo: Path) -> Any:
-    """Write the repository of `fit` with other interactions: those before the first that is ranked, and the new ones.
+def _write_repository(fitted: Fitted, plan: "Plan", events: pa.Table, start: datetime, repo: Path) -> datetime:
+    """Write the repository of `fit` with its interactions before the first that is ranked, and `events`.
 
-    Returns the time of the first interaction that is ranked.
+    Args:
+        fitted: The fitted folder, opened.
+        plan: Its decisions on columns.
+        events: Interactions to rank, from `start` on; earlier ones become part of the users' past.
+        start: End of the validation window.
+        repo: Folder to write.
+
+    Returns:
+        The time of the first interaction that is ranked.
     """
     from two_tower.datasets.prepare import write_sources
     from two_tower.starter.build import build
 
-    plan, tables = fitted.plan, fitted.folder / TABLES
+    tables = fitted.folder / TABLES
     time = plan.interactions.role("time").source
     require("interactions", events, [fitted.user_column, fitted.item_column, time])
     moments = _moments(plan, events)
@@ -55,9 +69,9 @@ def _write_repository(fitted: Fitted, events: pa.Table, start: Any, repo: Path) 
             f"interactions: none of {events.num_rows} is after the training and validation windows of fit(), which end "
             f"at {start.isoformat()}. Pass later ones."
         )
-    first = pc.min(_moments(plan, later))
+    first: datetime = pc.min(_moments(plan, later)).as_py()
     fitted_events = pq.read_table(tables / "interactions.parquet")
-    history = fitted_events.filter(pc.less(_moments(plan, fitted_events), first))
+    history = fitted_events.filter(pc.less(_moments(plan, fitted_events), pa.scalar(first, _TIME)))
     try:
         events = pa.concat_tables([history, events.select(_shared(history, events))], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -69,14 +83,14 @@ def _write_repository(fitted: Fitted, events: pa.Table, start: Any, repo: Path) 
     for name in ("definitions.py", "feature_store.yaml"):
         shutil.copyfile(fitted.folder / REPOSITORY / name, repo / name)
     write_sources(build(plan, read), repo / "data")
-    return first.as_py()
+    return first
 
 
 def _shared(history: pa.Table, events: pa.Table) -> list[str]:
     return [name for name in events.column_names if name in history.column_names]
 
 
-def _moments(plan: Any, events: pa.Table) -> pa.Array:
+def _moments(plan: "Plan", events: pa.Table) -> pa.Array:
     """The time of each interaction, microseconds in UTC."""
     from two_tower.starter import values
 

@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,11 @@ from two_tower.releases.item_index import embed_items, embed_users
 from two_tower.releases.release import CURRENT, Release, current, open_release
 from two_tower.schema import Contract, Feature
 
+if TYPE_CHECKING:
+    from two_tower.starter.plan import Column, Plan
+
+Reader = Callable[[pa.ChunkedArray], pa.Array]
 BATCH = 256  # users of one call of the recommender
-PLAN = "init.json"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Fitted:
         return Path(repo) if repo else None
 
     @cached_property
-    def plan(self) -> Any:
+    def plan(self) -> "Plan | None":
         """What each column became; None where `fit` was given a Feast repository."""
         from two_tower.starter.plan import Plan
 
@@ -155,17 +158,17 @@ class Fitted:
                 raise unknown("column of the user table", column, {key, *sources, *features})
         require("user table", table, sources)
         columns = {field: read(table[source]) for source, (field, read) in sources.items()}
-        read_as_is = {name: table[name] for name in table.column_names if name in features and name not in columns}
-        columns |= {name: _cast(column, features[name]) for name, column in read_as_is.items()}
-        given = pa.table(columns).to_pylist() if columns else [{} for _ in range(table.num_rows)]
+        by_name = [name for name in table.column_names if name in features and name not in columns and name != key]
+        columns |= {name: _cast(table[name], features[name]) for name in by_name}
+        described = pa.table(columns).to_pylist() if columns else [{} for _ in range(table.num_rows)]
         if key not in table.column_names:
-            return list(range(table.num_rows)), list(given)
+            return list(range(table.num_rows)), list(described)
         ids = self.user_ids(f"user table, column {key!r}: row", table[key])
         known = self.rows(ids)
-        rows = [{**(stored or {}), **row} for stored, row in zip(known, given, strict=True)]
+        rows = [{**(stored or {}), **row} for stored, row in zip(known, described, strict=True)]
         return ids, [row if columns or stored else None for row, stored in zip(rows, known, strict=True)]
 
-    def _frame_columns(self) -> tuple[str, dict[str, tuple[str, Any]]]:
+    def _frame_columns(self) -> tuple[str, dict[str, tuple[str, Reader]]]:
         """The key column of a table of users, and of each further column the feature and how its values are read."""
         if self.plan is None:
             return self.contract.user_key, {f.name: (f.name, _reader(f)) for f in self.contract.user}
@@ -174,18 +177,16 @@ class Fitted:
         return key, {c.source: (c.field, _planned_reader(c)) for c in self.plan.features("user")}
 
     def recommend(
-        self, rows: Sequence[dict[str, Any] | None], k: int, wanted: Any, exclude_seen: bool, now: datetime | None
+        self, rows: Sequence[dict[str, Any] | None], k: int, filters: Any, exclude_seen: bool, now: datetime | None
     ) -> list[Response]:
         """The k best items for each row of features, popular items where a row is None."""
         self.check_k(k)
-        condition = parse(wanted, self.contract) if wanted is not None else ()
+        clauses = parse(filters, self.contract) if filters is not None else ()
         ranker = self.recommender.ranker
         responses: list[Response] = []
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
-            requests = [
-                RecommendRequest(features=row, k=k, exclude_seen=exclude_seen, filters=condition) for row in part
-            ]
+            requests = [RecommendRequest(features=row, k=k, exclude_seen=exclude_seen, filters=clauses) for row in part]
             ranked = iter(ranker.rank([one for one in requests if one.features is not None], seconds(now)))
             for request in requests:
                 response = ranker.popular(request, "popular") if request.features is None else next(ranked)
@@ -219,15 +220,14 @@ class Fitted:
         known = [i for i in known if items[i] in self.recommender.ranker.catalogue.row_of]
         if not known:
             return scores
-        frame = pd.DataFrame({"user": [users[i] for i in known], "item": [items[i] for i in known]}, index=known)
-        distinct_users, distinct_items = frame["user"].unique().tolist(), frame["item"].unique().tolist()
-        embedded_users, embedded_items = self.embed_users(distinct_users, now), self.embed_items(distinct_items)
-        item_place = {item: place for place, item in enumerate(distinct_items)}
-        for place, user in enumerate(distinct_users):
-            pairs = frame[frame["user"] == user]
-            columns = [item_place[item] for item in pairs["item"]]
-            similarity = self.recommender.ranker.similarity(embedded_users[place : place + 1], embedded_items[columns])
-            scores[pairs.index] = similarity[0]
+        pairs = pd.DataFrame({"user": [users[i] for i in known], "item": [items[i] for i in known]}, index=known)
+        distinct = pairs["item"].unique().tolist()
+        places = dict(zip(distinct, range(len(distinct)), strict=True))
+        item_embeddings, user_embeddings = self.embed_items(distinct), self.embed_users(pairs["user"].unique(), now)
+        for place, (_, group) in enumerate(pairs.groupby("user", sort=False)):
+            columns = [places[item] for item in group["item"]]
+            similarity = self.recommender.ranker.similarity(user_embeddings[[place]], item_embeddings[columns])
+            scores[group.index] = similarity[0]
         return scores
 
 
@@ -238,17 +238,17 @@ def seconds(now: datetime | None) -> float:
     return (now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp()
 
 
-def item_frame(column: str, asked: Sequence[Any], item_column: str, lists: Sequence[Sequence[Item]]) -> pd.DataFrame:
-    """Lists of items as a table: what was asked, the item, its score, its rank from 1."""
+def item_frame(column: str, keys: Sequence[Any], item_column: str, lists: Sequence[Sequence[Item]]) -> pd.DataFrame:
+    """Lists of items as a table: the key of the list, the item, its score, its rank from 1."""
     flat = [
-        (one, item.item_id, item.score, rank)
-        for one, items in zip(asked, lists, strict=True)
+        (key, item.item_id, item.score, rank)
+        for key, items in zip(keys, lists, strict=True)
         for rank, item in enumerate(items, start=1)
     ]
     return pd.DataFrame(flat, columns=[column, item_column, "score", "rank"])
 
 
-def _reader(f: Feature) -> Any:
+def _reader(f: Feature) -> Reader:
     return lambda column: _cast(column, f)
 
 
@@ -261,14 +261,15 @@ def _cast(column: pa.ChunkedArray, f: Feature) -> pa.ChunkedArray:
         ) from error
 
 
-def _planned_reader(planned: Any) -> Any:
+def _planned_reader(planned: "Column") -> Reader:
     from two_tower.starter import values
+
+    assert planned.dtype is not None, "a feature has a dtype"
+    type_ = ARROW_TYPES[planned.dtype]
 
     def read(column: pa.ChunkedArray) -> pa.Array:
         try:
-            return values.read_as(column, planned.source, planned.kind).array.cast(
-                ARROW_TYPES[planned.dtype], safe=False
-            )
+            return values.read_as(column, planned.source, planned.kind).array.cast(type_, safe=False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, InputError) as error:
             raise InputError(f"user table: column {planned.source!r} cannot be read as in fit(): {error}") from error
 

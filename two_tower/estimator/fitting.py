@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from two_tower.config import EvaluationConfig, PullConfig, Section, TrainConfig
 from two_tower.errors import InputError
+from two_tower.estimator.frames import Frame, to_arrow
 from two_tower.estimator.progress import Bar
 
 STATE, USERS, TABLES, REPOSITORY = "estimator.json", "users.parquet", "tables", "feature_repo"
@@ -37,6 +38,23 @@ _DROPPED = {  # rows that `two-tower init` leaves out, by its reasons
     "user_without_key": ("users", "key"),
     "item_without_key": ("items", "key"),
 }
+
+
+def given_tables(interactions: Frame, users: Frame | None, items: Frame | None) -> dict[str, pa.Table]:
+    """The arguments of `fit` as Arrow tables. Users or items that are the interactions themselves are left out."""
+    frames = {"users": users, "items": items}
+    own = {name: to_arrow(name, frame) for name, frame in frames.items() if frame is not None}
+    own = {name: table for name, table in own.items() if frames[name] is not interactions}
+    return {"interactions": to_arrow("interactions", interactions), **own}
+
+
+def given_repository(path: Path, users: Frame | None, items: Frame | None, columns: Mapping[str, str | None]) -> Path:
+    """The folder of a repository. Raises InputError for arguments that are for tables alone."""
+    if users is not None or items is not None:
+        raise InputError("users and items are for tables; a Feast repository has its own. Pass the repository alone.")
+    if named := [name for name, column in columns.items() if column is not None]:
+        raise InputError(f"{named[0]} is for tables; a Feast repository names its keys and times. Leave it out.")
+    return path.resolve()
 
 
 def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mapping[str, str | None]) -> Path:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from two_tower.errors import InputError, unknown
 from two_tower.schema import Dtype
 
+Frame = Any  # a pandas, polars or Arrow table
 _KINDS = {Dtype.STRING: (str, "text"), Dtype.INT64: (int, "whole numbers")}
 
 

@@ -17,6 +17,7 @@ from tests.serving.running import service
 from tests.two_tower.starter import tables
 from two_tower import InputError, TwoTowerRecommender, load_release
 from two_tower.datasets import checkerboard
+from two_tower.estimator import fitting
 from two_tower.http_json import call
 
 README = Path(two_tower.__file__).parents[1] / "README.md"
@@ -229,11 +230,11 @@ def test_a_fitted_estimator_is_not_pickled(shop: Shop) -> None:
         (lambda s: [s.orders.values.tolist()], {}, "interactions is of type list"),
         (lambda s: [pd.concat([s.orders, s.orders["sku"]], axis=1)], {}, "interactions has the column 'sku' 2 times"),
         (lambda s: [s.orders], {"user_column": "custmer"}, r"user_column 'custmer'.* Did you mean 'customer'"),
-        (lambda s: [s.orders], {"timestamp_column": "stars"}, "interactions: column 'stars' .*timestamp_format"),
+        (lambda s: [s.orders], {"timestamp_column": "stars"}, "^interactions: .*'stars'.*timestamp_format"),
         (lambda s: [s.orders], {"weight_column": "star"}, "weight_column 'star'.* Did you mean 'stars'"),
-        (lambda s: [s.orders.drop(columns="ordered_at")], {}, "interactions: no column .*timestamp_column"),
+        (lambda s: [s.orders.drop(columns="ordered_at")], {}, "^interactions: .*timestamp_column"),
         (lambda s: [s.orders.rename(columns={"customer": "a"})], {}, "user_column"),
-        (lambda s: [s.orders, pd.DataFrame({"id": ["x", "y"], "age": [3, 4]})], {}, "users: no column holds"),
+        (lambda s: [s.orders, pd.DataFrame({"id": ["x", "y"], "age": [3, 4]})], {}, "^users: "),
         (
             lambda s: [s.orders.assign(customer=s.orders["customer"].where(s.orders.index > 2))],
             {},
@@ -244,7 +245,7 @@ def test_a_fitted_estimator_is_not_pickled(shop: Shop) -> None:
             {},
             "users: 1 of 30 rows have no key",
         ),
-        (lambda s: [s.orders.head(30)], {}, "the validation window has"),
+        (lambda s: [s.orders.head(30)], {}, "validation .* has 3 of 30 interactions"),
         (lambda _: ["/no/such/repo"], {}, "/no/such/repo"),
         (lambda s: ["/no/such/repo", s.customers], {}, "users and items are for tables"),
         (lambda _: ["/no/such/repo"], {"item_column": "sku"}, "item_column is for tables"),
@@ -270,6 +271,11 @@ def test_a_fit_that_fails_leaves_the_earlier_one(shop: Shop) -> None:
     pd.testing.assert_frame_equal(shop.model.recommend(["c001"], now=NOW), before)
 
 
+def test_users_that_are_the_interactions_themselves_count_as_not_given(shop: Shop) -> None:
+    given = fitting.given_tables(shop.orders, shop.orders, shop.articles)
+    assert list(given) == ["interactions", "items"]
+
+
 @pytest.mark.slow
 def test_the_lines_of_the_readme_tell_two_groups_apart_and_a_second_fit_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -286,7 +292,9 @@ def test_the_lines_of_the_readme_tell_two_groups_apart_and_a_second_fit_gives_th
     assert (answers["user_id"] % 2 == answers["item_id"] % 2).all()
     again = TwoTowerRecommender.load("my_model")
     pd.testing.assert_frame_equal(again.recommend(range(60), k=5, now=NOW), answers)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     again.fit(scope["interactions"].to_pandas())
+    assert len(list(tmp_path.glob("two-tower-*"))) == 1
     pd.testing.assert_frame_equal(again.recommend(range(60), k=5, now=NOW), answers)
     assert again.metrics_ == figures
 
