@@ -196,5 +196,5 @@ def _becomes(column: "Column") -> str:
         case "time":
             return column.field
         case "kept":
-            return f"{column.field}, kept with the event"
+            return f"{column.field}, kept with event"
     return f"{column.role} {column.field}: {kind}"
