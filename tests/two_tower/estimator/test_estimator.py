@@ -95,6 +95,9 @@ def test_a_table_describes_users_known_and_new(shop: Shop) -> None:
     frame = shop.model.recommend(pa.Table.from_pandas(new, preserve_index=False), k=20, now=NOW)
     assert frame["customer"].unique().tolist() == ["new"] and frame["fallback"].isna().all()
     assert set(frame["sku"]) == set(range(tables.ITEMS)) - {4, 5}, "the given history counts as seen"
+    unseen = shop.model.recommend(["c003"], k=2, now=NOW)["sku"].tolist()
+    changed = shop.model.recommend(known.assign(recent_items=[unseen]), k=1, now=NOW)
+    assert not {*changed["sku"]} & {*unseen}, "the history of the table replaces the known one"
     numbered = shop.model.recommend(new.drop(columns="id"), k=20, now=NOW)
     assert numbered["customer"].unique().tolist() == [0] and numbered["sku"].tolist() == frame["sku"].tolist()
 
@@ -158,8 +161,11 @@ def test_embeddings_come_with_ids(shop: Shop) -> None:
         shop.model.user_embeddings(["nobody"])
 
 
-def test_evaluate_on_the_table_of_fit_gives_the_metrics_of_fit(shop: Shop) -> None:
+def test_evaluate_on_the_test_window_gives_the_metrics_of_fit_with_or_without_the_rows_before(shop: Shop) -> None:
     assert shop.model.evaluate(shop.orders) == shop.model.metrics_
+    window = shop.orders[pd.to_datetime(shop.orders["ordered_at"]) >= shop.model.validation_end_]
+    assert 0 < len(window) < len(shop.orders)
+    assert shop.model.evaluate(window) == shop.model.metrics_
 
 
 def test_evaluate_ranks_interactions_after_those_of_fit(shop: Shop) -> None:
