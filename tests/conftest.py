@@ -1,4 +1,4 @@
-"""With this file, pytest puts the root on the path, and tests of every room can import `tests.raw`."""
+"""Import prometheus_client before Feast."""
 
-# Before Feast, which tells prometheus_client by the environment to share every registry's values in files.
+# Feast sets an environment variable that makes a later import of prometheus_client store all metrics in shared files.
 import prometheus_client  # noqa: F401

@@ -1,4 +1,4 @@
-"""Where tests of what a GPU can do are run: on the CPU always, and on CUDA too where this machine has it."""
+"""Devices of the tests: the CPU, and CUDA if the machine has a GPU."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tiny data sets in the formats of the public ones, and where the real ones lie."""
+"""Tiny data sets in the formats of the public ones, and the folders of the real ones."""
 
 import gzip
 import os
@@ -11,11 +11,11 @@ HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custome
 
 
 def real(name: str) -> Path:
-    """The folder of a real data set; the test is skipped where there is none."""
+    """Return the folder of a real data set; skip the test if it does not exist."""
     shared = os.environ.get("TWO_TOWER_DATA")
     root = Path(shared) if shared else Path(__file__).parents[2] / "shared" / "data"
     if not (root / name).is_dir():
-        pytest.skip(f"no {root / name}: set TWO_TOWER_DATA to the folder that holds {name}")
+        pytest.skip(f"{root / name} does not exist: set TWO_TOWER_DATA to the folder that holds {name}")
     return root / name
 
 

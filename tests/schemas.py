@@ -1,4 +1,4 @@
-"""Kubernetes objects checked against the schemas that an API server would check them with."""
+"""Validate Kubernetes objects with the schemas that an API server uses."""
 
 import os
 from functools import cache
@@ -17,24 +17,24 @@ TRAIN_JOB = "trainer.kubeflow.org_trainjobs.yaml"
 
 
 def check(manifest: dict[str, Any]) -> None:
-    """Raise where Kubernetes would refuse an object of its own kinds."""
+    """Raise if Kubernetes would reject this object of a built-in kind."""
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
 def check_inference_service(manifest: dict[str, Any]) -> None:
-    """Raise where KServe's resource definition would refuse an InferenceService; skip where it is not at hand."""
+    """Raise if KServe would reject this InferenceService; skip the test if its schema is not available."""
     _check_custom(manifest, INFERENCE_SERVICE, "kserve/kserve, config/crd/full")
 
 
 def check_train_job(manifest: dict[str, Any]) -> None:
-    """Raise where Kubeflow Trainer's resource definition would refuse a TrainJob; skip where it is not at hand."""
+    """Raise if Kubeflow Trainer would reject this TrainJob; skip the test if its schema is not available."""
     _check_custom(manifest, TRAIN_JOB, "kubeflow/trainer, manifests/base/crds")
 
 
 def _check_custom(manifest: dict[str, Any], file: str, home: str) -> None:
     path = Path(os.environ.get("TWO_TOWER_SCHEMAS", SCHEMAS)) / file
     if not path.is_file():
-        pytest.skip(f"no {file} in {path.parent}; get it from {home}")
+        pytest.skip(f"{path} does not exist; download it from {home}")
     version = manifest["apiVersion"].rpartition("/")[2]
     jsonschema.Draft7Validator(_definition(path, version)).validate(manifest)
 
@@ -46,7 +46,7 @@ def _definition(path: Path, version: str) -> dict[str, Any]:
 
 
 def _strict(schema: Any) -> Any:
-    """With unknown fields refused: an API server drops them in silence, which is how a typing error goes unseen."""
+    """Forbid unknown fields: an API server drops them silently, which hides typing errors."""
     if isinstance(schema, list):
         return [_strict(one) for one in schema]
     if not isinstance(schema, dict):

@@ -1,6 +1,6 @@
-"""Real servers on free loopback ports, as processes of the test that asks for one; without its binary it is skipped.
+"""Real Redis and PostgreSQL servers on free loopback ports, one process per test.
 
-CI installs the Debian packages redis-server and postgresql.
+A test is skipped if the binary is not installed. CI installs the Debian packages redis-server and postgresql.
 """
 
 import os
@@ -23,8 +23,8 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as found:
-        return int(found.getsockname()[1])
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Redis:
 
 @contextmanager
 def running_redis(folder: Path, port: int | None = None) -> Iterator[Redis]:
-    """A redis-server that keeps what it is told in `folder`, so that a second one there goes on from it."""
+    """Run a redis-server that persists its data in `folder`; a later server in the same folder has the same data."""
     if not shutil.which("redis-server"):
         pytest.skip("redis-server is not installed (Debian package redis-server)")
     folder.mkdir(exist_ok=True)
@@ -59,25 +59,38 @@ def running_redis(folder: Path, port: int | None = None) -> Iterator[Redis]:
 
 @contextmanager
 def running_postgres() -> Iterator[int]:
-    """The port of a PostgreSQL server with the database and user `postgres`, which nothing on disk outlives."""
-    found = shutil.which("initdb") or next(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
-    if found is None:
+    """Run a PostgreSQL server with database and user `postgres`, and yield its port; delete its files at the end."""
+    initdb = shutil.which("initdb") or next(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
+    if initdb is None:
         pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
-    programs = Path(found).resolve().parent
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    programs = Path(initdb).resolve().parent
+    user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL does not run as root
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:  # pytest's own are for root's eyes alone
+    with tempfile.TemporaryDirectory(
+        prefix="postgres-"
+    ) as folder:  # pytest's temporary folders are readable for root only
         if user:
             shutil.chown(folder, user)
-        made = [programs / "initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(made, user=user, check=True, capture_output=True, cwd=folder)
+        create = [
+            programs / "initdb",
+            "-D",
+            f"{folder}/data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
+        subprocess.run(create, user=user, check=True, capture_output=True, cwd=folder)
         command = [programs / "postgres", "-D", f"{folder}/data", "-h", HOST, "-p", str(port), "-k", folder, "-F"]
         process = subprocess.Popen(command, user=user, cwd=folder, stderr=subprocess.DEVNULL)
         try:
             _wait(lambda: psycopg.connect(url(port)).close(), psycopg.OperationalError)
             yield port
         finally:
-            process.send_signal(signal.SIGINT)  # a fast shutdown: connections that are open are closed
+            process.send_signal(signal.SIGINT)  # fast shutdown: PostgreSQL closes open connections
             process.wait()
 
 
@@ -86,12 +99,12 @@ def url(port: int) -> str:
 
 
 def _wait(try_it, error: type[Exception]) -> None:
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while True:
         try:
             try_it()
         except error:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
         else:

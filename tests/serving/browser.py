@@ -1,4 +1,4 @@
-"""A headless Chromium with a page open in it."""
+"""Open a page in headless Chromium."""
 
 import shutil
 from contextlib import contextmanager
@@ -11,27 +11,29 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @contextmanager
 def opened(url, **context):
-    """A page at `url`, which may write nothing to the console and ask no other host for anything.
+    """Yield the page at `url`; at the end assert that it logged no errors and sent no requests to other hosts.
 
-    context: of Playwright's new_context, such as color_scheme and viewport.
+    context: options of Playwright's new_context, such as color_scheme and viewport.
     """
     from playwright import sync_api
 
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
-    said, asked = [], set()
+    messages, hosts = [], set()
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_context(**{"viewport": {"width": 1440, "height": 940}, **context}).new_page()
         page.set_default_timeout(20_000)
-        page.on("console", lambda message: said.append(message.text) if message.type != "verbose" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+        page.on("console", lambda message: messages.append(message.text) if message.type != "verbose" else None)
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         try:
             page.goto(url)
             yield page
         finally:
             browser.close()
-    assert asked - {""} == {urlsplit(url).netloc}
-    assert [text for text in said if "Failed to load resource" not in text] == []  # tests look at what is refused
+    assert hosts - {""} == {urlsplit(url).netloc}
+    assert [
+        text for text in messages if "Failed to load resource" not in text
+    ] == []  # other tests check responses with an error status

@@ -1,4 +1,4 @@
-"""A running application over releases made by hand, with and without a real Feast online store."""
+"""Fixtures: the application on hand-written releases, with and without a real Feast online store."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -39,7 +39,7 @@ def client(releases, release, device):
 
 @pytest.fixture
 def with_store(releases, tmp_path, feast_repo, device):
-    """A client of a service whose release names the feature store."""
+    """Client of a service whose release refers to the feature store."""
     made(releases, tmp_path / "parts", feast_repo)
     with TestClient(create_app(str(releases), device=device)) as client:
         yield client

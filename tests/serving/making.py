@@ -1,4 +1,4 @@
-"""A current release, made by hand, and users of an online store."""
+"""Publish a small hand-written release, and users for the online store."""
 
 import json
 
@@ -6,7 +6,7 @@ from tests.two_tower import parts
 from two_tower.data.online_config import online_config
 from two_tower.releases.release import activate, publish
 
-# What the online store knows. Of `nobody` it has no row.
+# The rows of the online store. It has no row for the user `nobody`.
 USERS = {
     "ann": {"group": "a", "age": 0.0, "recent": ["i1"], "seen_items": ["i0", "i1", "gone"], "taste": [1.0, 0.0]},
     "bob": {"group": "b", "age": None, "recent": [], "seen_items": None, "taste": None},
@@ -16,7 +16,7 @@ USERS = {
 
 
 def made(releases, folder, feature_repo=None, items=10, prefix="i", space="space-1", users=()):
-    """Publish and activate a release; its id."""
+    """Publish and activate a release; returns its id."""
     parts.write(folder, items=items, prefix=prefix, space=space)
     if feature_repo:
         (folder / "feature_store.yaml").write_text(online_config(feature_repo))

@@ -1,4 +1,4 @@
-"""The service as a process of its own."""
+"""Run the service in its own process."""
 
 import os
 import random
@@ -18,7 +18,7 @@ ROOT = Path(serving.__file__).parents[1]
 
 
 def free_ports():
-    """Two neighbouring ports, for HTTP and for gRPC, below those that the system hands out to whoever connects."""
+    """Return the first of two free adjacent ports (HTTP, gRPC) below the range of ephemeral ports."""
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000, 2)
         try:
@@ -30,7 +30,7 @@ def free_ports():
 
 @contextmanager
 def service(releases, workers=1, **environment):
-    """(process, port, log) of a service that is ready. The log is a file: a pipe that nobody reads stops its writer."""
+    """Yield (process, port, log) of a ready service. The log is a file, because a full pipe would block the service."""
     port = free_ports()
     code = (
         "import sys; from serving.http.app import serve; serve(sys.argv[1], '127.0.0.1', int(sys.argv[2]), processes="

@@ -1,4 +1,4 @@
-"""A Feast repository, made by hand, whose online store holds USERS."""
+"""A small Feast repository whose online store holds USERS."""
 
 import warnings
 from datetime import UTC, datetime
@@ -8,11 +8,11 @@ from tests.serving.making import USERS
 from tests.two_tower import parts
 
 SQLITE = "{type: sqlite, path: data/online.db}"
-PUSHED = "users_push"  # the push source of a repository that takes pushes
+PUSHED = "users_push"  # name of the push source
 
 
 def stocked(repo: Path, online_store: str = SQLITE, *, push: bool = False) -> Path:
-    """Write the repository's files and its online store. push: whether its view takes rows by PUSHED."""
+    """Write the files of the repository and its online store. push: whether the view has the push source PUSHED."""
     import feast
     import pandas as pd
     from feast import types
@@ -42,13 +42,13 @@ def stocked(repo: Path, online_store: str = SQLITE, *, push: bool = False) -> Pa
         feast.FeatureService(name="user_seen", features=[view[["seen_items"]]]),
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Feast's own, of writing
+        warnings.simplefilter("ignore")  # Feast warns about its own API when it writes
         store.apply([user, view, *services])
         store.write_to_online_store("users", df=frame)
     return repo
 
 
 def row(name: str, stamp: datetime) -> dict[str, object]:
-    """What the store is told of a user."""
+    """Build the row of a user for the online store."""
     joined = datetime(2024, 1, 1, tzinfo=UTC)
     return {"user_id": name, "event_timestamp": stamp, "visits": 3, "member": True, "joined": joined, **USERS[name]}

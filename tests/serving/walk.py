@@ -1,16 +1,16 @@
-"""A short walk over the page of a service on the releases of a real run."""
+"""Use the page of a service with the releases of a real run, as a user would."""
 
 from pathlib import Path
 
 from tests.serving.browser import opened
 from tests.serving.running import service
 
-# Whether all items that are shown have a value among their chips.
-SHOW = "wanted => [...document.querySelectorAll('#items .chips')].every(one => one.textContent.includes(wanted))"
+# True if every displayed item has the value as a chip.
+SHOW = "value => [...document.querySelectorAll('#items .chips')].every(one => one.textContent.includes(value))"
 
 
 def walk(releases: Path) -> list[str]:
-    """Look at the first user, ask why, filter, find similar items; the names of what is recommended."""
+    """Open the first user, show reasons, filter, find similar items; returns the names of the recommended items."""
     with service(releases) as (_, port, _):
         url = f"http://127.0.0.1:{port}/"
         for scheme in ("light", "dark"):
@@ -30,7 +30,7 @@ def _on_a_phone(url: str, scheme: str) -> None:
 def _at_a_desk(url: str) -> list[str]:
     with opened(url) as page:
         page.wait_for_selector("#items > li .name")
-        for _ in range(8):  # a busy machine's store may take longer than a request waits
+        for _ in range(8):  # on a busy machine the store can be slower than the timeout of a request
             if page.locator("#history > li .name").count() and page.locator("#notice").is_hidden():
                 break
             page.evaluate("document.getElementById('ask').requestSubmit()")
@@ -42,10 +42,10 @@ def _at_a_desk(url: str) -> list[str]:
         page.locator("#items [aria-label^=Similar]").first.click()
         page.wait_for_selector("#similar-items > li:nth-child(10)")
         page.keyboard.press("Escape")
-        value = page.locator("#filter .values label").first
-        wanted = value.locator("span").evaluate("element => element.firstChild.data")
-        value.click()
-        page.wait_for_function(SHOW, arg=wanted)
+        label = page.locator("#filter .values label").first
+        value = label.locator("span").evaluate("element => element.firstChild.data")
+        label.click()
+        page.wait_for_function(SHOW, arg=value)
         page.get_by_text("Made-up user").click()
         page.wait_for_function("() => /^[1-9]/.test(document.getElementById('made-up-count').textContent)")
         return names

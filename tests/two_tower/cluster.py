@@ -1,8 +1,8 @@
-"""A stand-in for a Kubernetes API server with KServe in it: it stores and serves InferenceServices over HTTP.
+"""A stand-in for a Kubernetes API server with KServe: it stores and serves InferenceServices over HTTP.
 
-It does what the real ones do to such an object, as far as a deployment can see it: merge patches (RFC 7386),
-generations, a new revision when the containers change, readiness after a while, traffic split by the canary's share,
-and an address of its own for the newest revision.
+It behaves like the real system as far as a deployer can see: merge patches (RFC 7386), generations, a new revision when
+the containers change, readiness after some requests, traffic split by the canary percentage, and a separate URL for the
+newest revision.
 """
 
 import json
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN = "a-valid-token"
-LOOKS = 2  # at a new revision, until it is ready
+LOOKS = 2  # requests for a new revision until it is ready
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,14 +60,14 @@ def merged(target: Any, patch: Any) -> Any:
 
 @dataclass
 class Cluster:
-    """never: releases whose pods do not start. answers: how a release answers, where not well. log: calls seen."""
+    """never: releases whose pods do not start. answers: faulty behaviour by release. log: received calls."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     never: set[str] = field(default_factory=set)
     answers: dict[str, str] = field(default_factory=dict)
     log: list[tuple[str, str, Any]] = field(default_factory=list)
-    failing: Counter[str] = field(default_factory=Counter)  # method → calls that get a 503 first
-    asked: Counter[str] = field(default_factory=Counter)  # questions by the release that answered
+    failing: Counter[str] = field(default_factory=Counter)  # method → number of calls that first get a 503
+    requests: Counter[str] = field(default_factory=Counter)  # number of requests by the release that responded
     address: str = ""
     mode: str = "Serverless"
 
@@ -86,7 +86,7 @@ class Cluster:
         return self.seen(path)
 
     def seen(self, path: str) -> dict[str, Any]:
-        """The object with the status that its controllers have got to."""
+        """Return the object with its current status."""
         stored = self.objects[path]
         revisions, name = stored["status"]["revisions"], stored["metadata"]["name"]
         newest = revisions[-1]
@@ -118,24 +118,24 @@ class Cluster:
         return {**stored, "status": status}
 
     def serving(self) -> tuple[str, int]:
-        """What the one service's newest revision is pinned to, and its share of the traffic."""
+        """Return the release of the newest revision of the only service, and its traffic percentage."""
         (path,) = self.objects
         stored = self.objects[path]
         return pinned(stored["status"]["revisions"][-1]), self.seen(path)["status"]["components"]["predictor"][
             "traffic"
         ][0]["percent"]
 
-    def recommend(self, path: str, question: dict[str, Any]) -> tuple[int, Any]:
-        """The answer of the revision whose number the path begins with."""
+    def recommend(self, path: str, request: dict[str, Any]) -> tuple[int, Any]:
+        """Respond as the revision whose number is the first part of the path."""
         number, _, rest = path.strip("/").partition("/")
         stored = self.objects["/" + rest.removesuffix("/v1/recommend")]
         release = pinned(stored["status"]["revisions"][int(number) - 1])
-        self.asked[release] += 1
+        self.requests[release] += 1
         manner = self.answers.get(release, "")
         if manner == "fails":
             return 500, {"error": {"code": "fault", "message": "broken", "hint": ""}}
-        items = [{"item_id": f"i{n}", "score": 1.0 - n / 100} for n in range(question["k"])]
-        fallback = {"no store": "store", "unknown": "popular"}.get(manner) if "features" not in question else None
+        items = [{"item_id": f"i{n}", "score": 1.0 - n / 100} for n in range(request["k"])]
+        fallback = {"no store": "store", "unknown": "popular"}.get(manner) if "features" not in request else None
         return 200, {"items": items, "release": "another" if manner == "old" else release, "fallback": fallback}
 
 

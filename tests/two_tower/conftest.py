@@ -1,4 +1,4 @@
-"""An exported model over every encoding: exporting takes seconds, so that one serves all tests that only read it."""
+"""Fixtures: a model with every encoding, exported once per session because the export takes seconds."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from two_tower.training.network.towers import TwoTower
 
 
 def untrained(world: Pulled, **settings) -> Model:
-    """A model with random weights that are large enough for every input to matter."""
+    """Create a model with random weights, large enough that every input changes the output."""
     torch.manual_seed(0)
     config = TrainConfig(dim=16, **settings)
     encoders = fit(world)
@@ -38,7 +38,7 @@ def model(world: Pulled) -> Model:
 
 @pytest.fixture(scope="session")
 def exported(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of both towers' ONNX files."""
+    """Folder of the ONNX files of both towers."""
     folder = tmp_path_factory.mktemp("towers")
     export(model, folder)
     return folder

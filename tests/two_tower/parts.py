@@ -1,8 +1,8 @@
-"""The parts of a release, made by hand: a user tower whose answers are known, and an index over a few items.
+"""Files of a small hand-written release: towers with known outputs, and an index of a few items.
 
-Users of group `a` score item j by 1 - j/100, users of group `b` by j/100, others by 0; `age` is added to the whole
-embedding, so an infinite age gives no finite one. The item tower puts red items at (1, 0) and others at (0, 1); item j
-is red where j is even, costs j, and is tagged "t<j mod 3>".
+The score of item j is 1 - j/100 for users of group `a`, j/100 for users of group `b`, and 0 for others. `age` is added
+to the whole embedding, so that an infinite age gives an infinite embedding. The item tower maps red items to (1, 0) and
+other items to (0, 1). Item j is red if j is even, has the price j, and the tag "t<j mod 3>".
 """
 
 from pathlib import Path
@@ -66,7 +66,7 @@ item (string[batch] colour, float[batch] price, string[batch, length] tags) => (
 
 
 def write(folder: Path, *, items: int = 10, prefix: str = "i", space: str = "space-1") -> Path:
-    """The files of a release, without its manifest. Items are called <prefix>0 …, and the last is the most popular."""
+    """Write the files of a release except the manifest. Item ids are <prefix>0 …; the last item is the most popular."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"embedding_space": space, "contract": CONTRACT.to_json(), "similarity": "dot"}
     for tower, text in (("user", _USER), ("item", _ITEM)):

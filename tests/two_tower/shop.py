@@ -1,4 +1,4 @@
-"""A small Feast repository of somebody else's: their join keys, relative paths, and nothing of this project in it."""
+"""A small Feast repository as another team would write it: other join keys, relative paths, no imports of ours."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,7 @@ def at(minutes: float) -> datetime:
 
 
 def orders() -> list[tuple[int, str, datetime]]:
-    """Customer, product, time: one a minute, and a second one of another customer at each tenth minute."""
+    """List (customer, product, time): one order per minute, and every tenth minute one more by another customer."""
     once = [(n % CUSTOMERS, f"p{n * n % PRODUCTS}", at(n)) for n in range(EVENTS)]
     return sorted([*once, *((c + 1, p, t) for c, p, t in once[::10])], key=lambda o: (o[2], o[0]))
 
@@ -123,7 +123,7 @@ def tables() -> dict[str, pa.Table]:
             recent=[basket[-5:] for _, _, basket in after],
             n=[len(basket) for _, _, basket in after],
         ),
-        # p0 was written twice for one instant: the later writing counts. p7 came to the shop after an hour.
+        # p0 has two rows for one timestamp: the row written later counts. p7 was added after an hour.
         "products": _table(
             sku=["p0", *shelf],
             at=[START, *(START if p != "p7" else at(60) for p in shelf)],
@@ -147,7 +147,7 @@ def _table(**columns) -> pa.Table:
 
 
 def write(folder: Path, definitions: str = DEFINITIONS, config: str = CONFIG, **replaced: pa.Table) -> Path:
-    """The repository in `folder`, some of its tables replaced."""
+    """Write the repository to `folder`, with some tables replaced."""
     (folder / "data").mkdir(parents=True)
     (folder / "feature_store.yaml").write_text(config)
     (folder / "definitions.py").write_text(definitions)

@@ -1,4 +1,4 @@
-"""Pulled tables written out by hand, an event a line, for tests whose answer is counted by hand."""
+"""Hand-written pulled tables for tests with results computed by hand."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,10 @@ def at(hour: float) -> datetime:
 def timeline(
     events: list[tuple[str, str, float]], catalogues: dict[float, str], train_end: float, validation_end: float
 ) -> Pulled:
-    """events: user, item and hour, in order of time. catalogues: by hour of the snapshot, its items as words."""
+    """Build a pull.
+
+    events: (user, item, hour) in order of time. catalogues: hour of the snapshot -> its items, separated by spaces.
+    """
     users, items, hours = zip(*events, strict=True)
     split = ["train" if h < train_end else "validation" if h < validation_end else "test" for h in hours]
     listed = [(at(h), item) for h, words in catalogues.items() for item in words.split()]
@@ -60,7 +63,7 @@ def timeline(
 def lookup_towers(
     folder: Path, user: dict[str, list[float]], item: dict[str, list[float]], similarity: str = "dot"
 ) -> Path:
-    """Towers for CONTRACT whose embeddings are written in a table; a name that is not in it gets zeros."""
+    """Write towers for CONTRACT that look up embeddings in a table; other names get zeros."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in (("user", user), ("item", item)):
         vectors = np.array([*table.values(), np.zeros(len(next(iter(table.values()))))], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Small pulled worlds whose right answer is known, built with Arrow alone."""
+"""Small pulled data sets with known answers, built with Arrow only."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,9 +14,9 @@ STAMP = ARROW_TYPES[Dtype.TIMESTAMP]
 
 
 def pulled(contract: Contract, users: list, items: list, user_rows: list[dict], catalogue: dict) -> Pulled:
-    """Interactions an hour apart: 80 % training, 10 % validation, 10 % test.
+    """Build a pull with one interaction per hour: 80 % train, 10 % validation, 10 % test.
 
-    user_rows: the user's features at each interaction. catalogue: the features of each item, which never change.
+    user_rows: features of the user at each interaction. catalogue: features of each item, constant over time.
     """
     n = len(users)
     times = [START + timedelta(hours=i) for i in range(n)]
@@ -56,7 +56,7 @@ def pulled(contract: Contract, users: list, items: list, user_rows: list[dict], 
 
 
 def checkerboard(users: int = 40, items: int = 80, per_user: int = 32, seed: int = 0) -> Pulled:
-    """Users like the items whose number has their own parity, and nothing else; no one takes an item twice."""
+    """Each user interacts once with items of the same parity as the user, and with no other items."""
     contract = Contract(
         user_key="user_id",
         user_key_dtype=Dtype.STRING,
@@ -69,19 +69,19 @@ def checkerboard(users: int = 40, items: int = 80, per_user: int = 32, seed: int
         item=(feature("item", "String", {}),),
     )
     rng = np.random.default_rng(seed)
-    taken = {u: [f"i{i}" for i in rng.permutation(np.arange(u % 2, items, 2))[:per_user]] for u in range(users)}
+    history = {u: [f"i{i}" for i in rng.permutation(np.arange(u % 2, items, 2))[:per_user]] for u in range(users)}
     events = [(u, place) for place in range(per_user) for u in rng.permutation(users)]
     return pulled(
         contract,
         [f"u{u}" for u, _ in events],
-        [taken[u][place] for u, place in events],
-        [{"user": f"u{u}", "recent_items": taken[u][:place] or None} for u, place in events],
+        [history[u][place] for u, place in events],
+        [{"user": f"u{u}", "recent_items": history[u][:place] or None} for u, place in events],
         {f"i{i}": {"item": f"i{i}"} for i in range(items)},
     )
 
 
 def every_encoding(n: int = 200, seed: int = 0) -> Pulled:
-    """A row of each encoding, a fifth of the values missing; an item, i9, that nobody takes."""
+    """One feature per encoding, a fifth of the values missing. Item i9 has no interactions."""
     kinds: tuple[tuple[str, str, dict[str, str]], ...] = (
         ("country", "String", {}),
         ("agent", "String", {"encoding": "hashed", "buckets": "50"}),

@@ -18,7 +18,7 @@ def test_the_first_release_creates_the_service_and_is_promoted(kube: Cluster, re
     where, first, _ = releases
     verdict = deploy.deploy(first, where, REQUESTS, settings(kube))
     assert (verdict.passed, verdict.details["action"], verdict.details["before"]) == (True, "promoted", None)
-    assert kube.asked == {first: 3}
+    assert kube.requests == {first: 3}
     assert kube.changes() == ["POST", "PATCH"]
     assert kube.serving() == (first, 100)
     assert release.current(where) == first
@@ -32,7 +32,7 @@ def test_the_next_release_gets_a_canary_share_until_it_has_answered(kube: Cluste
     assert verdict.details["action"] == "promoted" and verdict.details["before"] == first
     shares = [body["spec"]["predictor"].get("canaryTrafficPercent") for m, _, body in kube.log if m == "PATCH"]
     assert shares == [25, None]
-    assert kube.asked[second] == 3 and kube.serving() == (second, 100)
+    assert kube.requests[second] == 3 and kube.serving() == (second, 100)
     assert release.current(where) == second
 
 
@@ -56,7 +56,7 @@ def test_a_release_that_does_not_become_ready_is_rolled_back_with_what_the_clust
     assert "not ready within 1 s: Ready: RevisionFailed ImagePullBackOff" in verdict.reasons[0]
     assert "kubectl -n shop describe inferenceservice two-tower" in verdict.reasons[0]
     assert kube.serving() == (second, 0) and release.current(where) == first
-    assert kube.asked[second] == 0
+    assert kube.requests[second] == 0
 
 
 def test_a_first_release_that_fails_leaves_nothing_behind(kube: Cluster, releases) -> None:
