@@ -1,6 +1,6 @@
-"""A data set's newest features into Redis: materialise.py DATASET HOST:PORT FOLDER.
+"""Materialise the latest features of a data set to Redis: materialise.py DATASET HOST:PORT FOLDER.
 
-FOLDER then holds a Feast repository whose online store is that Redis, and in `online/` what the service needs of it.
+Afterwards FOLDER is a Feast repository with this Redis as its online store; `online/` holds the part for the service.
 """
 
 import sys
