@@ -1,10 +1,11 @@
-"""A first feature repository, from three plain tables: what `two-tower init` does.
+"""Create a feature repository from plain tables: the library of `two-tower init`.
 
-files       a file in whatever form it comes as a table
-values      what a column's values are: numbers, times, words, lists
-encode      what a column of a user or an item becomes as a feature
-keys        which columns are the keys, and which is the time
-plan        all of that decided, as it is shown, and kept in init.json
-build       the plan applied to the files: sources of the repository
-definitions the Feast code that a user edits from then on
+files       read files: parquet, Excel workbooks, delimited text
+values      infer and parse the kind of a column: numbers, times, words, lists
+encode      infer the feature of a column of a user or an item
+keys        infer the key columns and the time column
+decide      infer the plan from the tables and the options
+plan        the plan: what each column becomes; stored in init.json
+build       apply the plan to the files: the sources of the repository
+definitions write the Feast code, which the user can edit
 """

@@ -1,4 +1,4 @@
-"""A plan applied to its files: the tables of a feature repository."""
+"""Apply a plan to its files: build the tables of a feature repository."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -20,19 +20,29 @@ Who = Literal["user", "item"]
 
 
 def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
-    """The tables of the repository; `report` says how many rows were left out, by the reason.
+    """Build the tables of the repository.
 
-    read: the files' tables, by `user`, `item` and `event`. A row of a user or an item without a time of its own holds
-    from the start of the interactions; one with a time from then on, yet not from later than the first interaction.
-    Raises InputError where a file no longer has a column, or holds other values in it than the plan says.
+    A row of a user or item without a time column is valid from the start of the interactions. A row with a time column
+    is valid from that time, but not later than its first interaction.
+
+    Args:
+        plan: The plan.
+        read: The tables of the files, by `user`, `item` and `event`.
+
+    Returns:
+        Users, items and interactions. `report` has the number of dropped rows, by reason.
+
+    Raises:
+        InputError: If a file lacks a column of the plan, a column has other values than planned, the SQL condition is
+            not valid, or all interactions were dropped.
     """
     events, report = _events(plan, read["event"])
-    users = _people_or_things("user", plan, read, events, report)
-    items = _people_or_things("item", plan, read, events, report)
+    users = _entity_table("user", plan, read, events, report)
+    items = _entity_table("item", plan, read, events, report)
     if plan.items is None:
         items = items.append_column(FIRST_SEEN, items[EVENT_TIMESTAMP])
     interactions = events.select([plan.user_key, plan.item_key, EVENT_TIMESTAMP, *(c.field for c in plan.facts)])
-    if not plan.facts:  # Feast takes no feature view without a feature
+    if not plan.facts:  # a feature view in Feast needs at least one feature
         interactions = interactions.append_column(WEIGHT, pa.array(np.ones(events.num_rows, np.float32)))
     return Tables(
         users=users,
@@ -45,43 +55,46 @@ def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
 
 
 def _events(plan: Plan, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-    """The interactions that count, ascending in time, with all columns that the plan reads; and what was left out."""
-    wanted = _where(plan, table)
+    """Return the valid interactions, sorted by time, with all columns of the plan, and the numbers of dropped rows."""
+    condition = _where(plan, table)
     rows = _typed(plan.interactions, table)
     rules = {
         "no_user": rows[plan.user_key].is_valid(),
         "no_item": rows[plan.item_key].is_valid(),
         "no_time": rows[EVENT_TIMESTAMP].is_valid(),
-        "not_wanted": wanted,
+        "not_wanted": condition,
     }
-    report, left = {}, np.ones(rows.num_rows, dtype=bool)
+    report, valid = {}, np.ones(rows.num_rows, dtype=bool)
     for name, mask in rules.items():
-        fulfilled = left & np.asarray(mask)
-        report[name] = int(left.sum() - fulfilled.sum())
-        left = fulfilled
-    rows = rows.filter(pa.array(left))
-    by = [(EVENT_TIMESTAMP, "ascending"), (plan.user_key, "ascending"), (plan.item_key, "ascending")]
-    rows = rows.sort_by(by)
-    once = _first_of_equal(rows, [name for name, _ in by])
-    report["duplicate"] = int(rows.num_rows - once.sum())
-    if not once.any():
-        raise InputError(f"{plan.interactions.path}: no interaction is left; left out: {report}.")
-    return rows.filter(pa.array(once)), report
+        still_valid = valid & np.asarray(mask)
+        report[name] = int(valid.sum() - still_valid.sum())
+        valid = still_valid
+    rows = rows.filter(pa.array(valid))
+    order = [(EVENT_TIMESTAMP, "ascending"), (plan.user_key, "ascending"), (plan.item_key, "ascending")]
+    rows = rows.sort_by(order)
+    distinct = _first_of_equal(rows, [name for name, _ in order])
+    report["duplicate"] = int(rows.num_rows - distinct.sum())
+    if not distinct.any():
+        raise InputError(
+            f"{plan.interactions.path}: all interactions were dropped; dropped rows by reason: {report}. Check the "
+            "columns of the keys and of the time, and --where."
+        )
+    return rows.filter(pa.array(distinct)), report
 
 
 def _first_of_equal(rows: pa.Table, names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which of sorted rows differ from the row before in one of the columns."""
-    once = np.zeros(rows.num_rows, dtype=bool)
-    once[:1] = True
+    """Return which rows of a sorted table differ from the row before in one of the columns."""
+    first = np.zeros(rows.num_rows, dtype=bool)
+    first[:1] = True
     for name in names:
         column = rows[name].combine_chunks()
         column = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
-        once[1:] |= np.asarray(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)))
-    return once
+        first[1:] |= np.asarray(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)))
+    return first
 
 
 def _where(plan: Plan, table: pa.Table) -> pa.ChunkedArray:
-    """Which interactions the user's condition keeps, over the file's own column names."""
+    """Return which interactions match the SQL condition of the user, which uses the column names of the file."""
     if plan.where is None:
         return pa.chunked_array([pa.array(np.ones(table.num_rows, dtype=bool))])
     typed = pa.table({c.source: _read(plan.interactions, table, c) for c in plan.interactions.columns})
@@ -89,35 +102,41 @@ def _where(plan: Plan, table: pa.Table) -> pa.ChunkedArray:
         connection.execute("set timezone = 'UTC'")
         connection.register("events", typed)
         try:
-            kept = connection.sql(f"select coalesce(({plan.where})::bool, false) as kept from events").to_arrow_table()  # noqa: S608 - the user's own
+            kept = connection.sql(f"select coalesce(({plan.where})::bool, false) as kept from events").to_arrow_table()  # noqa: S608 - SQL of the user
         except duckdb.Error as error:
-            raise InputError(f"--where {plan.where!r}: {error}. Columns: {', '.join(table.column_names)}.") from error
+            raise InputError(
+                f"--where {plan.where!r} is not a valid SQL condition: {error}. Columns: "
+                f"{', '.join(table.column_names)}."
+            ) from error
     return kept["kept"]
 
 
 def _read(file: Table, table: pa.Table, column: Column) -> pa.Array:
     if column.source not in table.column_names:
-        raise InputError(f"{file.path} no longer has the column {column.source!r}; it became {column.field!r}.")
+        raise InputError(
+            f"{file.path} no longer has the column {column.source!r}, the source of {column.field!r}. Add the column, "
+            "or create a new repository."
+        )
     return values.read_as(table[column.source], column.source, column.kind).array
 
 
 def _typed(file: Table, table: pa.Table) -> pa.Table:
-    """The used columns under their names in the repository, each of the type that its dtype has."""
+    """Return the used columns, with their names in the repository and the Arrow types of their dtypes."""
     columns = {}
     for column in file.columns:
         if column.role == "unused":
             continue
-        read = _read(file, table, column)
+        array = _read(file, table, column)
         dtype = Dtype.TIMESTAMP if column.role == "time" else column.dtype
         assert dtype is not None
-        columns[column.field] = read.cast(ARROW_TYPES[dtype], safe=False)
+        columns[column.field] = array.cast(ARROW_TYPES[dtype], safe=False)
     return pa.table(columns)
 
 
-def _people_or_things(
+def _entity_table(
     who: Who, plan: Plan, read: Mapping[str, pa.Table], events: pa.Table, report: dict[str, int]
 ) -> pa.Table:
-    """Key, event_timestamp and the features of each user or item."""
+    """Return key, event_timestamp and the features of each user or item."""
     key = plan.user_key if who == "user" else plan.item_key
     features = [c.field for c in plan.features(who)]
     own = plan.users if who == "user" else plan.items
@@ -132,12 +151,12 @@ def _people_or_things(
     if own.versions:
         rows = rows.filter(rows[EVENT_TIMESTAMP].is_valid())
     else:
-        born = next((c.field for c in own.columns if c.source == own.stamp), None)
-        stamps = _known_from(rows[key], rows[born] if born else None, firsts, pc.min(events[EVENT_TIMESTAMP]))
+        created = next((c.field for c in own.columns if c.source == own.stamp), None)
+        stamps = _valid_from(rows[key], rows[created] if created else None, firsts, pc.min(events[EVENT_TIMESTAMP]))
         rows = rows.append_column(EVENT_TIMESTAMP, stamps)
-    once = _last_of_each(rows, [key, EVENT_TIMESTAMP] if own.versions else [key])
-    report[f"{who}_again"] = rows.num_rows - len(once)
-    rows = rows.take(pa.array(once)).select([key, EVENT_TIMESTAMP, *features])
+    last = _last_of_each(rows, [key, EVENT_TIMESTAMP] if own.versions else [key])
+    report[f"{who}_again"] = rows.num_rows - len(last)
+    rows = rows.take(pa.array(last)).select([key, EVENT_TIMESTAMP, *features])
     new = firsts.filter(pc.invert(pc.is_in(firsts[key], value_set=rows[key].unique())))
     if not new.num_rows:
         return rows
@@ -150,20 +169,20 @@ def _last_of_each(rows: pa.Table, keys: list[str]) -> list[int]:
     return sorted(last.values())
 
 
-def _known_from(keys: pa.ChunkedArray, born: pa.ChunkedArray | None, firsts: pa.Table, start: pa.Scalar) -> pa.Array:
-    """From when each row holds: its own time or the start, the later of them, but never after the first interaction."""
+def _valid_from(keys: pa.ChunkedArray, created: pa.ChunkedArray | None, firsts: pa.Table, start: pa.Scalar) -> pa.Array:
+    """Return the later of its own time and the start for each row, but not later than the first interaction."""
     begin = pa.array(np.full(len(keys), start.cast(pa.int64()).as_py()))
     key = firsts.column_names[0]
-    place = pc.index_in(keys, value_set=firsts[key].combine_chunks())
-    first = firsts[EVENT_TIMESTAMP].combine_chunks().take(place.combine_chunks()).cast(pa.int64())
-    own = begin if born is None else pc.max_element_wise(born.combine_chunks().cast(pa.int64()), begin)
+    position = pc.index_in(keys, value_set=firsts[key].combine_chunks())
+    first = firsts[EVENT_TIMESTAMP].combine_chunks().take(position.combine_chunks()).cast(pa.int64())
+    own = begin if created is None else pc.max_element_wise(created.combine_chunks().cast(pa.int64()), begin)
     return pc.min_element_wise(own, first).cast(TIMESTAMP)
 
 
 def _derived(events: pa.Table, key: str, features: list[str]) -> pa.Table:
-    """One row a key from its events, ascending in time: the first value there is of each feature, from its first event.
+    """Return one row per key with the features of its first event; the events are sorted by time.
 
-    A value that comes with a later event only was not known before, so it is left missing.
+    A value that only a later event has was not known at the first event, so it is missing.
     """
     columns = ", ".join(f'first("{name}" order by row) as "{name}"' for name in features)
     with duckdb.connect() as connection:
@@ -173,9 +192,9 @@ def _derived(events: pa.Table, key: str, features: list[str]) -> pa.Table:
         )
         connection.register("events", numbered)
         query = (
-            f'select "{key}", min({EVENT_TIMESTAMP}) as {EVENT_TIMESTAMP}{", " + columns if columns else ""} '  # noqa: S608 - names of ours
+            f'select "{key}", min({EVENT_TIMESTAMP}) as {EVENT_TIMESTAMP}{", " + columns if columns else ""} '  # noqa: S608 - cleaned names
             f'from events group by "{key}" order by min(row)'
         )
         table = connection.sql(query).to_arrow_table()
-    place = table.column_names.index(EVENT_TIMESTAMP)
-    return table.set_column(place, EVENT_TIMESTAMP, table[EVENT_TIMESTAMP].cast(TIMESTAMP))
+    position = table.column_names.index(EVENT_TIMESTAMP)
+    return table.set_column(position, EVENT_TIMESTAMP, table[EVENT_TIMESTAMP].cast(TIMESTAMP))

@@ -1,4 +1,4 @@
-"""A feature repository made from plain tables, and its data computed again when the tables have grown."""
+"""Create a feature repository from plain tables, and refresh its data when the tables have new rows."""
 
 import re
 import shutil
@@ -17,27 +17,37 @@ from two_tower.starter.decide import Asked, decide
 from two_tower.starter.definitions import STORE, definitions
 from two_tower.starter.plan import PLAN, Plan, Table
 
-Tell = Callable[[str, int, int], None]  # what is done, as which part of how many
-PARTS = ("reading the files and deciding on each column", "making the tables", "computing activity features")
+Progress = Callable[[str, int, int], None]  # called with the name of a step, its number, and the number of steps
+PARTS = ("reading files and inferring features", "building tables", "computing activity features")
 
 
-def create(folder: Path, asked: Asked, tell: Tell = lambda *_: None) -> tuple[Plan, Tables]:
-    """Write a feature repository that trains as it is; returns what was decided, and the tables.
+def create(folder: Path, asked: Asked, progress: Progress = lambda *_: None) -> tuple[Plan, Tables]:
+    """Create a feature repository that is ready for training.
 
-        definitions.py feature_store.yaml   ordinary Feast code, to read and to edit
+    The folder contains:
+
+        definitions.py feature_store.yaml   Feast code, which users can edit
         data/*.parquet                      its sources, with the activity features
-        init.json                           what was decided, for `refresh`
+        init.json                           the plan, for `refresh`
 
-    The folder appears only when it is complete. Raises InputError where there is something already, and for tables
-    that cannot be used.
+    Args:
+        folder: The output folder. It must be empty or not exist, and appears only when it is complete.
+        asked: The files and the options.
+        progress: Called before each step.
+
+    Returns:
+        The plan, and the tables of the repository.
+
+    Raises:
+        InputError: If the folder is not empty, or the tables are not valid.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty. Name a folder that is not there yet.")
-    tell(PARTS[0], 1, len(PARTS))
+        raise InputError(f"{folder} is not empty. Pass a folder that does not exist.")
+    progress(PARTS[0], 1, len(PARTS))
     plan, read = decide(asked)
-    tell(PARTS[1], 2, len(PARTS))
+    progress(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
-    tell(PARTS[2], 3, len(PARTS))
+    progress(PARTS[2], 3, len(PARTS))
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}-") as temporary:
         whole = Path(temporary) / "repository"
@@ -51,25 +61,35 @@ def create(folder: Path, asked: Asked, tell: Tell = lambda *_: None) -> tuple[Pl
     return plan, tables
 
 
-def refresh(folder: Path, paths: dict[str, Path], tell: Tell = lambda *_: None) -> tuple[Plan, Tables]:
-    """Compute data/ again from the files as they are now, as it was decided at first; nothing else is changed.
+def refresh(folder: Path, paths: dict[str, Path], progress: Progress = lambda *_: None) -> tuple[Plan, Tables]:
+    """Compute data/ again from the current files, with the plan of `create`. Other files do not change.
 
-    paths: files to read from now on in the place of the first ones, by `users`, `items`, `interactions`.
-    Raises InputError where the folder was not made by `create`, and where the files no longer fit.
+    Args:
+        folder: The folder of the repository.
+        paths: New paths of the files, by `users`, `items` and `interactions`. Later calls use them too.
+        progress: Called before each step.
+
+    Returns:
+        The plan, and the tables of the repository.
+
+    Raises:
+        InputError: If `create` did not create the folder, or the files do not fit the plan.
     """
     if not (folder / PLAN).is_file():
-        raise InputError(f"{folder} was not made by `two-tower init`: it has no {PLAN}.")
+        raise InputError(f"{folder} was not created by `two-tower init`: it has no {PLAN}. Pass another folder.")
     plan = Plan.read(folder)
     for name, path in paths.items():
         table = getattr(plan, name)
         if table is None:
-            raise InputError(f"{folder} derives its {name} from the interactions. Make a new folder with --{name}.")
+            raise InputError(
+                f"{folder} derives its {name} from the interactions. Create a new repository with --{name}."
+            )
         plan = replace(plan, **{name: replace(table, path=str(path.resolve()))})
-    tell("reading the files", 1, len(PARTS))
+    progress("reading files", 1, len(PARTS))
     read = _read(plan)
-    tell(PARTS[1], 2, len(PARTS))
+    progress(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
-    tell(PARTS[2], 3, len(PARTS))
+    progress(PARTS[2], 3, len(PARTS))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".data-") as temporary:
         write_sources(tables, Path(temporary))
         for path in Path(temporary).iterdir():
@@ -79,11 +99,11 @@ def refresh(folder: Path, paths: dict[str, Path], tell: Tell = lambda *_: None) 
 
 
 def _read(plan: Plan) -> dict[str, object]:
-    named: dict[str, Table | None] = {"event": plan.interactions, "user": plan.users, "item": plan.items}
-    words = {"event": "interaction", "user": "user", "item": "item"}
-    return {n: files.read(Path(t.path), words[n], t.names, plan.delimiter) for n, t in named.items() if t}
+    by_name: dict[str, Table | None] = {"event": plan.interactions, "user": plan.users, "item": plan.items}
+    kinds = {"event": "interaction", "user": "user", "item": "item"}
+    return {n: files.read(Path(t.path), kinds[n], t.names, plan.delimiter) for n, t in by_name.items() if t}
 
 
 def _project(folder: Path) -> str:
-    """A name that Feast takes for a project."""
+    """Return a valid name of a Feast project."""
     return re.sub(r"\W+", "_", folder.resolve().name, flags=re.ASCII).strip("_").lower() or "repository"

@@ -1,4 +1,4 @@
-"""What the columns of three plain tables become, decided from the tables and from what the user says."""
+"""Infer the plan of a feature repository from the tables and the options of the user."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,17 +14,35 @@ from two_tower.errors import unknown
 from two_tower.schema import RESERVED, Dtype
 from two_tower.starter import files, values
 from two_tower.starter.encode import Use, use_of
-from two_tower.starter.keys import Key, Source, find_keys, find_time
+from two_tower.starter.keys import Key, Source, find_keys, find_time, key_values
+from two_tower.starter.notes import plan_notes
 from two_tower.starter.plan import ACTIVITY, Column, Plan, Table
+from two_tower.starter.steadiness import codes, first_rows, steadiness
 
-_STABLE = 0.9  # share of a user's or an item's later events that repeat the first value of a feature of theirs
-_MOST_FUTURE = 0.1  # share of the times in a table that may lie after the first interaction
-_AMBIGUOUS = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}
+_STABLE = 0.9  # the minimum share of a key's later events with the value of its first event, for a feature of the key
+_MOST_FUTURE = 0.1  # the maximum share of times in a table that are after the first interaction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the command line says. *_columns: names for the columns of a file without a header."""
+    """The files and options of `two-tower init`. An option of None is inferred.
+
+    Attributes:
+        interactions: The file of the interactions.
+        users: The file of the users. None: the users of the interactions.
+        items: The file of the items. None: the items of the interactions.
+        user_key: The column of the user id.
+        item_key: The column of the item id.
+        timestamp: The column of the time of the interaction.
+        timestamp_format: The format of the time: a strptime format, or s, ms, us or ns since 1970.
+        weight: The column of the training weight. None: no weight.
+        where: An SQL condition; other interactions are dropped. None: no condition.
+        ignore: Columns to ignore.
+        user_columns: Names of the first columns of the users file.
+        item_columns: Names of the first columns of the items file.
+        interaction_columns: Names of the first columns of the interactions file.
+        delimiter: The delimiter of text files.
+    """
 
     interactions: Path
     users: Path | None = None
@@ -44,10 +61,19 @@ class Asked:
 
 
 def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
-    """Look at the files, and say what each column becomes. Returns the tables as read, too, by `user`, `item`, `event`.
+    """Read the files and infer what each column becomes.
 
-    The same file given as users or items, too, counts as not given: they are derived from the interactions.
-    Raises InputError for a file that cannot be read, for no column that says when or who, and for names not there.
+    If the users or items file is the interactions file, the users or items are derived from the interactions.
+
+    Args:
+        asked: The files and the options.
+
+    Returns:
+        The plan, and the tables of the files by `user`, `item` and `event`.
+
+    Raises:
+        InputError: If a file is not valid, a key or time column cannot be inferred, or an option names an unknown
+            column.
     """
     events = _source("interaction", asked.interactions, asked.interaction_columns, asked.delimiter)
     same = asked.interactions.resolve()
@@ -72,7 +98,7 @@ def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
         for who, source in own.items()
         if source
     }
-    notes = list(_notes(events, time, time_kind, keys, own))
+    notes = list(plan_notes(events, time, time_kind, keys, own))
     plan = Plan(
         user_key=key_names["user"],
         item_key=key_names["item"],
@@ -110,18 +136,18 @@ def _key_dtype(key: Key) -> Dtype:
 
 
 def _clean(name: str) -> str:
-    """A name that Feast, Python and ONNX take."""
+    """Return a name that is valid in Feast, Python and ONNX."""
     cleaned = re.sub(r"_+", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_") or "column"
     return f"c_{cleaned}" if cleaned[0].isdigit() else cleaned
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, or with a number behind it; it is taken from then on."""
-    found, number = name, 2
-    while found in taken:
-        found, number = f"{name}_{number}", number + 1
-    taken.add(found)
-    return found
+    """Return the name, with a number if it is already in use, and add it to the names in use."""
+    unique, number = name, 2
+    while unique in taken:
+        unique, number = f"{name}_{number}", number + 1
+    taken.add(unique)
+    return unique
 
 
 def _key_column(who: str, source: str, name: str, key: Key, why: str) -> Column:
@@ -142,14 +168,14 @@ def _own_table(
 ) -> Table:
     own = keys[who].own
     assert own is not None
-    ids = _key_values(source, own, keys[who])
-    firsts = _firsts(_key_values(events, keys[who].events, keys[who]), seconds)
+    ids = key_values(source, own, keys[who])
+    firsts = _firsts(key_values(events, keys[who].events, keys[who]), seconds)
     versions = len(ids.unique()) < len(ids)
     used = {*taken, *ACTIVITY[who]}
     columns, stamps = [_key_column(who, own, key_names[who], keys[who], "the key")], []
     for name in (c for c in source.table.column_names if c != own):
         if name in asked.ignore:
-            columns.append(_unused(name, "left out as asked"))
+            columns.append(_unused(name, "ignored by --ignore"))
             continue
         use = use_of(source.table[name], name, source.from_text)
         if use.dtype == Dtype.TIMESTAMP:
@@ -157,14 +183,14 @@ def _own_table(
             if future <= _MOST_FUTURE or versions:
                 stamps.append(name)
             else:
-                why = f"lies after the first interaction in {future:.0%} of the rows: it would tell the future"
+                why = f"after the first interaction in {future:.0%} of the rows: it would leak future information"
                 columns.append(_unused(name, why, use.kind))
                 continue
         columns.append(_feature(who, name, use, used))
     stamp = stamps[0] if stamps else None
     if versions and stamp:
         at = next(i for i, c in enumerate(columns) if c.source == stamp)
-        why = f"several rows of one {who}: each holds from this time on"
+        why = f"several rows per {who}: each is valid from this time"
         columns[at] = Column(source=stamp, role="time", field=EVENT_TIMESTAMP, kind=columns[at].kind, why=why)
     return Table(
         path=str(file[0].resolve()),
@@ -193,18 +219,14 @@ def _feature(who: str, name: str, use: Use, used: set[str]) -> Column:
     )
 
 
-def _key_values(source: Source, name: str, key: Key) -> pa.Array:
-    return values.read_as(source.table[name], name, "integer" if key.integer else "text").array
-
-
 def _firsts(ids: pa.Array, stamps: pa.Array) -> pa.Table:
     return pa.table({"id": ids, "t": stamps}).group_by("id").aggregate([("t", "min")])
 
 
 def _future(ids: pa.Array, times: pa.Array, firsts: pa.Table) -> float:
-    """Share of the rows whose time lies after the first interaction of their key."""
-    place = pc.index_in(ids, firsts["id"].combine_chunks())
-    first = firsts["t_min"].combine_chunks().take(place)
+    """Return the share of rows with a time after the first interaction of their key."""
+    position = pc.index_in(ids, firsts["id"].combine_chunks())
+    first = firsts["t_min"].combine_chunks().take(position)
     later = pc.greater(pc.cast(times, pa.int64()), pc.cast(first, pa.int64()))
     return float(pc.mean(later.cast(pa.int8())).as_py() or 0.0)
 
@@ -225,15 +247,17 @@ def _event_table(
         keys["item"].events: _key_column(
             "item", keys["item"].events, key_names["item"], keys["item"], keys["item"].why
         ),
-        time[0]: Column(source=time[0], role="time", field=EVENT_TIMESTAMP, kind=time[1], why="when it happened"),
+        time[0]: Column(
+            source=time[0], role="time", field=EVENT_TIMESTAMP, kind=time[1], why="time of the interaction"
+        ),
     }
     if asked.weight is not None:
         if asked.weight not in events.table.column_names:
             raise unknown(f"column of {events.name} for --weight", asked.weight, events.table.column_names)
         special[asked.weight] = Column(
-            source=asked.weight, role="weight", field=WEIGHT, kind="number", dtype=Dtype.FLOAT32, why="as given"
+            source=asked.weight, role="weight", field=WEIGHT, kind="number", dtype=Dtype.FLOAT32, why="set by --weight"
         )
-    codes = {who: _codes(_key_values(events, keys[who].events, keys[who])) for who in derived}
+    key_codes = {who: codes(key_values(events, keys[who].events, keys[who])) for who in derived}
     used = {who: {*taken, *ACTIVITY[who]} for who in ("user", "item")}
     kept = {*taken, WEIGHT}
     columns = []
@@ -241,88 +265,35 @@ def _event_table(
         if name in special:
             columns.append(special[name])
         elif name in asked.ignore:
-            columns.append(_unused(name, "left out as asked"))
+            columns.append(_unused(name, "ignored by --ignore"))
         else:
-            columns.append(_event_column(events, name, codes, used, kept))
+            columns.append(_event_column(events, name, key_codes, used, kept))
     return Table(
         path=str(asked.interactions.resolve()), names=asked.interaction_columns, columns=tuple(columns), stamp=time[0]
     )
 
 
 def _event_column(
-    events: Source, name: str, codes: Mapping[str, Any], used: Mapping[str, set[str]], kept: set[str]
+    events: Source, name: str, key_codes: Mapping[str, Any], used: Mapping[str, set[str]], kept: set[str]
 ) -> Column:
-    """A feature of users or items that have no table, where it hardly changes with them; else a fact of the event."""
+    """Infer the use of a column: a feature if it is nearly constant per derived user or item, else a fact."""
     column = events.table[name]
-    steady = {who: _steadiness(code, column) for who, code in codes.items()}
+    steady = {who: steadiness(code, column) for who, code in key_codes.items()}
     if steady:
         who = max(steady, key=lambda w: steady[w])
         if steady[who] >= _STABLE:
-            use = use_of(column.take(_first_rows(codes[who], column)), name, events.from_text)
+            use = use_of(column.take(first_rows(key_codes[who], column)), name, events.from_text)
             if use.dtype == Dtype.TIMESTAMP:
-                return _unused(name, "a time of the event itself", use.kind)
-            found = _feature(who, name, use, used[who])
-            why = f"of the {who}: {steady[who]:.0%} of the later events repeat the first; {use.why}"
-            return replace(found, why=why) if use.dtype else found
+                return _unused(name, "another time of the event", use.kind)
+            feature = _feature(who, name, use, used[who])
+            why = f"constant per {who}: {steady[who]:.0%} of the later events repeat the first value; {use.why}"
+            return replace(feature, why=why) if use.dtype else feature
     kind = events.kinds[name]
     dtype = {"integer": Dtype.INT64, "number": Dtype.FLOAT32, "flag": Dtype.BOOL, "text": Dtype.STRING}.get(kind)
     if dtype is None or column.null_count == len(column):
-        return _unused(name, "a further time of the event" if kind.startswith("time") else "no plain value", kind)
-    why = "a fact of the event, not known before it: kept beside it, no feature"
+        return _unused(name, "another time of the event" if kind.startswith("time") else "not a plain value", kind)
+    why = "a fact of the event, unknown before it: kept with the event, not a feature"
     if steady and max(steady.values()) > 0.5:
         who = max(steady, key=lambda w: steady[w])
-        why = f"changes with a {who} ({1 - steady[who]:.0%} of the later events): kept beside the event, no feature"
+        why = f"not constant per {who} ({1 - steady[who]:.0%} of the later events differ): kept, not a feature"
     return Column(source=name, role="kept", field=_free(_clean(name), kept), kind=kind, dtype=dtype, why=why)
-
-
-def _codes(ids: pa.Array) -> Any:
-    """Each key as a number from 0, -1 for a missing one."""
-    return np.asarray(ids.dictionary_encode().indices.fill_null(-1)).astype(np.int64)
-
-
-def _first_rows(code: Any, column: pa.ChunkedArray) -> pa.Array:
-    """The first row of each key that has a value in the column."""
-    known = np.flatnonzero((code >= 0) & np.asarray(column.is_valid()))
-    return pa.array(known[np.unique(code[known], return_index=True)[1]])
-
-
-def _steadiness(code: Any, column: pa.ChunkedArray) -> float:
-    """Share of the events after a key's first that have the value of the first; 0 where keys have one event only."""
-    if pa.types.is_nested(column.type):
-        return 0.0
-    value = np.asarray(column.combine_chunks().dictionary_encode().indices.fill_null(-1)).astype(np.int64)
-    known = np.flatnonzero((code >= 0) & (value >= 0))
-    _, first, back = np.unique(code[known], return_index=True, return_inverse=True)
-    later = np.ones(len(known), dtype=bool)
-    later[first] = False
-    if not later.any():
-        return 0.0
-    return float(np.mean(value[known][later] == value[known][first[back[later]]]))
-
-
-def _notes(
-    events: Source, time: str, kind: str, keys: Mapping[str, Key], own: Mapping[str, Source | None]
-) -> Iterable[str]:
-    form = kind.partition(" ")[2]
-    other = _AMBIGUOUS.get(form[:5])
-    if other:
-        distinct = events.table[time].unique().drop_null()
-        if values.readable(distinct, form.replace(form[:5], other, 1)):
-            yield f"{time}: days and months could change places; read as {form}. Overrule: --timestamp-format."
-    for who, source in own.items():
-        if source is None:
-            continue
-        key = keys[who]
-        assert key.own is not None
-        here, there = _key_values(events, key.events, key), _key_values(source, key.own, key)
-        missing = pc.sum(pc.invert(pc.is_in(here.drop_null(), value_set=there.unique()))).as_py()
-        if missing:
-            yield f"{missing:,} of {len(here):,} interactions name {who}s that {source.name} does not have."
-    for name in events.table.column_names:
-        if re.search(r"quantity|qty|amount|price|count", name, re.I) and events.kinds[name] in ("integer", "number"):
-            numbers = values.read_as(events.table[name], name, "number").array
-            if below := pc.sum(pc.less_equal(numbers, 0)).as_py():
-                yield (
-                    f"{name}: not above 0 in {below:,} interactions (returns?), which count like the others. "
-                    f"Leave them out: --where '\"{name}\" > 0'."
-                )

@@ -1,4 +1,4 @@
-"""What a column of a user or an item becomes as a feature, and why."""
+"""Infer the feature of a column: dtype, tags, and the reason."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from two_tower.schema import Dtype
 from two_tower.starter import values
 
-FEW, MANY = 32, 10_000  # distinct values up to which an integer is a code, and from which texts are hashed
+FEW, MANY = 32, 10_000  # an integer with at most FEW distinct values is a code; more than MANY texts are hashed
 _CODE = re.compile(r"(^|_)(id|code|zip|type|class|kind|category|cat|group|status|level|region|country|city)s?$", re.I)
 _WORD_LIKE, _SEPARATORS = r"\s+", ("|", ";", ",")
 _BUCKETS = {"encoding": "bucketized", "buckets": "16"}
@@ -19,41 +19,52 @@ _BUCKETS = {"encoding": "bucketized", "buckets": "16"}
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """dtype: None where the column cannot be a feature. kind: how its values are read (see `values`)."""
+    """The inferred feature of a column.
+
+    Attributes:
+        kind: The kind of its values (see `values`).
+        dtype: The Feast dtype. None if the column cannot be a feature.
+        why: The reason, for the user.
+        tags: The tags of the Feast field.
+        suffix: Suffix of the name of the feature.
+    """
 
     kind: str
     dtype: Dtype | None
     why: str
     tags: Mapping[str, str] = field(default_factory=dict)
-    suffix: str = ""  # of the feature's name
-
-    def as_text(self) -> str:
-        if self.dtype is None:
-            return "–"
-        said = ", ".join(f"{k}={v}" for k, v in self.tags.items())
-        return f"{self.dtype}{f' ({said})' if said else ''}"
+    suffix: str = ""
 
 
 def use_of(column: pa.ChunkedArray, name: str, from_text: bool) -> Use:
-    """The feature that a column of a user's or an item's table makes; one row a user or an item."""
+    """Infer the feature of a column of the users or items.
+
+    Args:
+        column: (rows,) values, one row per user or item.
+        name: The name of the column.
+        from_text: Whether the file contains only text, so that "7" can be a number.
+
+    Returns:
+        The feature and the reason.
+    """
     kind = values.kind_of(column, name, from_text)
-    read = values.read_as(column, name, kind).array
-    known = read.drop_null()
+    array = values.read_as(column, name, kind).array
+    known = array.drop_null()
     if not len(known):
-        return _unused(kind, "without any value")
-    if not _nested(known.type) and len(known.unique()) == 1 and not read.null_count:
+        return _unused(kind, "no values")
+    if not _nested(known.type) and len(known.unique()) == 1 and not array.null_count:
         return _unused(kind, f"always {str(known[0].as_py())[:30]!r}")
     match kind.partition(" ")[0]:
         case "flag":
             return Use(kind=kind, dtype=Dtype.BOOL, why="true or false")
         case "time":
-            return Use(kind=kind, dtype=Dtype.TIMESTAMP, why=f"times ({_how(kind)}): their age in days")
+            return Use(kind=kind, dtype=Dtype.TIMESTAMP, why=f"times ({_how(kind)}): age in days")
         case "integer":
             return _integer(known, name, kind)
         case "number":
             return _real(known, kind)
         case "text":
-            return _text(known, len(read))
+            return _text(known, len(array))
     return _list(known, kind)
 
 
@@ -67,7 +78,7 @@ def _unused(kind: str, why: str) -> Use:
 
 def _how(kind: str) -> str:
     how = kind.partition(" ")[2]
-    return {"iso": "ISO 8601", "as is": "of the file"}.get(how) or (
+    return {"iso": "ISO 8601", "as is": "type of the file"}.get(how) or (
         f"{how} since 1970" if how in values.EPOCHS else how
     )
 
@@ -79,49 +90,53 @@ def _integer(known: pa.Array, name: str, kind: str) -> Use:
     if distinct >= 0.9 * len(known) and distinct > FEW and _CODE.search(name):
         return _unused(kind, _own_value(distinct))
     if distinct <= FEW or _CODE.search(name):
-        why = f"{distinct} different whole numbers: a code, each learned by itself"
+        why = f"{distinct} distinct integers: a code, one embedding each"
         return Use(kind=kind, dtype=Dtype.INT64, tags={"encoding": "categorical", **_rare(distinct)}, why=why)
     if values.skewed(known):
-        return Use(kind=kind, dtype=Dtype.INT64, tags=_BUCKETS, why="whole numbers, unevenly spread: quantile bins")
-    return Use(kind=kind, dtype=Dtype.INT64, why="whole numbers: standardised")
+        return Use(
+            kind=kind, dtype=Dtype.INT64, tags=_BUCKETS, why="integers with a skewed distribution: quantile bins"
+        )
+    return Use(kind=kind, dtype=Dtype.INT64, why="integers: standardised")
 
 
 def _real(known: pa.Array, kind: str) -> Use:
     if values.skewed(known):
-        return Use(kind=kind, dtype=Dtype.FLOAT32, tags=_BUCKETS, why="numbers, unevenly spread: quantile bins")
+        return Use(
+            kind=kind, dtype=Dtype.FLOAT32, tags=_BUCKETS, why="numbers with a skewed distribution: quantile bins"
+        )
     return Use(kind=kind, dtype=Dtype.FLOAT32, why="numbers: standardised")
 
 
 def _text(known: pa.Array, rows: int) -> Use:
     distinct = known.unique()
     if pc.mean(pc.match_substring_regex(distinct, r"^(https?://|www\.|/)").cast(pa.int8())).as_py() > 0.9:
-        return _unused("text", "addresses: nothing to learn from")
+        return _unused("text", "URLs or paths: not useful as a feature")
     if separator := _separator(distinct):
         return Use(
             kind=f"list {separator}",
             dtype=Dtype.STRINGS,
-            why=f"several values parted by {separator!r}: a bag of them",
+            why=f"several values separated by {separator!r}: a bag of values",
         )
-    words_each = np.asarray(pc.list_value_length(pc.split_pattern_regex(distinct, _WORD_LIKE)))
-    often = float(np.mean(words_each))
-    if often >= 5 or (often >= 2 and len(distinct) > 0.5 * len(known) and len(distinct) > FEW):
+    word_counts = np.asarray(pc.list_value_length(pc.split_pattern_regex(distinct, _WORD_LIKE)))
+    mean_words = float(np.mean(word_counts))
+    if mean_words >= 5 or (mean_words >= 2 and len(distinct) > 0.5 * len(known) and len(distinct) > FEW):
         return Use(
             kind="words",
             dtype=Dtype.STRINGS,
             tags={"min_count": "2"},
             suffix="_words",
-            why=f"free text, {often:.1f} words each: a bag of its words",
+            why=f"free text with {mean_words:.1f} words on average: a bag of words",
         )
     if len(distinct) >= 0.9 * rows and len(distinct) > FEW:
         return _unused("text", _own_value(len(distinct)))
     if len(distinct) > MANY:
-        why = f"{len(distinct):,} different texts: hashed"
+        why = f"{len(distinct):,} distinct texts: hashed"
         return Use(kind="text", dtype=Dtype.STRING, tags={"encoding": "hashed"}, why=why)
-    return Use(kind="text", dtype=Dtype.STRING, tags=_rare(len(distinct)), why=f"{len(distinct):,} different texts")
+    return Use(kind="text", dtype=Dtype.STRING, tags=_rare(len(distinct)), why=f"{len(distinct):,} distinct texts")
 
 
 def _own_value(distinct: int) -> str:
-    return f"nearly each row has a value of its own ({distinct:,}): a name, nothing to learn from"
+    return f"nearly every row has a different value ({distinct:,}): a name, not useful as a feature"
 
 
 def _rare(distinct: int) -> dict[str, str]:
@@ -129,15 +144,15 @@ def _rare(distinct: int) -> dict[str, str]:
 
 
 def _separator(distinct: pa.Array) -> str | None:
-    """What parts the values of a list kept as text: found in many texts, with parts that are short and come again."""
+    """Return the separator of lists stored as text: it occurs in many texts, and the parts are short and repeat."""
     for separator in _SEPARATORS:
         listed = pc.mean(pc.match_substring(distinct, separator).cast(pa.int8())).as_py()
         if listed < 0.2:
             continue
         parts = [part.strip() for text in distinct.to_pylist() for part in text.split(separator)]
-        different = set(parts)
-        length = sum(len(part.split()) for part in different) / len(different)
-        if length <= 2.5 and len(different) <= 0.5 * len(parts):
+        distinct_parts = set(parts)
+        length = sum(len(part.split()) for part in distinct_parts) / len(distinct_parts)
+        if length <= 2.5 and len(distinct_parts) <= 0.5 * len(parts):
             return separator
     return None
 
@@ -145,13 +160,13 @@ def _separator(distinct: pa.Array) -> str | None:
 def _list(known: pa.Array, kind: str) -> Use:
     type_ = known.type
     if not (pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)):
-        return _unused(kind, f"values of type {type_}, which no tower takes")
+        return _unused(kind, f"values of type {type_}, which towers do not accept")
     element = type_.value_type
     if pa.types.is_string(element) or pa.types.is_large_string(element):
         return Use(kind=kind, dtype=Dtype.STRINGS, why="lists of texts: a bag")
     if pa.types.is_integer(element):
-        return Use(kind=kind, dtype=Dtype.INTS, why="lists of whole numbers: a bag")
+        return Use(kind=kind, dtype=Dtype.INTS, why="lists of integers: a bag")
     lengths = pc.list_value_length(known).unique()
     if pa.types.is_floating(element) and len(lengths) == 1:
         return Use(kind=kind, dtype=Dtype.FLOATS, why=f"vectors of {lengths[0].as_py()} numbers")
-    return _unused(kind, f"lists of {element}, of {len(lengths)} lengths: neither a bag nor a vector")
+    return _unused(kind, f"lists of {element} with {len(lengths)} different lengths: neither a bag nor a vector")

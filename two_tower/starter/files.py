@@ -1,4 +1,4 @@
-"""Plain tables as files hold them: parquet, a workbook, or lines of delimited text, compressed or not."""
+"""Read tables from files: parquet, Excel workbooks, or delimited text, optionally compressed with gzip."""
 
 import csv
 import gzip
@@ -17,69 +17,75 @@ from two_tower.errors import InputError
 
 NULLS = ["", "NULL", "null", "NaN", "nan", "None", "\\N"]
 DELIMITERS = ("::", "\t", "|", ";", ",")
-_QUOTED = ",;\t"  # in files with other delimiters a quote is a character like any other
-_STAND_IN = "\x1f"  # the unit separator: one character in place of "::"
+_QUOTED = ",;\t"  # with other delimiters, a quote has no special meaning
+_STAND_IN = "\x1f"  # the unit separator, a single character that replaces "::"
 _SAMPLE, _SAMPLE_LINES = 1 << 16, 200
 _NO_NAME = re.compile(r"[-+]?[\d.,:/ ]*\d[\d.,:/TZ +-]*|\d{1,2}-\w{3}-\d{4}|https?:.*")  # a number, a time, an address
 
 
 def read(path: Path, table: str, names: list[str] | None, delimiter: str | None = None) -> pa.Table:
-    """A file as a table. Delimited text and workbooks give columns of strings, trimmed, empty ones null.
+    """Read a file as a table.
 
-    The text's encoding (UTF-8, UTF-16 with its mark, else Latin-1), its delimiter and whether its first line is a
-    header are told from the file. table: `user`, `item` or `interaction`; the columns of a file without a header are
-    called `user_1`, `user_2`, … by it. names: what to call the first columns instead.
+    Delimited text and workbooks give columns of strings without surrounding whitespace; empty values become null. The
+    encoding of a text file (UTF-8, UTF-16 with a byte order mark, else Latin-1) and the header are detected.
 
-    delimiter: of the fields of a text file; None to detect it.
+    Args:
+        path: The file.
+        table: `user`, `item` or `interaction`. The columns of a file without a header are named `user_1`, `user_2`, and
+            so on.
+        names: Names of the first columns. None: the names of the file.
+        delimiter: The delimiter of a text file. None: detected.
 
-    Raises InputError for a file that is not there, is empty, or cannot be read.
+    Returns:
+        The table.
+
+    Raises:
+        InputError: If the file does not exist, is empty, or is not valid, or the names do not fit its columns.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Give the {table}s as CSV, parquet, or another delimited text.")
+        raise InputError(f"{path} does not exist. Pass the {table}s as a CSV, parquet, or other delimited text file.")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty.")
+        raise InputError(f"{path} is empty. Pass a file with at least one row.")
     if path.suffix in {".parquet", ".pq"}:
-        found = _parquet(path)
+        data = _parquet(path)
     elif path.suffix == ".xlsx":
-        found = _workbook(path, table)
+        data = _workbook(path, table)
     else:
-        found = _delimited(path, table, delimiter)
-    if found.num_rows == 0:
-        raise InputError(f"{path} has a header and no row.")
+        data = _delimited(path, table, delimiter)
+    if data.num_rows == 0:
+        raise InputError(f"{path} has a header but no rows. Pass a file with at least one row.")
     if names is None:
-        return found
-    names = [*names, *found.column_names[len(names) :]]
-    if len(names) != found.num_columns or len(set(names)) != len(names):
-        again = ", ".join(dict.fromkeys(name for name in names if names.count(name) > 1))
-        said = f"{again} twice" if again else f"names for {len(names)}"
-        raise InputError(
-            f"{path} has {found.num_columns} columns; you give {said}. Name the first ones, in their order."
-        )
-    return found.rename_columns(names)
+        return data
+    names = [*names, *data.column_names[len(names) :]]
+    if len(names) != data.num_columns or len(set(names)) != len(names):
+        duplicates = ", ".join(dict.fromkeys(name for name in names if names.count(name) > 1))
+        problem = f"{duplicates} is a duplicate name" if duplicates else f"there are {len(names)} names"
+        raise InputError(f"{path} has {data.num_columns} columns; {problem}. Name the first columns, in their order.")
+    return data.rename_columns(names)
 
 
 def _parquet(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path} is no readable parquet file: {error}") from error
+        raise InputError(f"{path} is not a valid parquet file: {error}. Write the file again.") from error
 
 
 def _workbook(path: Path, table: str) -> pa.Table:
     rows = [row for row in read_sheet(path) if any(row)]
     if not rows:
-        raise InputError(f"{path}: its first sheet is empty.")
+        raise InputError(f"{path}: the first sheet is empty. Move the table to the first sheet.")
     names = rows.pop(0) if _is_header(rows[0]) else _numbered(table, len(rows[0]))
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     return pa.table([_trimmed(pa.chunked_array([pa.array(c, pa.string())])) for c in columns], names=names)
 
 
-def _delimited(path: Path, table: str, given_delimiter: str | None) -> pa.Table:
+def _delimited(path: Path, table: str, required_delimiter: str | None) -> pa.Table:
     text = _text(path)
     lines = text[:_SAMPLE].decode("utf-8", errors="ignore").splitlines()[:_SAMPLE_LINES]
     if len(text) > _SAMPLE and len(lines) > 1:
-        lines = lines[:-1]  # maybe cut
-    delimiter = given_delimiter or _delimiter(path, lines)
+        lines = lines[:-1]  # the last line of the sample may be incomplete
+    delimiter = required_delimiter or _delimiter(path, lines)
     first = _fields(lines[:1], delimiter)[0]
     if len(first) < 2:
         raise InputError(f"{path}: the first line does not contain the delimiter {delimiter!r}. Check --delimiter.")
@@ -88,7 +94,7 @@ def _delimited(path: Path, table: str, given_delimiter: str | None) -> pa.Table:
     if len(delimiter.encode()) > 1:
         text, delimiter = text.replace(delimiter.encode(), _STAND_IN.encode()), _STAND_IN
     try:
-        read = pacsv.read_csv(
+        data = pacsv.read_csv(
             pa.BufferReader(text),
             pacsv.ReadOptions(column_names=names, skip_rows=int(header)),
             pacsv.ParseOptions(
@@ -104,18 +110,18 @@ def _delimited(path: Path, table: str, given_delimiter: str | None) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: {str(error)[:300]}. The file is corrupt or cut short.") from error
-    return pa.table([_trimmed(column) for column in read.columns], names=names)
+        raise InputError(f"{path}: {str(error)[:300]}. The file is corrupt or truncated; write it again.") from error
+    return pa.table([_trimmed(column) for column in data.columns], names=names)
 
 
 def _text(path: Path) -> bytes:
-    """The file's text in UTF-8, whatever it is written in."""
+    """Return the text of a file, converted to UTF-8."""
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path} is corrupt or cut short ({error}).") from error
+            raise InputError(f"{path} is corrupt or truncated ({error}). Write the file again.") from error
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16").encode()
     try:
@@ -126,7 +132,7 @@ def _text(path: Path) -> bytes:
 
 
 def _delimiter(path: Path, lines: list[str]) -> str:
-    """The delimiter by which nearly all lines have the same number of fields, and the most of them."""
+    """Return the delimiter with the most fields per line for which nearly all lines have the same number of fields."""
     best, most = "", 1
     for delimiter in DELIMITERS:
         widths = [len(row) for row in _fields(lines, delimiter)]
@@ -134,8 +140,8 @@ def _delimiter(path: Path, lines: list[str]) -> str:
             best, most = delimiter, widths[0]
     if not best:
         raise InputError(
-            f"{path}: how its fields are parted cannot be told; tried {', '.join(map(repr, DELIMITERS))}. "
-            "Write it as CSV or parquet, with at least two columns."
+            f"{path}: cannot detect the delimiter; tried {', '.join(map(repr, DELIMITERS))}. Set --delimiter, or write "
+            "the file as CSV or parquet with at least two columns."
         )
     return best
 
@@ -147,7 +153,7 @@ def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
 
 
 def _is_header(first: list[str]) -> bool:
-    """Names: all there, all different, none a number, a time or an address."""
+    """Return whether the fields are column names: not empty, distinct, and not numbers, times or URLs."""
     names = [field.strip() for field in first]
     return all(names) and len(set(names)) == len(names) and not any(map(_NO_NAME.fullmatch, names))
 
@@ -157,7 +163,7 @@ def _numbered(table: str, width: int) -> list[str]:
 
 
 def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Without blanks at the ends; each distinct value is looked at once."""
+    """Strip whitespace and replace null markers by null; processes each distinct value once."""
     coded = column.combine_chunks().dictionary_encode()
     values = pc.utf8_trim_whitespace(coded.dictionary)
     values = pc.if_else(pc.is_in(values, value_set=pa.array(NULLS)), pa.scalar(None, pa.string()), values)

@@ -1,4 +1,4 @@
-"""Which columns of plain tables are the keys and the time, told from names and from values that meet."""
+"""Infer the key columns and the time column of plain tables from names and from common values."""
 
 import re
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ import pyarrow as pa
 from two_tower.errors import InputError, unknown
 from two_tower.starter import values
 
-_SAMPLE = 20_000  # distinct values of a column that are looked up in another
-_LEAST_MET = 0.5  # share of the interactions' keys that the other table must know, where the names are not the same
+_SAMPLE = 20_000  # the comparison of two columns uses at most this many distinct values
+_LEAST_MET = 0.5  # columns with different names need at least this share of common values
 _USER = re.compile(
     r"user|customer|client|member|visitor|person|account|buyer|reader|viewer|uid|^uuid$|cust|subscriber", re.I
 )
@@ -27,7 +27,14 @@ _IS_KEY = re.compile(r"(^|_|[a-z])(id|key|no|nr|code|number)$", re.I)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A table as read. from_text: its file holds text only; named: its columns have names of their own."""
+    """The table of a file.
+
+    Attributes:
+        name: The name of the file.
+        table: The table.
+        from_text: Whether the file contains only text.
+        named: Whether the columns have names; False for a file without a header.
+    """
 
     name: str
     table: pa.Table
@@ -42,7 +49,14 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """events: the key's column in the interactions; own: in the table of users or items, None where there is none."""
+    """The key of users or items.
+
+    Attributes:
+        events: The column of the key in the interactions.
+        own: The column of the key in the table of users or items. None if there is no table.
+        integer: Whether the keys are integers. Otherwise they are strings.
+        why: The reason, for the user.
+    """
 
     events: str
     own: str | None
@@ -50,24 +64,36 @@ class Key:
     why: str
 
 
-def find_time(source: Source, given: str | None, form: str | None) -> tuple[str, str]:
-    """The column of the interactions that says when, and its kind. Raises InputError where none does."""
-    if given is not None:
-        _check(source, given, "--timestamp")
-        return given, _time_kind(source, given, form, certain=True)
-    found = {c: kind for c in source.table.column_names if (kind := _time_kind(source, c, form, certain=False))}
-    if not found:
+def find_time(source: Source, timestamp: str | None, form: str | None) -> tuple[str, str]:
+    """Find the time column of the interactions.
+
+    Args:
+        source: The interactions.
+        timestamp: The column that the user named. None: inferred.
+        form: The format of the time that the user named. None: inferred.
+
+    Returns:
+        The column, and the kind of its values (see `values`).
+
+    Raises:
+        InputError: If no column has times, or the named column does not exist or does not have times.
+    """
+    if timestamp is not None:
+        _check(source, timestamp, "--timestamp")
+        return timestamp, _time_kind(source, timestamp, form, certain=True)
+    kinds = {c: kind for c in source.table.column_names if (kind := _time_kind(source, c, form, certain=False))}
+    if not kinds:
         raise InputError(
-            f"{source.name}: no column says when something happened, and without it the future cannot be kept out. "
-            f"Columns: {', '.join(source.table.column_names)}. Name it: --timestamp COLUMN (--timestamp-format FORMAT)."
+            f"{source.name}: no column has the time of the interaction, which the split by time needs. Columns: "
+            f"{', '.join(source.table.column_names)}. Set --timestamp COLUMN (and --timestamp-format FORMAT)."
         )
-    best = max(found, key=lambda c: (_time_rank(c, source.kinds[c]), len(source.table[c].unique())))
-    return best, found[best]
+    best = max(kinds, key=lambda c: (_time_rank(c, source.kinds[c]), len(source.table[c].unique())))
+    return best, kinds[best]
 
 
 def _time_rank(name: str, kind: str) -> int:
-    said = 3 * ("timestamp" in name.lower()) or 2 * values.is_time_name(name)
-    return said + kind.startswith("time") - 4 * bool(_IS_KEY.search(name))
+    by_name = 3 * ("timestamp" in name.lower()) or 2 * values.is_time_name(name)
+    return by_name + kind.startswith("time") - 4 * bool(_IS_KEY.search(name))
 
 
 def _time_kind(source: Source, name: str, form: str | None, *, certain: bool) -> str:
@@ -90,92 +116,108 @@ def _time_kind(source: Source, name: str, form: str | None, *, certain: bool) ->
             return f"time {unit}"
     if certain:
         raise InputError(
-            f"{source.name}: column {name!r} holds {kind}, such as {column.drop_null()[0].as_py()!r}, and no times of "
-            "1990 to 2035 in a known form. Say the form: --timestamp-format '%d.%m.%Y %H:%M', or s, ms, us, ns."
+            f"{source.name}: column {name!r} has values of kind {kind}, such as {column.drop_null()[0].as_py()!r}, and "
+            "not times between 1990 and 2035 in a known format. Set --timestamp-format, such as '%d.%m.%Y %H:%M', or "
+            "s, ms, us or ns."
         )
     return ""
 
 
 def find_keys(
-    events: Source, tables: Mapping[str, Source | None], time: str, given: Mapping[str, str | None]
+    events: Source, tables: Mapping[str, Source | None], time: str, options: Mapping[str, str | None]
 ) -> dict[str, Key]:
-    """The keys of users and items. tables, given: by `user` and `item`; a table may be absent, and a name not given.
+    """Find the keys of users and items.
 
-    Raises InputError where a name given is in no table, and where nothing tells a key.
+    Args:
+        events: The interactions.
+        tables: The tables of users and items, by `user` and `item`. None: no table.
+        time: The time column of the interactions.
+        options: The key columns that the user named, by `user` and `item`. None: inferred.
+
+    Returns:
+        The keys, by `user` and `item`.
+
+    Raises:
+        InputError: If a named column does not exist, or a key cannot be inferred.
     """
     columns = [c for c in events.table.column_names if c != time and events.kinds[c] in ("integer", "text")]
-    found = {who: _candidates(who, events, tables[who], columns, given[who]) for who in ("user", "item")}
-    pairs = [p for p in product(found["user"], found["item"]) if p[0][1] != p[1][1]]
+    candidates = {who: _candidates(who, events, tables[who], columns, options[who]) for who in ("user", "item")}
+    pairs = [p for p in product(candidates["user"], candidates["item"]) if p[0][1] != p[1][1]]
     if not pairs:
-        who = next((w for w in found if not found[w]), "item")
-        option = f"--{who}-key COLUMN"
+        who = next((w for w in candidates if not candidates[w]), "item")
         raise InputError(
-            f"{events.name}: which column names the {who}? None of {', '.join(columns) or 'its columns'} does by its "
-            f"name or its values. Say it: {option}."
+            f"{events.name}: cannot infer the column of the {who} id from the names and values of "
+            f"{', '.join(columns) or 'its columns'}. Set --{who}-key COLUMN."
         )
     best = max(pairs, key=lambda pair: pair[0][0] + pair[1][0])
-    return {who: _key(one, events, tables[who]) for who, one in zip(("user", "item"), best, strict=True)}
+    return {who: _key(candidate, events, tables[who]) for who, candidate in zip(("user", "item"), best, strict=True)}
 
 
-_Candidate = tuple[float, str, str | None, str]  # how good, column of the interactions, column of the table, why
+_Candidate = tuple[float, str, str | None, str]  # score, column of the interactions, column of the table, reason
 
 
 def _candidates(
-    who: str, events: Source, table: Source | None, columns: list[str], given: str | None
+    who: str, events: Source, table: Source | None, columns: list[str], option: str | None
 ) -> list[_Candidate]:
     known = {*events.table.column_names, *(table.table.column_names if table else ())}
-    if given is not None and given not in known:
-        raise unknown(f"column for --{who}-key", given, known)
-    here = [given] if given is not None and given in events.table.column_names else columns
+    if option is not None and option not in known:
+        raise unknown(f"column for --{who}-key", option, known)
+    event_columns = [option] if option is not None and option in events.table.column_names else columns
     if table is None:
-        return [c for i, name in enumerate(here) if (c := _by_name(who, events, name, i, given))]
+        return [c for i, name in enumerate(event_columns) if (c := _by_name(who, events, name, i, option))]
     own = [c for c in table.table.column_names if table.kinds[c] in ("integer", "text")]
-    if given is not None and given in table.table.column_names:
-        own = [given]
+    if option is not None and option in table.table.column_names:
+        own = [option]
     sets = {c: _texts(table, c) for c in own}
-    met = [c for name in here for o in own if (c := _by_values(who, events, name, table, o, sets[o]))]
-    if not met:
+    matches = [c for name in event_columns for o in own if (c := _by_values(who, events, name, table, o, sets[o]))]
+    if not matches:
         raise InputError(
-            f"{table.name}: no column holds the values that name the {who}s in {events.name} "
-            f"(columns there: {', '.join(here)}; here: {', '.join(own)}). Give the right file, or --{who}-key COLUMN."
+            f"{table.name}: no column contains the {who} ids of {events.name} (columns of {events.name}: "
+            f"{', '.join(event_columns)}; columns of {table.name}: {', '.join(own)}). Pass the right file, or set "
+            f"--{who}-key COLUMN."
         )
-    return met
+    return matches
 
 
-def _named(who: str, name: str) -> bool:
+def _has_name_of(who: str, name: str) -> bool:
     return bool((_USER if who == "user" else _ITEM).search(name))
 
 
-def _by_name(who: str, events: Source, name: str, place: int, given: str | None) -> _Candidate | None:
-    if name == given:
-        return 9.0, name, None, "as given"
-    if not events.named:  # the order that such files have: user, item, whatever else
-        return (1.0, name, None, "by its place") if place == (who == "item") else None
-    if not _named(who, name):
+def _by_name(who: str, events: Source, name: str, position: int, option: str | None) -> _Candidate | None:
+    if name == option:
+        return 9.0, name, None, f"set by --{who}-key"
+    if not events.named:  # the usual order of such files: user, item, other columns
+        return (1.0, name, None, "inferred from its position") if position == (who == "item") else None
+    if not _has_name_of(who, name):
         return None
-    return 1 + 0.5 * bool(_IS_KEY.search(name)), name, None, "by its name"
+    return 1 + 0.5 * bool(_IS_KEY.search(name)), name, None, "inferred from its name"
 
 
-def _by_values(who: str, events: Source, name: str, table: Source, own: str, there: pa.Array) -> _Candidate | None:
-    here = _texts(events, name)
-    sample = here.take(pa.array(np.linspace(0, len(here) - 1, min(_SAMPLE, len(here))).astype(np.int64)))
-    met = np.isin(np.asarray(sample, dtype=object).astype(str), np.asarray(there, dtype=object).astype(str)).mean()
-    if met < (_LEAST_MET if name != own else 1e-9):
+def _by_values(who: str, events: Source, name: str, table: Source, own: str, own_keys: pa.Array) -> _Candidate | None:
+    keys = _texts(events, name)
+    sample = keys.take(pa.array(np.linspace(0, len(keys) - 1, min(_SAMPLE, len(keys))).astype(np.int64)))
+    share = np.isin(np.asarray(sample, dtype=object).astype(str), np.asarray(own_keys, dtype=object).astype(str)).mean()
+    if share < (_LEAST_MET if name != own else 1e-9):
         return None
-    covered = min(1.0, met * len(here) / len(there))
-    unique = len(there) / table.table.num_rows
-    score = 2 * met + covered + unique + (name == own) + 0.5 * _named(who, name) + 0.5 * bool(_IS_KEY.search(own))
-    return score, name, own, f"{met:.0%} of its values are in {table.name}, column {own!r}"
+    covered = min(1.0, share * len(keys) / len(own_keys))
+    unique = len(own_keys) / table.table.num_rows
+    by_name = (name == own) + 0.5 * _has_name_of(who, name) + 0.5 * bool(_IS_KEY.search(own))
+    return 2 * share + covered + unique + by_name, name, own, f"{share:.0%} of its values are in {table.name}.{own}"
+
+
+def key_values(source: Source, name: str, key: Key) -> pa.Array:
+    """Return the values of a key column, as integers or strings."""
+    return values.read_as(source.table[name], name, "integer" if key.integer else "text").array
 
 
 def _texts(source: Source, name: str) -> pa.Array:
-    """The distinct values of a column as text, so that 7, "7" and 7.0 meet."""
+    """Return the distinct values of a column as text, so that 7, "7" and 7.0 are equal."""
     kind = "integer" if source.kinds[name] == "integer" else "text"
     return values.read_as(source.table[name], name, kind).array.unique().drop_null().cast(pa.string())
 
 
-def _key(found: _Candidate, events: Source, table: Source | None) -> Key:
-    _, name, own, why = found
+def _key(candidate: _Candidate, events: Source, table: Source | None) -> Key:
+    _, name, own, why = candidate
     columns = [(events, name)] + ([(table, own)] if table and own else [])
     integer = all(
         source.kinds[c] == "integer" and not values.read_as(source.table[c], c, "integer").lost for source, c in columns

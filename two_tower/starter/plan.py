@@ -1,4 +1,4 @@
-"""What each column of the plain tables becomes: decided once, shown, and kept in init.json beside the definitions."""
+"""The plan of a feature repository: what each column of the plain tables becomes. Stored in init.json."""
 
 import dataclasses
 import json
@@ -10,10 +10,10 @@ from two_tower._version import __version__
 from two_tower.schema import Dtype
 
 PLAN = "init.json"
-ITEM_ID = "item"  # the feature that holds the key, so that histories and items share a table of embeddings
-FIRST_SEEN = "first_seen"  # of items that have no table of their own: the time of their first interaction
+ITEM_ID = "item"  # the item key as a feature, so that histories and items share an embedding table
+FIRST_SEEN = "first_seen"  # the time of the first interaction, a feature of items without a table
 Role = Literal["user key", "item key", "time", "weight", "user feature", "item feature", "kept", "unused"]
-ACTIVITY = {  # features that activity gives, by whose they are
+ACTIVITY = {  # activity features of users and of items
     "user": ("recent_items", "user_events", "last_seen", "seen_items"),
     "item": (ITEM_ID, FIRST_SEEN, "item_events_7d", "item_events_30d", "item_events"),
 }
@@ -21,7 +21,17 @@ ACTIVITY = {  # features that activity gives, by whose they are
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a file. field: its name in the repository; kind: how its values are read (see `values`)."""
+    """One column of a file.
+
+    Attributes:
+        source: The name of the column in the file.
+        role: The use of the column. A column with the role `kept` stays with the interaction and is not a feature.
+        field: The name of the column in the repository.
+        kind: The kind of its values (see `values`).
+        why: The reason, for the user.
+        dtype: The Feast dtype. None for an unused column and for the time.
+        tags: The tags of the Feast field.
+    """
 
     source: str
     role: Role
@@ -34,7 +44,15 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One file. stamp: the column of the time from which a row holds; versions: several rows of one key, by time."""
+    """One file.
+
+    Attributes:
+        path: The path of the file.
+        names: The names of the first columns that the user set. None: the names of the file.
+        columns: The columns.
+        stamp: The column of the time from which a row is valid. None if there is none.
+        versions: Whether a key has several rows that are valid from different times.
+    """
 
     path: str
     names: list[str] | None
@@ -43,12 +61,26 @@ class Table:
     versions: bool = False
 
     def role(self, role: Role) -> Column:
+        """Return the first column with a role."""
         return next(c for c in self.columns if c.role == role)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """users, items: None where they are derived from the interactions. where: which interactions count, as SQL."""
+    """What each column of the tables becomes.
+
+    Attributes:
+        user_key: The join key of users in the repository.
+        item_key: The join key of items in the repository.
+        user_dtype: The dtype of the user key, String or Int64.
+        item_dtype: The dtype of the item key, String or Int64.
+        users: The file of the users. None if they are derived from the interactions.
+        items: The file of the items. None if they are derived from the interactions.
+        interactions: The file of the interactions.
+        where: An SQL condition; other interactions are dropped. None: no condition.
+        delimiter: The delimiter of text files. None: detected.
+        notes: Notes for the user.
+    """
 
     user_key: str
     item_key: str
@@ -63,18 +95,21 @@ class Plan:
 
     @property
     def facts(self) -> list[Column]:
-        """Columns of the interactions that are kept beside each event."""
+        """The columns that stay with the interactions and are not features."""
         return [c for c in self.interactions.columns if c.role in ("weight", "kept")]
 
     def features(self, who: Literal["user", "item"]) -> list[Column]:
+        """Return the feature columns of users or items."""
         own = self.users if who == "user" else self.items
         return [c for c in (own or self.interactions).columns if c.role == f"{who} feature"]
 
     def write(self, folder: Path) -> None:
+        """Write init.json to a folder."""
         (folder / PLAN).write_text(json.dumps({"version": __version__, **asdict(self)}, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
+        """Read a plan from the init.json of a folder."""
         data = json.loads((folder / PLAN).read_text())
         interactions = _table(data["interactions"])
         assert interactions is not None

@@ -1,7 +1,7 @@
-"""What a column's values are, told from the values themselves, and reading them as that.
+"""Infer the kind of a column from its values, and parse the values.
 
-A kind is a word, or a word and how: `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `as is`, and
-`time HOW`, where HOW is `iso`, `s`, `ms`, `us`, `ns` (since 1970) or a format of strptime.
+The kinds are `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `as is`, and `time FORMAT`. FORMAT is
+`iso`, `s`, `ms`, `us`, `ns` (since 1970), or a strptime format.
 """
 
 import math
@@ -17,21 +17,27 @@ from two_tower.datasets.delimited import words
 from two_tower.datasets.tables import TIMESTAMP
 from two_tower.errors import InputError
 
-MOST_LOST = 0.01  # share of the values that may not be readable, and then read as missing
+MOST_LOST = 0.01  # at most this share of the values may be invalid; they become missing
 EPOCHS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_EARLIEST, _LATEST = 631_152_000, 2_051_222_400  # 1990 to 2035, in seconds: numbers beyond are no times to believe
+_EARLIEST, _LATEST = 631_152_000, 2_051_222_400  # 1990 to 2035, in seconds: other numbers are probably not times
 _TIME_NAME = re.compile(r"time|date|stamp|_at$|^at$|_ts$|^ts$|when|day|created|updated|released|joined|since", re.I)
-_TIME_LIKE = r"^(\d{4}-\d|\d{1,4}[-/. ]\w{1,3}[-/. ]\d|[A-Za-z]{3} \d)"  # spares other texts the trial of all formats
+_TIME_LIKE = r"^(\d{4}-\d|\d{1,4}[-/. ]\w{1,3}[-/. ]\d|[A-Za-z]{3} \d)"  # a cheap test before all formats are tried
 _FLAGS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
 _DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%m/%d/%y")
 _HOURS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f")
 FORMATS = ("iso", *(day + hour for day in _DAYS for hour in _HOURS))
-_SNIFFED = 1000  # distinct values by which a time's format is told, before all of them are read by it
+_SNIFFED = 1000  # distinct values in the sample that selects the possible time formats
 
 
 @dataclass(frozen=True)
 class Values:
-    """A column as its kind reads it. lost: values that were there and are missing now; example: one of them."""
+    """The parsed values of a column.
+
+    Attributes:
+        array: The values.
+        lost: The number of invalid values, which are missing now.
+        example: An invalid value.
+    """
 
     array: pa.Array
     lost: int = 0
@@ -39,13 +45,20 @@ class Values:
 
 
 def is_time_name(name: str) -> bool:
+    """Return whether the name of a column suggests a time."""
     return bool(_TIME_NAME.search(name))
 
 
 def kind_of(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
-    """The kind of a column. from_text: the file holds text only, so that "7" may be a number.
+    """Infer the kind of a column. Numbers are times only if the name of the column suggests a time.
 
-    A number is a time only where the column's name says so, too.
+    Args:
+        column: The column.
+        name: The name of the column.
+        from_text: Whether the file contains only text, so that "7" can be a number.
+
+    Returns:
+        The kind; see the module's docstring.
     """
     type_ = column.type
     if pa.types.is_boolean(type_):
@@ -72,7 +85,7 @@ def _fits(numbers: pa.ChunkedArray) -> bool:
 
 
 def epoch_unit(numbers: pa.ChunkedArray) -> str | None:
-    """The unit in which all of the numbers are times between 1990 and 2035; None where there is none."""
+    """Return the unit (s, ms, us or ns) in which all numbers are times between 1990 and 2035, or None."""
     if not len(numbers):
         return None
     low, high = pc.min(numbers).as_py(), pc.max(numbers).as_py()
@@ -94,13 +107,13 @@ def _text_kind(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
 
 
 def _padded_or(kind: str, distinct: pa.Array) -> str:
-    """A number with leading zeros is a code: 007 is not 7."""
+    """Return text for integers with leading zeros: 007 is a code and not 7."""
     padded = pc.any(pc.match_substring_regex(distinct, r"^[-+]?0\d")).as_py()
     return "text" if padded and kind == "integer" else kind
 
 
 def time_format(distinct: pa.Array) -> str | None:
-    """The format in which all values, but for the few that may be lost, are times; of several the first of FORMATS."""
+    """Return the first format of FORMATS in which at least 99 % of the texts are times, or None."""
     step = max(1, len(distinct) // _SNIFFED)
     sample = distinct.take(pa.array(np.arange(0, len(distinct), step)))
     if pc.mean(pc.match_substring_regex(sample, _TIME_LIKE).cast(pa.int8())).as_py() < 1 - 5 * MOST_LOST:
@@ -109,22 +122,31 @@ def time_format(distinct: pa.Array) -> str | None:
 
 
 def _likely(sample: pa.Array) -> list[str]:
-    """The formats in which nearly all of a sample are times, tried in one query."""
-    tried = ", ".join(f"count({_guarded(_ISO if f == 'iso' else _OTHER.replace('?', repr(f)))})" for f in FORMATS)
+    """Return the formats in which nearly all texts of a sample are times; one query tries all formats."""
+    columns = ", ".join(f"count({_guarded(_ISO if f == 'iso' else _OTHER.replace('?', repr(f)))})" for f in FORMATS)
     with _connection(sample) as connection:
-        (counts,) = connection.sql(f"select {tried} from d").fetchall()  # noqa: S608 - formats of ours
+        (counts,) = connection.sql(f"select {columns} from d").fetchall()  # noqa: S608 - constant formats
     return [f for f, n in zip(FORMATS, counts, strict=True) if n >= (1 - 5 * MOST_LOST) * len(sample)]
 
 
 def readable(distinct: pa.Array, form: str) -> bool:
-    """Whether all texts but for the few that may be lost are times of a format."""
+    """Return whether at least 99 % of the texts are times in a format."""
     return _lost(distinct, _times(distinct, form)) <= MOST_LOST * len(distinct)
 
 
 def read_as(column: pa.ChunkedArray, name: str, kind: str) -> Values:
-    """The values as their kind. Those few that cannot be read are missing.
+    """Parse the values of a column. At most 1 % invalid values become missing.
 
-    Raises InputError, naming the column and a value, where more than one in a hundred cannot be read.
+    Args:
+        column: The column.
+        name: The name of the column, for the error message.
+        kind: The kind of the values.
+
+    Returns:
+        The values, and the number of invalid values.
+
+    Raises:
+        InputError: If more than 1 % of the values are invalid.
     """
     word, _, how = kind.partition(" ")
     if kind in ("as is", "time as is"):
@@ -137,16 +159,19 @@ def read_as(column: pa.ChunkedArray, name: str, kind: str) -> Values:
         else:
             return Values(_from_numbers(column, word, how))
     coded = column.combine_chunks().dictionary_encode()
-    read = _parse(coded.dictionary, word, how)
-    array = read.take(coded.indices)
+    parsed = _parse(coded.dictionary, word, how)
+    array = parsed.take(coded.indices)
     lost = array.null_count - coded.null_count
     example = ""
     if lost:
-        failed = coded.dictionary.filter(pc.and_(read.is_null(), coded.dictionary.is_valid()))
-        example = failed[0].as_py()
+        invalid = coded.dictionary.filter(pc.and_(parsed.is_null(), coded.dictionary.is_valid()))
+        example = invalid[0].as_py()
         if lost > MOST_LOST * len(array):
-            what = f"times of the format {how!r}" if word == "time" else f"read as {word}"
-            raise InputError(f"column {name!r}: {lost} of {len(array)} values are no {what}, such as {example!r}.")
+            expected = f"a time in the format {how!r}" if word == "time" else f"of kind {word!r}"
+            raise InputError(
+                f"column {name!r}: {lost} of {len(array)} values are not {expected}, such as {example!r}. Correct the "
+                "values, or ignore the column."
+            )
     return Values(array, lost, example)
 
 
@@ -174,12 +199,12 @@ def _numbers_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
         if bool(pc.all(pc.equal(column, pc.floor(column))).as_py()):
-            column = column.cast(pa.int64())  # pandas' reals for integers with gaps
+            column = column.cast(pa.int64())  # pandas writes integers with missing values as floats
     return column.cast(pa.string())
 
 
 def _parse(distinct: pa.Array, word: str, how: str) -> pa.Array:
-    """Each distinct text as a value, null where it is none."""
+    """Parse each distinct text; null if it is invalid."""
     match word:
         case "text":
             return distinct
@@ -204,7 +229,7 @@ def _listed(distinct: pa.Array, split: object) -> pa.Array:
 
 
 def _numbers(distinct: pa.Array) -> pa.Array:
-    """Texts as reals; null where a text is no finite number."""
+    """Parse texts as floats; null if a text is not a finite number."""
     form = pc.match_substring_regex(distinct, r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
     numbers = pc.if_else(form, distinct, pa.scalar(None, pa.string()))
     numbers = pc.utf8_ltrim(numbers, "+").cast(pa.float64())
@@ -212,7 +237,7 @@ def _numbers(distinct: pa.Array) -> pa.Array:
 
 
 def _integers(distinct: pa.Array) -> pa.Array:
-    """Texts as integers, also 17850.0; those of 18 digits exactly, which no real can hold."""
+    """Parse texts as integers, also 17850.0. Integers with up to 18 digits stay exact, unlike floats."""
     digits = pc.match_substring_regex(distinct, r"^-?\d{1,18}$")
     exact = pc.if_else(digits, distinct, pa.scalar(None, pa.string())).cast(pa.int64())
     return pc.coalesce(exact, pc.round(_numbers(distinct)).cast(pa.int64()))
@@ -228,7 +253,7 @@ _OTHER = "try_strptime(v, ?) at time zone 'UTC'"
 
 
 def _guarded(time: str) -> str:
-    """In SQL: a time, null where its year has fewer than four digits, as %Y reads 24."""
+    """Return SQL for a time that is null if its year has fewer than four digits: %Y also parses 24."""
     return f"case when year({time}) between 1000 and 9999 then {time} end"
 
 
@@ -240,11 +265,11 @@ def _connection(texts: pa.Array) -> duckdb.DuckDBPyConnection:
 
 
 def _times(distinct: pa.Array, form: str) -> pa.Array:
-    """Texts as times of a format, in UTC where they say nothing else; null where a text is none."""
+    """Parse texts as times in a format, in UTC if they have no time zone; null if a text is invalid."""
     time = _guarded(_ISO if form == "iso" else _OTHER.replace("?", "$form"))
     with _connection(distinct) as connection:
-        found = connection.sql(f"select {time} as t from d", params=None if form == "iso" else {"form": form})  # noqa: S608
-        return found.to_arrow_table()["t"].cast(TIMESTAMP).combine_chunks()
+        times = connection.sql(f"select {time} as t from d", params=None if form == "iso" else {"form": form})  # noqa: S608
+        return times.to_arrow_table()["t"].cast(TIMESTAMP).combine_chunks()
 
 
 def _distinct(column: pa.ChunkedArray) -> pa.Array:
@@ -256,7 +281,7 @@ def _lost(texts: pa.Array, values: pa.Array) -> int:
 
 
 def skewed(numbers: pa.Array) -> bool:
-    """Whether numbers are spread so unevenly that quantile bins tell more than their size."""
+    """Return whether the distribution of numbers is so skewed that quantile bins encode them better than one number."""
     known = np.asarray(numbers.drop_null().cast(pa.float64()))
     if len(known) < 2:
         return False

@@ -33,7 +33,7 @@ def test_tables_survive_a_trip_through_a_folder(tmp_path: Path) -> None:
     ("name", "table", "message"),
     [
         ("users", stamped(user_id=[1, 2]).slice(0, 0), "'users' is empty"),
-        ("items", stamped(sku=["x", "y"]), "'items' lacks the column 'item_id'. It has: sku"),
+        ("items", stamped(sku=["x", "y"]), "'items' lacks the column 'item_id'. Its columns: sku"),
         ("interactions", stamped(user_id=[1, None], item_id=["x", "y"]), "interactions.user_id is null in 1 of 2"),
         ("interactions", stamped(user_id=[1, 1], item_id=["x", "y"]), "interactions.user_id has only one value"),
         ("items", stamped(item_id=["x", "x", "y"]), "two rows with the same item_id and event_timestamp"),

@@ -145,31 +145,31 @@ def test_again_after_new_events_keeps_what_was_edited(asked: Asked, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"users": Path("/no/such/file.csv")}, "/no/such/file.csv: no such file"),
+        ({"users": Path("/no/such/file.csv")}, "/no/such/file.csv does not exist"),
         ({"user_key": "custmer"}, "Did you mean 'customer'"),
         ({"timestamp": "orderd_at"}, "Did you mean 'ordered_at'"),
         ({"timestamp": "stars"}, "--timestamp-format"),
-        ({"timestamp_format": "%d/%m/%Y"}, "no column says when|are no times"),
+        ({"timestamp_format": "%d/%m/%Y"}, "no column has the time|are not a time"),
         ({"weight": "star"}, "Did you mean 'stars'"),
         ({"ignore": ("pages",)}, "Did you mean 'page'"),
         ({"where": "Quantity > 0"}, "--where"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_is_wrong_is_told_and_nothing_is_written(asked: Asked, tmp_path: Path, change: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_what_is_wrong_is_told_and_nothing_is_written(asked: Asked, tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         create(tmp_path / "repo", replace(asked, **change))
     assert not (tmp_path / "repo").exists()
 
 
 def test_tables_that_do_not_meet_or_say_no_time_are_told(asked: Asked, tmp_path: Path) -> None:
     other = tables.write(tmp_path / "other.csv", [("id", "age"), ("x1", 3), ("x2", 4)])
-    with pytest.raises(InputError, match="no column holds the values that name the users"):
+    with pytest.raises(InputError, match="no column contains the user ids"):
         create(tmp_path / "repo", Asked(interactions=asked.interactions, users=other))
     timeless = tables.write(tmp_path / "t.csv", [("customer", "sku", "stars"), ("a", 1, 5), ("b", 2, 4)])
-    with pytest.raises(InputError, match=r"no column says when .* Columns: customer, sku, stars. Name it: --timestamp"):
+    with pytest.raises(InputError, match=r"no column has the time .* Columns: customer, sku, stars. Set --timestamp"):
         create(tmp_path / "repo", Asked(interactions=timeless))
     nameless = tables.write(tmp_path / "n.csv", [("who", "what", "at"), ("a", 1, "2024-01-01"), ("b", 2, "2024-01-02")])
     with pytest.raises(InputError, match="--user-key COLUMN"):

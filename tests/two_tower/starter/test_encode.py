@@ -35,17 +35,17 @@ def test_what_a_column_becomes(name: str, values: list[object], dtype: Dtype, ta
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "reason"),
     [
-        ([None] * 300, "without any value"),
+        ([None] * 300, "no values"),
         (["EUR"] * 300, "always 'EUR'"),
-        ([f"https://shop/{n}" for n in range(300)], "addresses"),
-        ([f"name{n}" for n in range(300)], "a value of its own"),
+        ([f"https://shop/{n}" for n in range(300)], "URLs or paths"),
+        ([f"name{n}" for n in range(300)], "a different value"),
         ([[1.0] * (1 + n % 2) for n in range(300)], "neither a bag nor a vector"),
         ([{"a": 1}] * 300, "struct"),
     ],
 )
-def test_what_cannot_be_used_is_said(values: list[object], said: str) -> None:
+def test_an_unused_column_has_a_reason(values: list[object], reason: str) -> None:
     use = use_of(pa.chunked_array([pa.array(values)]), "x", from_text=False)
     assert use.dtype is None
-    assert said in use.why
+    assert reason in use.why

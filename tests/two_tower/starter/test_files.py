@@ -56,25 +56,25 @@ def test_gzip_parquet_and_names_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "names", "said"),
+    ("text", "names", "message"),
     [
         ("", None, "empty"),
-        ("a,b\n", None, "no row"),
-        ("one\ntwo\nthree\n", None, "how its fields are parted"),
-        ("a,b\n1,2\n", ["x", "y", "z"], "has 2 columns; you give names for 3"),
-        ("a,b\n1,2\n", ["b"], "has 2 columns; you give b twice"),
+        ("a,b\n", None, "no rows"),
+        ("one\ntwo\nthree\n", None, "cannot detect the delimiter"),
+        ("a,b\n1,2\n", ["x", "y", "z"], "has 2 columns; there are 3 names"),
+        ("a,b\n1,2\n", ["b"], "has 2 columns; b is a duplicate name"),
         ("a,b\n" + "1,2\n" * 300 + "1,2,3\n", None, "corrupt"),
     ],
 )
-def test_bad_files_are_told(tmp_path: Path, text: str, names: list[str] | None, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_bad_files_are_told(tmp_path: Path, text: str, names: list[str] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read(file(tmp_path, text), "user", names)
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="does not exist"):
         read(tmp_path / "none.csv", "user", None)
-    with pytest.raises(InputError, match="no readable parquet"):
+    with pytest.raises(InputError, match="not a valid parquet"):
         read(file(tmp_path, "PAR1", "t.parquet"), "user", None)
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="corrupt or truncated"):
         read(file(tmp_path, "\x1f\x8bnothing", "t.csv.gz", "latin-1"), "user", None)
