@@ -163,6 +163,7 @@ class Evaluation:
         new = pa.Table.from_pylist([{**features, self.contract.item_key: new_item, POPULARITY: 0}], table.schema)
         self.items = pa.concat_tables([table, new])
         seconds = np.full(self.items.num_rows, recommender.ranker.as_of)
+        seconds[-1] = int(time.time())  # a side item is embedded when it is upserted, the catalogue as of the release
         self.embeddings = embed_items(self.folder, self.items, self.contract, seconds)
         self.ids = self.items[self.contract.item_key].to_pylist()
 
