@@ -1,11 +1,10 @@
 """Candidate retrieval with two-tower models, from a feature store to a served top-k.
 
-The surface for a quick look in Python; each name is imported when it is first asked for, so that `import two_tower`
-costs nothing:
+The Python API. Each name is imported when it is first used, so `import two_tower` is fast:
 
-- `prepare_dataset` makes a Feast feature repository of a public data set; `load_contract` reads what feeds the towers.
+- `prepare_dataset` writes a public data set as a Feast feature repository; `load_contract` reads the towers' features.
 - `pull_features` as of each interaction, `train_towers`, `export_towers` to ONNX, `evaluate_towers` as served.
-- `load_release` opens what the pipeline promoted, and answers as the service does.
+- `load_release` opens a release of the pipeline, and returns the same recommendations as the service.
 """
 
 from importlib import import_module

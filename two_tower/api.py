@@ -1,4 +1,4 @@
-"""The steps of the line as functions of Python values; settings are keywords, with the names that `--set` takes."""
+"""The steps of the pipeline as Python functions. Settings are keyword arguments, with the same names as in `--set`."""
 
 import tempfile
 from datetime import datetime
@@ -20,26 +20,34 @@ from two_tower.training.train import train
 def prepare_dataset(dataset: str, folder: str | Path, data_dir: str | Path | None = None) -> Path:
     """Write a public data set, or a simulated one, as a Feast feature repository, and return its folder.
 
-    dataset: sample, checkerboard, movielens-100k, movielens-1m or online-retail. data_dir: its raw files; without them
-    they are downloaded. Raises InputError where they are not to be had.
+    Args:
+        dataset: sample, checkerboard, movielens-100k, movielens-1m or online-retail.
+        folder: The output folder.
+        data_dir: Folder with the raw files. None: they are downloaded.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The raw files cannot be found or downloaded.
     """
     write_repository(dataset, Path(data_dir) if data_dir else None, Path(folder))
     return Path(folder)
 
 
 def load_contract(repo: str | Path) -> Contract:
-    """What feeds each tower, as the repository's feature services say. Raises InputError for what cannot be used."""
+    """Return the features of each tower from the feature services. Raises InputError if one is not valid."""
     return features.contract(apply(Path(repo)))
 
 
 def pull_features(repo: str | Path, as_of: datetime | None = None, **settings: Any) -> Pulled:
-    """The interactions up to `as_of` with the features as of each, split by time; settings of PullConfig."""
+    """Join features to each interaction up to `as_of`, and split by time. `settings` are those of PullConfig."""
     with tempfile.TemporaryDirectory() as folder:
         return features.pull(Path(repo).resolve(), PullConfig.of(settings), as_of, Path(folder))
 
 
 def train_towers(pulled: Pulled, **settings: Any) -> Model:
-    """Both towers, trained jointly; settings of TrainConfig, such as `dim=64` or `epochs=5`."""
+    """Train both towers jointly. `settings` are those of TrainConfig, such as `dim=64` or `epochs=5`."""
     with tempfile.TemporaryDirectory() as folder:
         train(pulled, TrainConfig.of(settings), Path(folder))
         return load(Path(folder))
@@ -52,5 +60,5 @@ def export_towers(model: Model, folder: str | Path) -> Path:
 
 
 def evaluate_towers(pulled: Pulled, towers: str | Path, **settings: Any) -> Report:
-    """The exported towers on the test window, beside the baselines; settings of EvaluationConfig."""
+    """Evaluate the exported towers and the baselines on the test window. `settings` are those of EvaluationConfig."""
     return evaluate(pulled, Path(towers), None, EvaluationConfig.of(settings))

@@ -134,7 +134,7 @@ class ClusterConfig(Section):
 
 
 def read(form: re.Pattern[str], text: str) -> dict[str, str]:
-    """Return the named parts of one value of a list."""
+    """Split one value of a comma-separated setting into the named groups of its pattern."""
     match = form.fullmatch(text)
     assert match is not None, "the settings were checked"
     return match.groupdict()

@@ -13,8 +13,8 @@ class Batcher(Generic[Q, R]):
     """Calls `run` with the queries that arrived in one turn of the event loop, or while the last call ran.
 
     Args:
-        run: returns one result per query, in their order; an exception among them is raised to the query's caller.
-        max_batch: queries of one call.
+        run: returns one result per query, in their order. An exception among them is raised to its caller.
+        max_batch: largest number of queries in one call.
         threaded: run each call on a thread; worth it for calls that take longer than the switch to a thread.
         observe: called with the size of each batch.
     """

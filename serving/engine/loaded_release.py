@@ -35,7 +35,7 @@ class LoadOptions:
         metrics: the metrics of the service.
         device: where the towers and the index run.
         pinned: id of the release to serve; None serves the release that is active.
-        log: where a sample of the features goes; None keeps none.
+        log: destination of a sample of the features; None logs none.
         worker_group: the workers that this process is one of.
     """
 
@@ -60,7 +60,7 @@ class LoadedRelease:
         rank: ranks requests in batches.
         about: description of the release for the page.
         logged: the release, for the feature log.
-        log: where a sample of the features goes; None keeps none.
+        log: destination of a sample of the features; None logs none.
     """
 
     ranker: Ranker

@@ -1,4 +1,4 @@
-"""Which release serves: follows the pointer of a releases folder, without a restart."""
+"""Selects the release that serves: follows the pointer of a releases folder, without a restart."""
 
 import logging
 import tempfile
@@ -49,7 +49,7 @@ class ReleaseManager:
             with self._lock:
                 self._follow(self._workers.other_release)
         if self.loaded is None:
-            log.warning("no release serves from %s yet; not ready until one is activated", self._releases)
+            log.warning("no release of %s is loaded; the service is not ready until one is activated", self._releases)
         threading.Thread(target=self._run, name="releases", daemon=True).start()
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """The workers of one service. They announce changes to each other, and acknowledge those that they have read.
 
 The state is in shared memory, with one record per worker that only this worker writes (and the parent after its death).
-So there are no locks that a killed worker could leave held.
+So no locks are needed, which a killed worker would not release.
 """
 
 import mmap
@@ -43,7 +43,7 @@ class SingleWorker:
         self._stop.set()
 
     def changes(self) -> int:
-        """Number of changes announced so far. Read it before reading what may have changed."""
+        """Number of changes announced so far. Read this number first, and then the state that may have changed."""
         return 0
 
     def acknowledge(self, changes: int, release: str) -> None:

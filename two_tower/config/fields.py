@@ -27,7 +27,7 @@ class Constraint(Protocol):
     """A rule on the values of one field, beyond their type. `str()` gives the allowed values in words."""
 
     def problem(self, value: Any) -> str:
-        """What is wrong with a value of the right type, as the end of a sentence; empty if it is allowed."""
+        """Describe the error in a value of the right type, as the end of a sentence; empty if the value is allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,16 @@ from two_tower.releases import model_registry, release
 
 
 class Deployer(Protocol):
-    """Where releases serve. Each method can be repeated: it continues from the state that an interrupted call left."""
+    """The environment that releases are deployed to.
+
+    Each method can be repeated: it continues from the state that an interrupted call left.
+    """
 
     def serving(self) -> str | None:
         """Return the id of the release that was promoted last; None before the first."""
 
     def stage(self, release_id: str) -> None:
-        """Start a release beside the one that serves, with at most a share of the traffic."""
+        """Start a release in parallel to the current one, with at most a share of the traffic."""
 
     def wait(self) -> str | None:
         """Wait until the staged release is ready.

@@ -29,8 +29,8 @@ class TwoTowerRecommender(Answers, Params):
 
     Args:
         user_column: Column of the interactions with the user. Default: found by name and values.
-        item_column: Column with the item. Default: likewise.
-        timestamp_column: Column with the time of the interaction. Default: likewise.
+        item_column: Column with the item. Default: found by name and values.
+        timestamp_column: Column with the time of the interaction. Default: found by name and values.
         timestamp_format: How the times are written: `iso`, `s`, `ms`, `us`, `ns` (since 1970), or a format of strptime.
             Default: found from the values.
         weight_column: Column with the weight of each interaction in the loss. Default: all weigh 1.
@@ -42,7 +42,7 @@ class TwoTowerRecommender(Answers, Params):
         metrics_: Metrics of the test window by model: the towers and the baselines, as in run.json.
         history_: Loss and validation recall@20 of each epoch.
         contract_: The features of each tower and their encodings.
-        columns_: Data frame with what each column became, and why; None for a Feast repository.
+        columns_: Data frame with the role and encoding of each column, and the reason; None for a Feast repository.
         train_end_, validation_end_, as_of_: End of the training window and of the validation window, and the time of
             the newest interaction.
         release_: Id of the release that `save` writes.

@@ -1,4 +1,4 @@
-"""A fitted folder, opened: what a user is known by, and answers from the one Recommender."""
+"""An opened folder of a fitted estimator: its users with their features, and its Recommender."""
 
 import json
 import time
@@ -35,7 +35,7 @@ BATCH = 256  # users of one call of the recommender
 
 @dataclass(frozen=True)
 class Fitted:
-    """A folder that `fit` filled.
+    """A folder that `fit` wrote.
 
     Attributes:
         folder: The folder.
@@ -53,7 +53,7 @@ class Fitted:
 
     @classmethod
     def open(cls, folder: Path) -> "Fitted":
-        """Verify and open a folder. Raises InputError where it is not a saved estimator, or is damaged."""
+        """Verify and open a folder. Raises InputError if it is not a saved estimator, or is damaged."""
         if not (folder / STATE).is_file():
             raise InputError(
                 f"{folder} is not a saved TwoTowerRecommender: {STATE} is missing. Pass a folder that save() wrote; "
@@ -79,20 +79,20 @@ class Fitted:
 
     @property
     def external_repo(self) -> Path | None:
-        """The Feast repository that `fit` was given; None where it was given tables."""
+        """The Feast repository that was passed to `fit`; None if tables were passed."""
         repo = self.state["feature_repo"]
         return Path(repo) if repo else None
 
     @cached_property
     def plan(self) -> "Plan | None":
-        """What each column became; None where `fit` was given a Feast repository."""
+        """The role and encoding of each column; None if a Feast repository was passed to `fit`."""
         from two_tower.starter.plan import Plan
 
         return None if self.external_repo else Plan.read(self.folder / REPOSITORY)
 
     @cached_property
     def user_column(self) -> str:
-        """The column of users in the interactions that `fit` was given."""
+        """The column of users in the interactions that were passed to `fit`."""
         return self.plan.interactions.role("user key").source if self.plan else self.contract.user_key
 
     @cached_property
@@ -100,7 +100,7 @@ class Fitted:
         return self.plan.interactions.role("item key").source if self.plan else self.contract.item_key
 
     def columns(self) -> pd.DataFrame | None:
-        """What each column became, one row per column; None where `fit` was given a Feast repository."""
+        """The role and encoding of each column, one row per column; None if a Feast repository was passed to `fit`."""
         if self.plan is None:
             return None
         tables = {"users": self.plan.users, "items": self.plan.items, "interactions": self.plan.interactions}
@@ -120,7 +120,7 @@ class Fitted:
         return to_ids(name, values, self.contract.user_key_dtype, self.user_column)
 
     def known_users(self, name: str, values: Any) -> list[Any]:
-        """Ids of users, all of them where `values` is None. Raises InputError for an unknown one."""
+        """Ids of users; all users if `values` is None. Raises InputError for an unknown one."""
         ids = list(self._row_of) if values is None else self.user_ids(name, values)
         for user in ids:
             if user not in self._row_of:
@@ -148,8 +148,8 @@ class Fitted:
     def frame_rows(self, table: pa.Table) -> tuple[list[Any], list[dict[str, Any] | None]]:
         """Ids and features of users that a table describes.
 
-        A user whom `fit` knew keeps the features that the table does not have. Without a column of ids the users are
-        numbered from 0.
+        Features that the table does not have keep their values from `fit` if the user is known. Without a column of
+        ids, the users are numbered from 0.
         """
         key, sources = self._frame_columns()
         features = {f.name: f for f in self.contract.user}
@@ -169,7 +169,7 @@ class Fitted:
         return ids, [row if columns or stored else None for row, stored in zip(rows, known, strict=True)]
 
     def _frame_columns(self) -> tuple[str, dict[str, tuple[str, Reader]]]:
-        """The key column of a table of users, and of each further column the feature and how its values are read."""
+        """The key column of a table of users, and for each other column its feature and the function that reads it."""
         if self.plan is None:
             return self.contract.user_key, {f.name: (f.name, _reader(f)) for f in self.contract.user}
         own = self.plan.users

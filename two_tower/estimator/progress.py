@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from two_tower.training.callbacks import Callback, Metrics, TrainStart
 
-STEPS = 6  # beside the epochs
+STEPS = 6  # without the epochs
 
 
 class Bar(Callback):
@@ -23,7 +23,7 @@ class Bar(Callback):
         self._done = 0
 
     def step(self, description: str) -> None:
-        """Begin a step; those before it are complete."""
+        """Start a step, and mark the steps before it as complete."""
         self._progress.update(self._task, description=description, completed=self._done)
         self._done += 1
 
@@ -39,11 +39,11 @@ class Bar(Callback):
 
 @contextmanager
 def progress_bar(verbose: bool, epochs: int) -> Iterator[Bar]:
-    """Show a bar, and keep what the steps print from the standard streams.
+    """Show a progress bar, and suppress the output of the steps.
 
     Args:
-        verbose: Show the bar where standard error is a terminal, and in a notebook.
-        epochs: The most epochs that training can take.
+        verbose: Show the bar if standard error is a terminal, or in a notebook.
+        epochs: The maximum number of epochs.
     """
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

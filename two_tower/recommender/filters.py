@@ -58,7 +58,7 @@ def parse(value: Any, contract: Contract) -> Filter:
         contract: feature contract of the release.
 
     Raises:
-        RequestError: 422; the message names the column and what it takes.
+        RequestError: 422; the message names the column and its allowed values.
     """
     if not isinstance(value, dict):
         raise invalid(f"filter is {value!r:.60}.", 'It must be an object by item column, e.g. {"price": {"max": 20}}.')
@@ -100,7 +100,7 @@ def _range(name: str, dtype: Dtype, value: Mapping[str, Any]) -> Clause:
 
 
 def _comparable(value: Any, dtype: Dtype) -> Any:
-    """A value as the column stores it: float32 rounded, a time in microseconds."""
+    """Convert a value to the form of the column: a number is rounded to float32, a time becomes microseconds."""
     if dtype == Dtype.FLOAT32:
         return float(np.float32(value))
     if isinstance(value, datetime):

@@ -217,7 +217,7 @@ class Recommender:
         return self.ranker.embed_items(self.items if item_ids is None else [plain(item) for item in item_ids])
 
     def _answer(self, requests: Sequence[RecommendRequest], now: float) -> list[Response]:
-        """A response per request. Raises RequestError for given features that have no finite embedding."""
+        """Return one response per request. Raises RequestError if the embedding of passed features is not finite."""
         fallback: Fallback = "popular"
         try:
             requests = self._with_features(requests)

@@ -170,7 +170,7 @@ def _last_of_each(rows: pa.Table, keys: list[str]) -> list[int]:
 
 
 def _valid_from(keys: pa.ChunkedArray, created: pa.ChunkedArray | None, firsts: pa.Table, start: pa.Scalar) -> pa.Array:
-    """Return the later of its own time and the start for each row, but not later than the first interaction."""
+    """Return when each row becomes valid: the later of its time and the start, at most the key's first interaction."""
     begin = pa.array(np.full(len(keys), start.cast(pa.int64()).as_py()))
     key = firsts.column_names[0]
     position = pc.index_in(keys, value_set=firsts[key].combine_chunks())

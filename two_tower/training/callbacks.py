@@ -16,7 +16,7 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class TrainStart:
-    """What is known when training begins.
+    """The state at the start of training.
 
     Attributes:
         config: Settings of the run.

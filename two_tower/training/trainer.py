@@ -129,7 +129,7 @@ class Trainer:
 
 
 def _dropout_generator(device: torch.device) -> torch.Generator:
-    """Return the generator of a device that is initialised already, from which dropout draws."""
+    """Return the random generator that dropout uses on a device. The device must be initialised."""
     if device.type != "cuda":
         return torch.default_generator
     return torch.cuda.default_generators[torch.cuda.current_device()]
