@@ -33,7 +33,7 @@ class LoadOptions:
         feature_repo: Feast repository to use instead of a release's own.
         pool: threads for look-ups in the online store.
         metrics: the metrics of the service.
-        device: where the towers and the index run.
+        device: device of the towers and the index.
         pinned: id of the release to serve; None serves the release that is active.
         log: destination of a sample of the features; None logs none.
         worker_group: the workers that this process is one of.

@@ -48,7 +48,7 @@ def serve(
         port: port for HTTP.
         feature_repo: Feast repository for look-ups of users. Default: the release's own.
         grpc_port: port for the Open Inference Protocol over gRPC. Default: port + 1.
-        device: where the towers and the index run.
+        device: device of the towers and the index.
         release: id of the release to serve. Default: the active one.
         page: serve the demo page, which shows users to everyone who can reach the service. Default: only if that is
             this machine alone.

@@ -50,7 +50,7 @@ def create_app(
     Args:
         releases: folder or URL of the releases.
         feature_repo: Feast repository for look-ups of users. Default: the release's own.
-        device: where the towers and the index run.
+        device: device of the towers and the index.
         grpc_address: address of the gRPC server; None starts none.
         release: id of the release to serve. Default: the active one.
         page: serve the page at `/`, whose calls show users to everyone who can reach the service.

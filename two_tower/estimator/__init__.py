@@ -1,12 +1,12 @@
 """A recommender with the interface of scikit-learn: fit on tables or on a Feast repository, recommend, save, load.
 
 estimator   TwoTowerRecommender
-answers     requests to it, answered as data frames
-params      parameters, as scikit-learn's tools read and set them
-frames      pandas, polars and Arrow tables as Arrow tables, checked
+answers     recommendations, scores and embeddings as data frames
+params      get_params and set_params, as in scikit-learn
+frames      convert pandas, polars and Arrow tables to Arrow, and check them
 fitting     the steps from tables to a folder with a release
-fitted      that folder, opened: users, items and the Recommender
-saving      that folder, copied to where it is served from
+fitted      an opened folder: users, items and the Recommender
+saving      copy a folder to the place that it is served from
 evaluation  metrics of later interactions
 progress    the progress bar
 """

@@ -1,4 +1,4 @@
-"""Answers of a fitted estimator, as data frames."""
+"""Recommendations, scores and embeddings of a fitted estimator, as data frames."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,12 +38,12 @@ class Answers:
             k: Number of items per user, from 1 to the number of items.
             filter: Conditions on item columns: `{"genre": ["Drama"], "price": {"max": 20}}`. Default: all items.
             exclude_seen: Leave out the items that the user has interacted with.
-            now: The time of the request, which ages are counted to. Default: the present, as in the service.
+            now: The time of the request; age features are measured up to it. Default: the present, as in the service.
 
         Returns:
             Data frame with the columns user, item (under the names of `fit`'s interactions), `score`, `rank` (from 1)
-            and `fallback`: None where the towers ranked the items, "popular" where the user is unknown and gets the
-            most popular items, scored by their popularity. A user gets fewer than `k` items only if no more are left.
+            and `fallback`: None if the towers ranked the items, "popular" if the user is unknown and gets the most
+            popular items, scored by their popularity. A user gets fewer than `k` items only if no more are left.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -90,7 +90,7 @@ class Answers:
 
         Returns:
             Data frame with user, item and `score`, in the order of `pairs`. The score is that of `recommend`; it is NaN
-            where the user or the item is unknown.
+            if the user or the item is unknown.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -108,7 +108,7 @@ class Answers:
         """Return the embeddings of users.
 
         Args:
-            users: Ids of users. Default: all that `fit` knew.
+            users: Ids of users. Default: all users of `fit`.
             now: The time of the request. Default: the present.
 
         Returns:
@@ -123,10 +123,10 @@ class Answers:
         return pd.DataFrame(fitted.embed_users(ids, now), index=pd.Index(ids, name=fitted.user_column))
 
     def item_embeddings(self, items: Any = None) -> pd.DataFrame:
-        """Return the embeddings of items, as the index holds them.
+        """Return the embeddings of items, as in the index.
 
         Args:
-            items: Ids of items. Default: all of the catalogue.
+            items: Ids of items. Default: all items of the catalogue.
 
         Returns:
             Data frame of float32, one row per item and one column per dimension; its index holds the ids.

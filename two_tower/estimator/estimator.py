@@ -21,8 +21,8 @@ class TwoTowerRecommender(Answers, Params):
     """Candidate retrieval with two towers, fitted on tables or on a Feast feature repository.
 
     `fit` decides the type and encoding of each column as `two-tower init` does, adds activity features (recent items,
-    counts), joins features at the time of each interaction, trains both towers, and keeps what `two-tower serve`
-    serves: ONNX towers, an exact index, and the features of each user. All answers come from these files.
+    counts), joins features at the time of each interaction, trains both towers, and keeps the files that
+    `two-tower serve` needs: ONNX towers, an exact index, and the features of each user. All results come from them.
 
     The interactions are split by time: the first `train_fraction` of them trains the towers, the next
     `validation_fraction` chooses the best epoch, and the rest is the test window of `metrics_`.
@@ -78,7 +78,7 @@ class TwoTowerRecommender(Answers, Params):
 
         Args:
             interactions: Table with one row per interaction: user, item, timestamp, and further columns. Or the path of
-                a Feast feature repository, which has the users and items, too.
+                a Feast feature repository, which also has the users and items.
             users: Table with one row per user. Default: the users that appear in the interactions.
             items: Table with one row per item. Default: the items that appear in the interactions.
 
@@ -108,16 +108,16 @@ class TwoTowerRecommender(Answers, Params):
             raise
         self._adopt(fitted)
         if self._cleanup:
-            self._cleanup()  # the folder of the fit before
+            self._cleanup()  # the folder of the previous fit
         self._cleanup = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return self
 
     def evaluate(self, interactions: Frame | str | Path) -> dict[str, dict[str, float]]:
         """Measure recall, NDCG and MRR on interactions that come after the training and validation windows of `fit`.
 
-        Each is ranked as it would have been served: against the whole catalogue, with the user's features as of its
-        time, and without the items that the user had seen by then. Interactions of `fit` before the first ranked one,
-        and those given, make up the user's past. The same table as in `fit` gives `metrics_`.
+        Each interaction is ranked as in serving: against the whole catalogue, with the user's features as of its time,
+        and without the items that the user had seen by then. The user's history consists of the interactions of `fit`
+        before the first ranked one, and of `interactions`. The same table as in `fit` gives `metrics_`.
 
         Args:
             interactions: Table with the columns of `fit`'s interactions; rows before the end of the validation window
@@ -139,9 +139,9 @@ class TwoTowerRecommender(Answers, Params):
     def save(self, folder: str | Path) -> Path:
         """Write a release that `two-tower serve --releases FOLDER` serves and that `load` reads.
 
-        The features of the users go to a SQLite online store of Feast in the same folder, so that the service knows
-        them; of an estimator fitted on a Feast repository, to the online store of that repository. The folder also
-        holds the tables of `fit`, which `evaluate` needs, and may be moved as a whole.
+        The features of the users go to a SQLite online store of Feast in the same folder, so that the service can
+        read them. If the estimator was fitted on a Feast repository, they go to the online store of that repository.
+        The folder also contains the tables of `fit`, which `evaluate` needs. You can move the folder as a whole.
 
         Args:
             folder: Folder that does not exist yet, or is empty.
@@ -160,7 +160,7 @@ class TwoTowerRecommender(Answers, Params):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Open what `save` wrote.
+        """Load an estimator from a folder that `save` wrote.
 
         Args:
             folder: Folder of a saved estimator.
@@ -177,7 +177,7 @@ class TwoTowerRecommender(Answers, Params):
         return model
 
     def _adopt(self, fitted: Fitted) -> None:
-        """Answer from a fitted folder from now on."""
+        """Use a fitted folder for all following calls."""
         bounds = fitted.release.manifest.bounds
         self._state = fitted
         self.metrics_ = fitted.release.manifest.metrics
@@ -193,7 +193,7 @@ class TwoTowerRecommender(Answers, Params):
     def __getstate__(self) -> dict[str, Any]:
         if self._state is not None:
             raise TypeError(
-                "A fitted TwoTowerRecommender cannot be pickled or copied, for it holds open ONNX Runtime sessions. "
+                "A fitted TwoTowerRecommender cannot be pickled or copied, because it has open ONNX Runtime sessions. "
                 "Use save(folder) and TwoTowerRecommender.load(folder)."
             )
         return dict(self.__dict__)

@@ -44,14 +44,14 @@ def evaluate(
 
 
 def _write_repository(fitted: Fitted, plan: "Plan", events: pa.Table, start: datetime, repo: Path) -> datetime:
-    """Write the repository of `fit` with its interactions before the first that is ranked, and `events`.
+    """Write the repository of `fit` with `events` and the interactions of `fit` before the first ranked one.
 
     Args:
-        fitted: The fitted folder, opened.
-        plan: Its decisions on columns.
-        events: Interactions to rank, from `start` on; earlier ones become part of the users' past.
+        fitted: The opened folder of a fitted estimator.
+        plan: The role and encoding of each column.
+        events: Interactions to rank, from `start` on; earlier ones become part of the users' history.
         start: End of the validation window.
-        repo: Folder to write.
+        repo: Output folder.
 
     Returns:
         The time of the first interaction that is ranked.
@@ -75,7 +75,7 @@ def _write_repository(fitted: Fitted, plan: "Plan", events: pa.Table, start: dat
     try:
         events = pa.concat_tables([history, events.select(_shared(history, events))], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"interactions: a column has another type than in fit(): {error}.") from error
+        raise InputError(f"interactions: the type of a column differs from fit(): {error}.") from error
     read = {"event": events} | {
         who: pq.read_table(tables / f"{who}s.parquet") for who in ("user", "item") if getattr(plan, f"{who}s")
     }

@@ -179,7 +179,7 @@ class Fitted:
     def recommend(
         self, rows: Sequence[dict[str, Any] | None], k: int, filters: Any, exclude_seen: bool, now: datetime | None
     ) -> list[Response]:
-        """The k best items for each row of features, popular items where a row is None."""
+        """Return the k best items for each row of features, or the most popular items if a row is None."""
         self.check_k(k)
         clauses = parse(filters, self.contract) if filters is not None else ()
         ranker = self.recommender.ranker
@@ -214,7 +214,7 @@ class Fitted:
         return embed_items(self.release.folder, catalogue.table.take(places), self.contract, at)
 
     def score(self, users: Sequence[Any], items: Sequence[Any], now: datetime | None) -> Array:
-        """The similarity of each pair, [pairs] float32; NaN where the user or the item is unknown."""
+        """The similarity of each pair, [pairs] float32; NaN if the user or the item is unknown."""
         scores = np.full(len(users), np.nan, dtype=np.float32)
         known = [i for i in range(len(users)) if users[i] in self._row_of]
         known = [i for i in known if items[i] in self.recommender.ranker.catalogue.row_of]
@@ -232,14 +232,14 @@ class Fitted:
 
 
 def seconds(now: datetime | None) -> float:
-    """Seconds since 1970 of an instant (without a zone: UTC); the present where it is None."""
+    """Convert a time to seconds since 1970. A time without a time zone is in UTC; None is the present."""
     if now is None:
         return time.time()
     return (now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp()
 
 
 def item_frame(column: str, keys: Sequence[Any], item_column: str, lists: Sequence[Sequence[Item]]) -> pd.DataFrame:
-    """Lists of items as a table: the key of the list, the item, its score, its rank from 1."""
+    """Build a data frame from lists of items: key of the list, item, score, and rank from 1."""
     flat = [
         (key, item.item_id, item.score, rank)
         for key, items in zip(keys, lists, strict=True)
@@ -257,7 +257,7 @@ def _cast(column: pa.ChunkedArray, f: Feature) -> pa.ChunkedArray:
         return column.cast(ARROW_TYPES[f.dtype])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
-            f"user table: column {f.name!r} holds {column.type}; {f.dtype} is needed ({error})."
+            f"user table: column {f.name!r} has the type {column.type}; {f.dtype} is required ({error})."
         ) from error
 
 

@@ -1,10 +1,10 @@
-"""The steps of `fit`: from tables, or a Feast repository, to a folder that holds a release.
+"""The steps of `fit`: from tables or a Feast repository to a folder with a release.
 
-tables/*.parquet     the tables as given
-feature_repo/        the repository that `two-tower init` would make of them
+tables/*.parquet     the tables that were passed to `fit`
+feature_repo/        the repository that `two-tower init` creates from these tables
 users.parquet        the features of each user as of the newest interaction
 <release id>/        the release; `current` names it
-estimator.json       parameters, epochs, and the repository where it was not made here
+estimator.json       parameters, epochs, and the path of the repository if it is not in this folder
 """
 
 import json
@@ -24,7 +24,7 @@ from two_tower.estimator.progress import Bar
 
 STATE, USERS, TABLES, REPOSITORY = "estimator.json", "users.parquet", "tables", "feature_repo"
 FORMAT = 1
-_OPTIONS = {  # of `two-tower init`, by the arguments here
+_OPTIONS = {  # option of `two-tower init`: argument of the estimator
     "--timestamp-format": "timestamp_format",
     "--timestamp": "timestamp_column",
     "--user-key": "user_column",
@@ -41,7 +41,7 @@ _DROPPED = {  # rows that `two-tower init` leaves out, by its reasons
 
 
 def given_tables(interactions: Frame, users: Frame | None, items: Frame | None) -> dict[str, pa.Table]:
-    """The arguments of `fit` as Arrow tables. Users or items that are the interactions themselves are left out."""
+    """Convert the tables of `fit` to Arrow. Users or items that are the same object as the interactions are dropped."""
     frames = {"users": users, "items": items}
     own = {name: to_arrow(name, frame) for name, frame in frames.items() if frame is not None}
     own = {name: table for name, table in own.items() if frames[name] is not interactions}
@@ -49,7 +49,7 @@ def given_tables(interactions: Frame, users: Frame | None, items: Frame | None) 
 
 
 def given_repository(path: Path, users: Frame | None, items: Frame | None, columns: Mapping[str, str | None]) -> Path:
-    """The folder of a repository. Raises InputError for arguments that are for tables alone."""
+    """Return the folder of a repository. Raises InputError for arguments that only apply to tables."""
     if users is not None or items is not None:
         raise InputError("users and items are for tables; a Feast repository has its own. Pass the repository alone.")
     if named := [name for name, column in columns.items() if column is not None]:
@@ -58,7 +58,7 @@ def given_repository(path: Path, users: Frame | None, items: Frame | None, colum
 
 
 def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mapping[str, str | None]) -> Path:
-    """Write the tables and the feature repository that `two-tower init` makes of them; return its folder.
+    """Write the tables and the feature repository that `two-tower init` creates from them; return its folder.
 
     Args:
         folder: Folder to write to.
@@ -101,7 +101,7 @@ def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mappi
 
 
 def _for_python(message: str, paths: Mapping[str, Path]) -> str:
-    """A message of `two-tower init` with the names that Python's caller knows."""
+    """Replace paths and options in a message of `two-tower init` by the arguments of the Python API."""
     for name, path in paths.items():
         message = message.replace(str(path), name).replace(path.name, name)
     return re.sub("|".join(_OPTIONS), lambda option: _OPTIONS[option.group()], message)
@@ -137,7 +137,7 @@ def fit(
         pulled, model, towers, index = (Path(scratch) / name for name in ("pulled", "model", "towers", "index"))
         bar.step("joining features at the time of each interaction")
         tables = features.pull(repo, configs[PullConfig], None, pulled)
-        Task.of(tables)  # raises before the training where no event can be ranked after it
+        Task.of(tables)  # raises before training if there is no event to evaluate
         bar.step("training")
         history = train(tables, configs[TrainConfig], model, [bar])["history"]
         bar.step("exporting the towers to ONNX")

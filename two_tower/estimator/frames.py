@@ -1,4 +1,4 @@
-"""Tables from pandas, polars, Arrow and others as Arrow tables."""
+"""Convert tables of pandas, polars, Arrow and other libraries to Arrow."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -23,12 +23,12 @@ def to_arrow(name: str, frame: Any) -> pa.Table:
     """Convert a table to Arrow.
 
     Args:
-        name: What the table is called in errors.
+        name: Name of the table in error messages.
         frame: pandas data frame, Arrow table, or any table with `__arrow_c_stream__` (polars, DuckDB, …). The index of
             a pandas data frame is left out.
 
     Raises:
-        InputError: It is not a table, has no rows, has a column twice, or a column mixes types.
+        InputError: `frame` is not a table, has no rows or has a column twice, or a column mixes types.
     """
     if not is_frame(frame):
         raise InputError(f"{name} is of type {type(frame).__name__}. Pass a pandas, polars or Arrow table.")
@@ -41,7 +41,7 @@ def to_arrow(name: str, frame: Any) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{name} cannot be read as an Arrow table: {error}. Give each column one type.") from error
     if table.num_rows == 0:
-        raise InputError(f"{name} has no rows. Pass at least one.")
+        raise InputError(f"{name} has no rows. Pass at least one row.")
     return pa.table({column: _plain(table[column]) for column in names})
 
 
@@ -52,7 +52,7 @@ def _table(frame: Any) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text and lists in the Arrow types that the rest of the library reads; polars and pandas have wider ones."""
+    """Cast large and view types of strings and lists (polars, pandas) to the types that the library reads."""
     type_ = column.type
     if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         return column.cast(pa.string())
@@ -66,10 +66,10 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def to_ids(name: str, values: Any, dtype: Dtype, column: str) -> list[Any]:
-    """Ids as Python values.
+    """Convert ids to Python values.
 
     Args:
-        name: What the ids are called in errors.
+        name: Name of the ids in error messages.
         values: One id, or a list, array or series of ids.
         dtype: String or Int64.
         column: The column of these ids in the interactions.

@@ -1,4 +1,4 @@
-"""Parameters of the estimator: those of scikit-learn's conventions, and the settings of `--set`."""
+"""Parameters of the estimator: the names of columns, `verbose`, and the settings of `--set`."""
 
 from dataclasses import fields
 from typing import Any, Self
@@ -14,18 +14,18 @@ _DEFAULTS: dict[str, Any] = (
 
 
 class Params:
-    """Parameters as attributes of their names, with the methods that `sklearn.base.clone` and a grid search call."""
+    """Stores each parameter as an attribute, with the methods that `sklearn.base.clone` and a grid search call."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - part of scikit-learn's interface
         """Return all parameters and their values.
 
         Args:
-            deep: Without effect, for no parameter is an estimator.
+            deep: Ignored, because the parameters do not contain other estimators.
         """
         return {name: getattr(self, name) for name in sorted(_DEFAULTS)}
 
     def set_params(self, **params: Any) -> Self:
-        """Change parameters. A fitted model answers as before until the next `fit`.
+        """Change parameters. They take effect at the next `fit`; a fitted model does not change.
 
         Returns:
             The estimator.

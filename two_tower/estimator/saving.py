@@ -1,4 +1,4 @@
-"""A fitted folder, copied to where it is served from."""
+"""Copy the folder of a fitted estimator to the place that it is served from."""
 
 import shutil
 import tempfile
@@ -8,15 +8,15 @@ from two_tower.errors import InputError
 from two_tower.estimator.fitted import Fitted
 from two_tower.estimator.fitting import REPOSITORY
 
-STORES = ("data/registry.db", "data/online.db")  # made anew: the registry holds absolute paths of the sources
+STORES = ("data/registry.db", "data/online.db")  # written again: the registry has absolute paths of the sources
 
 
 def save(fitted: Fitted, target: Path) -> None:
     """Copy a fitted folder, and write its users to the online store that its release reads.
 
     Args:
-        fitted: A fitted folder, opened.
-        target: Folder to write; it appears only when it is complete.
+        fitted: The opened folder of a fitted estimator.
+        target: Output folder. It appears only when it is complete.
 
     Raises:
         InputError: `target` is not empty, or the online store cannot be reached.

@@ -45,7 +45,7 @@ class Ranker:
     Args:
         opened: the release, verified.
         releases: folder or URL of the releases, which also holds the side items.
-        device: where the towers and the index run.
+        device: device of the towers and the index.
         workers: number of processes that share the cores.
     """
 

@@ -54,7 +54,7 @@ class Recommender:
         Args:
             releases: folder or URL of the releases, which also holds the side items.
             release: the release, verified.
-            device: where the towers and the index run.
+            device: device of the towers and the index.
             workers: number of processes that share the cores.
             feature_repo: Feast repository to look users up in. Default: the release's own.
 
@@ -256,7 +256,7 @@ def load_release(
     Args:
         releases: folder or URL of the releases.
         release_id: the release to open. Default: the current one.
-        device: where the towers and the index run.
+        device: device of the towers and the index.
         feature_repo: Feast repository to look users up in. Default: the release's own.
         cache: folder for the files of a release in object storage.
 

@@ -23,7 +23,7 @@ class ItemSearch:
     Args:
         folder: folder of a verified release.
         catalogue: the items of the release.
-        device: where the index runs.
+        device: device of the index.
         threads: cores that one search may use.
 
     Raises:

@@ -27,7 +27,7 @@ class Tower:
         folder: folder of a release.
         name: user or item.
         contract: feature contract of the release.
-        device: where the tower runs.
+        device: device of the tower.
         threads: cores that one call may use.
 
     Raises:
