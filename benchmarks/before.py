@@ -1,16 +1,16 @@
 """Speed of this checkout over that of an earlier commit: `python -m benchmarks.before [REF] NAME...`.
 
 REF is a commit that git knows (default: 4980aa7) or, with `--archive FILE`, the name under which the tar file is
-reported. NAME is one or more of index, service, training, features. `benchmarks/workloads.py` says what each of them
-runs; both sides get the same settings and the same data.
+reported. NAME is one or more of index, service, training, features. `benchmarks/workloads.py` describes what each of
+them runs; both sides get the same settings and the same data.
 
 Each side is a process of its own that prepares its data and then runs one unit of work at a time. The two sides take
-turns in the order now, then, then, now, so that whatever else the machine does hits both alike. The ratio of an
+turns in the order now, then, then, now, so that other load on the machine affects both alike. The ratio of an
 alternation is the speed of now over the speed of then: above 1, this checkout is faster. The claims are the median over
 all alternations, `NAME_ratio`, and its 90 % interval, `NAME_ratio_low` and `NAME_ratio_high`. This checkout is slower
 where `NAME_ratio_high` is below 0.97.
 
-The commit is checked out into a temporary folder. Where its requirements.lock differs from this one's, it gets an
+The commit is checked out into a temporary folder. If its requirements.lock differs from this checkout's, it gets an
 environment of its own from that lock, which needs the network. With `--archive`, or with equal locks, both sides run in
 this interpreter.
 
@@ -100,12 +100,12 @@ def unpacked(content: bytes, folder: Path) -> Path:
         packed.extractall(folder, filter="data")
     roots = [root for root in (folder, *folder.iterdir()) if (root / "two_tower").is_dir()]
     if not roots:
-        sys.exit("the archive holds no folder two_tower/. Make it with `git archive --output FILE REF`.")
+        sys.exit("the archive does not contain the folder two_tower/. Make it with `git archive --output FILE REF`.")
     return roots[0]
 
 
 def interpreter(tree: Path, folder: Path, *, same: bool) -> str:
-    """Return the Python that runs `tree`: this one where the locks are equal or `same` is set, else one of its own."""
+    """Return the Python that runs `tree`: this one if the locks are equal or `same` is set, else one of its own."""
     if same or (tree / LOCK).read_text() == (ROOT / LOCK).read_text():
         return sys.executable
     progress(f"{LOCK} differs: making an environment for the earlier commit")

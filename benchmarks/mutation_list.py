@@ -1,4 +1,4 @@
-"""The faults of `benchmarks.mutations`: what is replaced, by what, and the tests that should notice."""
+"""The faults of `benchmarks.mutations`: the text to replace, its replacement, and the tests that should fail."""
 
 from typing import NamedTuple
 

@@ -24,7 +24,7 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> InputError:
     """Make the error for a name that is not allowed; the message suggests the closest allowed name.
 
     Args:
-        kind: What the name refers to, such as "data set".
+        kind: Kind of the named thing, such as "data set".
         value: The unknown name.
         allowed: All allowed names.
 

@@ -73,7 +73,7 @@ class Registry(Collection[str], Generic[_T]):
 
         Args:
             kind: Name of the setting that selects an implementation.
-            parameters: What an implementation is called with, one name for each positional argument.
+            parameters: Names of the positional arguments that an implementation is called with.
         """
         self.kind, self.parameters = kind, parameters
         self._entries: dict[str, _T] = {}
@@ -127,8 +127,8 @@ def violation(label: str, kind: str, rule: str) -> InputError:
     """Return the error for a plug-in that breaks its protocol.
 
     Args:
-        label: Which plug-in.
-        kind: What it is to be, such as "a loss".
-        rule: What it has to do and does not do.
+        label: Name of the plug-in.
+        kind: Kind of the plug-in, such as "a loss".
+        rule: The broken rule, as a sentence.
     """
     return InputError(f"{label} does not follow the protocol of {kind}: {rule} See docs/extending.md.")

@@ -30,7 +30,7 @@ _ABANDONED = 24 * 3600  # seconds after which the writer of a temporary folder m
 
 
 class Storage(ABC):
-    """Immutable folders of files, and texts beside them.
+    """Immutable folders of files, and separate text files.
 
     Reading raises FileNotFoundError for a missing file or folder. Every method may raise OSError.
     """

@@ -1,4 +1,4 @@
-"""What all commands share: --json, --quiet, --debug, an example in the help, errors, and exit statuses."""
+"""Behaviour of all commands: --json, --quiet, --debug, an example in the help, errors, and exit statuses."""
 
 import functools
 import inspect

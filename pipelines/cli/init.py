@@ -117,7 +117,7 @@ def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[st
     """Create the repository, or refresh its data if the folder has one.
 
     Args:
-        output: Where to print.
+        output: Output of the command.
         folder: Repository.
         files: Paths by `users`, `items`, `interactions`.
         choices: The other fields of `Asked` that the user gave.

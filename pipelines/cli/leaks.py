@@ -23,7 +23,7 @@ def leaks(
     feature_repo: Annotated[Path, typer.Option(help="Feast feature repository to check.")],
     as_of: AsOf = "",
 ) -> int:
-    """Check whether a feature knows the future. Exit status 3: at least one does."""
+    """Check whether a feature contains future information. Exit status 3: at least one does."""
     with output.progress("reading the features") as progress:
         from pipelines.local.run import check_instant
         from two_tower.checks.leaks import check

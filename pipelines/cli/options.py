@@ -51,8 +51,8 @@ def seconds(option: str, text: str, bare: str, output: Output) -> float:
 
     Args:
         option: Name of the option, for messages.
-        text: What the user typed.
-        bare: Unit of a number without one; such a number is accepted with a warning.
+        text: Value of the option.
+        bare: Unit of a number that has no unit; such a number is accepted with a warning.
         output: Prints the warning.
 
     Raises:

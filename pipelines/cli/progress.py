@@ -1,4 +1,4 @@
-"""Progress of something that takes long.
+"""Progress of an activity that takes long.
 
 On a terminal one line counts the seconds and, if it is known, shows the time that is left. A file or a pipe gets one
 plain line, and only for an activity that takes longer than two seconds.
@@ -24,7 +24,7 @@ class Progress:
     """Context that shows the current activity.
 
     Attributes:
-        console: Where to print. Its file must stay the same while the context lasts.
+        console: Console for the output. Its file must stay the same while the context lasts.
     """
 
     console: Console
@@ -40,7 +40,7 @@ class Progress:
         """Replace the current activity.
 
         Args:
-            activity: What is being done.
+            activity: Description of the activity.
             left: Seconds until everything is done, None if not known.
         """
         self.stop()

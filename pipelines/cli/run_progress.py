@@ -17,7 +17,7 @@ class RunProgress:
     """Prints the steps of a run.
 
     Args:
-        console: Where to print; with a file of its own, because kfp's output is captured meanwhile.
+        console: Console for the output. It needs a file of its own, because kfp's output is captured.
         line: Shows the current step.
         total: Number of steps.
         last_run: Seconds of each step in the last run, None for a reused one; the time left is estimated from them.
@@ -58,7 +58,7 @@ class RunProgress:
 
 
 def _last_run(folder: Path) -> dict[str, float | None]:
-    """Seconds of each step in the last run in this folder; empty without one."""
+    """Seconds of each step in the last run in this folder; empty if there is none."""
     record = folder / "run.json"
     if not record.is_file():
         return {}

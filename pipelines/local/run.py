@@ -34,7 +34,7 @@ PINNED = ("two-tower", "torch", "onnx", "onnxruntime-gpu", "feast", "great-expec
 
 
 class Runner(StrEnum):
-    """Where the steps of a run execute."""
+    """The environment that executes the steps of a run."""
 
     SUBPROCESS = "subprocess"
     DOCKER = "docker"

@@ -21,7 +21,7 @@ def settings_from(folder: Path | None, assignments: list[str]) -> Settings:
 
     Raises:
         InputError: The file is not TOML, or a setting is unknown, not allowed, or one of the cluster. The message names
-            the file, where the setting comes from it, and the setting.
+            the setting, and the file if the setting is from the file.
     """
     settings = Settings()
     file = folder / SETTINGS_FILE if folder else None

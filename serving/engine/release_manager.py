@@ -58,7 +58,7 @@ class ReleaseManager:
 
     @property
     def serving(self) -> str:
-        """Id of the release that serves; empty without one."""
+        """Id of the release that serves; empty if there is none."""
         return self.loaded.ranker.release if self.loaded else ""
 
     def listed(self) -> list[published.Listed]:
@@ -66,7 +66,7 @@ class ReleaseManager:
         return published.list_releases(self._releases)
 
     def poll(self) -> None:
-        """Read the pointer, and switch if it names another release. If that fails, the loaded release serves on."""
+        """Read the pointer, and switch if it names another release. If that fails, the loaded release keeps serving."""
         changes = self._workers.changes()
         with self._lock:
             self._follow(lambda: self._options.pinned or published.current(self._releases) or "")

@@ -1,8 +1,8 @@
 """Look-ups of users in the online store, within a bounded time and many users at once.
 
 Feast and its stores are blocking code that may hang, so look-ups run on threads, and a request waits for them only for
-a limited time. Most of the time of a look-up is Feast's own work, which one call for many users shares: users that
-arrive while the calls are busy are read together by the next call, and at an idle service nobody waits.
+a limited time. Most of the time of a look-up is spent in Feast, once per call. So one call reads many users: users that
+arrive while all calls are busy are read together by the next call. At an idle service no user waits.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Description of a release for people. Recommendations do not depend on it."""
+"""Description of a release for display. Recommendations do not depend on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class About:
         as_of: end of the data, ISO 8601.
         recall: recall@20 on the test window; None if it was not measured.
         users: ids of recent users; empty if the release lists none.
-        profile: profile of each user feature (see `two_tower.statistics.profile.profile`); empty without one.
+        profile: profile of each user feature (see `two_tower.statistics.profile.profile`); empty if there is none.
     """
 
     dataset: str

@@ -38,7 +38,7 @@ def serve(
     feature_log: tuple[Path, float] | None = None,
     processes: int = 1,
 ) -> None:
-    """Serve the active release of a folder until SIGTERM or SIGINT, and each release that is activated meanwhile.
+    """Serve the active release of a folder until SIGTERM or SIGINT, and each release that is activated in this time.
 
     Without an active release the service starts, is not ready, and serves the first one that is activated.
 

@@ -1,4 +1,4 @@
-"""Responses of the routes off the fast path: JSON, and errors in the one form that all errors have."""
+"""JSON responses of all routes except the fast path, and errors in the common format."""
 
 import logging
 from collections.abc import Callable, Mapping

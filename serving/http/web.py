@@ -51,7 +51,7 @@ def create_app(
         releases: folder or URL of the releases.
         feature_repo: Feast repository for look-ups of users. Default: the release's own.
         device: device of the towers and the index.
-        grpc_address: address of the gRPC server; None starts none.
+        grpc_address: address of the gRPC server; None: no gRPC server.
         release: id of the release to serve. Default: the active one.
         page: serve the page at `/`, whose calls show users to everyone who can reach the service.
         feature_log: folder for a sample of the features of requests, and the share of requests to sample.
@@ -194,7 +194,7 @@ class Service:
         return Json(document())
 
     def loaded(self) -> LoadedRelease:
-        """The loaded release. Raises RequestError 503 without one."""
+        """The loaded release. Raises RequestError 503 if no release is loaded."""
         if self._manager.loaded is None:
             raise unavailable("not_ready", "No release is loaded yet.")
         return self._manager.loaded

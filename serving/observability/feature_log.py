@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class LoggedRelease(NamedTuple):
-    """The release whose rows are logged. profile: reference profile of its users; None without one."""
+    """The release whose rows are logged. profile: reference profile of its users; None if there is none."""
 
     release: str
     contract: Contract

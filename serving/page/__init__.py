@@ -1,1 +1,1 @@
-"""The page at `/`, for people who want to see what the service answers, and the calls that only it needs."""
+"""The demo page at `/`, which shows recommendations of the service, and the routes that only this page uses."""

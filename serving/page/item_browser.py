@@ -1,4 +1,4 @@
-"""Items of a release for people: search by title, with all features."""
+"""Items of a release for display: search by title, with all features."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ class ItemBrowser:
 
     Attributes:
         facets: facets of the item columns.
-        title: name of the title column; None without one.
+        title: name of the title column; None if there is none.
     """
 
     def __init__(self, ranker: Ranker) -> None:

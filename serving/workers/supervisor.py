@@ -170,7 +170,7 @@ class _Supervisor:
 
 
 def pause_after(failures: int) -> float:
-    """Seconds before a worker is restarted after so many early ends in a row; 0 after the first."""
+    """Seconds before a worker is restarted, by its number of early ends in a row; 0 after the first."""
     if failures == 0:
         return 0.0
     return min(LONGEST_PAUSE, 2.0 ** min(failures - 1, 10) - 1)  # 2.0**1024 would overflow

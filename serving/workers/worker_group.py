@@ -47,14 +47,14 @@ class SingleWorker:
         return 0
 
     def acknowledge(self, changes: int, release: str) -> None:
-        """Record that this worker has read so many changes, and the id of its release; empty for none."""
+        """Record how many changes this worker has read, and the id of its release (empty if there is none)."""
 
     def announce(self, within: float) -> list[int]:  # noqa: ARG002
         """Announce a change, wait for the acknowledgements, and return the numbers of the workers that are late."""
         return []
 
     def other_release(self) -> str:
-        """Id of a release that another worker serves; empty without one."""
+        """Id of a release that another worker serves; empty if there is none."""
         return ""
 
 

@@ -30,7 +30,7 @@ class Measure:
     Attributes:
         table: The table that the number describes.
         column: The column, or columns, that the number describes.
-        quantity: What the number is, such as "null share".
+        quantity: Name of the number, such as "null share".
         value: The number.
         least: The smallest allowed value. None: no limit.
         most: The largest allowed value. None: no limit.

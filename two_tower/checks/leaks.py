@@ -233,7 +233,7 @@ def _asof(store: FeatureStore, schema: Contract, tower: TowerName, keys: pa.Arra
 
 
 def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:
-    """Return the (view, field) pairs whose tag says that the value is known before the event, such as a wish list."""
+    """Return the (view, field) pairs with the tag for values that are known before the event, such as a wish list."""
     return {
         (p.name, f.name)
         for name in _SERVICES.values()

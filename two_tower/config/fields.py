@@ -163,7 +163,7 @@ class FieldType:
         return text
 
     def _converted(self, value: object) -> Any:
-        """The value as the field's type, or None where that would change it."""
+        """Convert a value to the field's type; None if the conversion would change it."""
         if isinstance(value, bool) or self.type is bool:
             return value if isinstance(value, bool) and self.type is bool else None
         if self.type is int and isinstance(value, numbers.Integral):

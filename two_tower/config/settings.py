@@ -63,7 +63,7 @@ def with_assignments(sections: Mapping[str, Section], assignments: Sequence[str]
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Split KEY=VALUE texts, as `--set` takes them. Of a key given twice, the last counts."""
+    """Split the KEY=VALUE texts of `--set`. If a key occurs twice, the last value is used."""
     pairs = {}
     for text in assignments:
         key, equals, value = text.partition("=")

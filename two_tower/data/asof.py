@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from two_tower.inputs import Array
 
-KEY, TIME, CREATED = "two_tower_key", "two_tower_time", "two_tower_created"  # columns beside the features
+KEY, TIME, CREATED = "two_tower_key", "two_tower_time", "two_tower_created"  # columns in addition to the features
 _SCRATCH = (KEY, TIME, CREATED)
 _EARLIEST = np.iinfo(np.int64).min
 _STAMP = pa.timestamp("us", tz="UTC")

@@ -1,4 +1,4 @@
-"""Read the online store, at each request of the service. Needs only Feast: the service has no offline store."""
+"""Read the online store at each request of the service. Needs only Feast, and does not need an offline store."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -85,7 +85,7 @@ def open_store(repo: Path, asof: bool = False) -> FeatureStore:
 
 @contextlib.contextmanager
 def own_modules(repo: Path) -> Iterator[None]:
-    """Let the block import the modules of a repository afresh, and remove them from `sys.modules` afterwards.
+    """Let the block import the modules of a repository again, and remove them from `sys.modules` afterwards.
 
     Repositories use the same module names, such as `definitions`. Without this context a process would use the modules
     of the first repository for all repositories.

@@ -110,7 +110,7 @@ def codes(values: pa.ChunkedArray, keys: pa.Array) -> Array:
     """Return the row of each value in `keys`.
 
     Args:
-        values: (values,) values, each of which is in `keys`.
+        values: (values,) values, all contained in `keys`.
         keys: (keys,) distinct keys.
 
     Returns:

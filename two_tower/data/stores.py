@@ -19,7 +19,7 @@ def as_input_error(failure: str, next_step: str) -> Iterator[None]:
 
     Args:
         failure: The start of the message, such as "cannot read feature repository shop".
-        next_step: The end of the message if the store cannot be reached: what the user can do.
+        next_step: The end of the message if the store cannot be reached: advice for the user.
 
     Raises:
         InputError: If the store cannot be reached, or another version of Feast wrote it.

@@ -12,7 +12,7 @@ from two_tower.datasets.activity import item_activity, user_activity, user_seen
 from two_tower.datasets.tables import Tables
 
 PREPARED = "prepared.json"
-REPOSITORIES = Path(__file__).parents[2] / "feature_repo"  # beside two_tower in a checkout and when installed
+REPOSITORIES = Path(__file__).parents[2] / "feature_repo"  # next to two_tower in a checkout and when installed
 
 
 def prepare(name: str, data_dir: Path | None, folder: Path) -> None:

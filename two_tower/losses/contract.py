@@ -58,7 +58,7 @@ def _value(loss: Loss, inputs: LossInputs, label: str) -> Tensor:
         shown = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise violation(label, "a loss", f"it returns {shown}, not a scalar float32 tensor.")
     if not value.requires_grad:
-        raise violation(label, "a loss", "what it returns has no gradient.")
+        raise violation(label, "a loss", "its result has no gradient.")
     gradients = torch.autograd.grad(value, (scores, positive), allow_unused=True)
     if not all(t.isfinite().all() for t in (value, *gradients) if t is not None):
         raise violation(label, "a loss", "its value or gradient is NaN or infinite.")

@@ -42,7 +42,7 @@ class JointLoss:
                 popular items are drawn more often; with these weights every item counts equally.
             mask: (batch, negatives) bool, True where an item is not a negative of the user.
             weight: (batch,) float32, weight of each positive.
-            own: (batch, negatives) int64, rows of `item` that are each user's negatives, where every user has its own.
+            own: (batch, negatives) int64, rows of `item` that are each user's negatives, if every user has its own.
             users: Embeddings of the users that items are compared with, (users, dim), and whether each of them
                 interacted with the item of each positive, (batch, users). For a loss with `needs_user_scores`, where
                 these are more users than `user`, or where `mask` does not hold this. Default: the users of the batch.
@@ -65,7 +65,7 @@ class JointLoss:
 
 
 def _interacted(target: Tensor, mask: Tensor, items: int) -> Tensor:
-    """Whether a user (columns) interacted with the item of each positive (rows), as far as the mask tells."""
+    """Whether a user (columns) interacted with the item of each positive (rows), as recorded in the mask."""
     same = target.unsqueeze(1) == target
     column = target - (items - mask.shape[1])
     known = mask.index_select(1, column.clamp(min=0)).T

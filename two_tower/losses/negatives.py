@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def mean_of_negatives(values: Tensor, mask: Tensor, log_weight: Tensor) -> Tensor:
-    """Return the weighted mean over each user's negatives, 0 for a user without any.
+    """Return the weighted mean over each user's negatives, 0 for a user without negatives.
 
     Args:
         values: (batch, negatives) float32.

@@ -1,4 +1,4 @@
-"""What a loss receives and returns, and the registry of the built-in losses."""
+"""The inputs and the protocol of a loss, and the registry of the built-in losses."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -36,14 +36,14 @@ class Loss(Protocol):
     """A joint loss of both towers, created once per training run as `Loss(config)`.
 
     A loss has no trainable parameters. It may set the class attribute `needs_user_scores = True` to receive
-    `user_scores` and `user_mask`. With `compile=true`, torch.compile must be able to build it in one graph.
+    `user_scores` and `user_mask`. With `compile=true`, torch.compile must be able to compile it in one graph.
     """
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """Return the loss of a batch, a scalar float32 with a gradient.
 
         Masked negatives and positives of weight 0 must not change it, and it must stay finite, gradients included, for
-        a user without any negative. `weighted_mean` and `mean_of_negatives` do both.
+        a user without negatives. `weighted_mean` and `mean_of_negatives` do both.
         """
         ...
 

@@ -9,8 +9,8 @@ class RequestError(InputError):
     Args:
         status: HTTP status.
         code: error code for programs.
-        message: what is wrong.
-        hint: what to do about it.
+        message: the error.
+        hint: the next step for the client.
         retry_after: seconds after which the client may try again.
     """
 

@@ -78,8 +78,9 @@ class Ranker:
             now: time of the requests, seconds since 1970.
 
         Returns:
-            A response per request; RequestError 422 if the given features have no finite embedding. If features of the
-            online store have none, the response has popular items and `fallback="store"`: the client did nothing wrong.
+            One response per request; RequestError 422 if the embedding of passed features is not finite. If the
+            features are from the online store, the response then has popular items and `fallback="store"`, because the
+            client did not cause the error.
         """
         if not requests:
             return []

@@ -1,4 +1,4 @@
-"""What a recommender answers."""
+"""The response of a recommender."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

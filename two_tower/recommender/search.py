@@ -49,7 +49,7 @@ class ItemSearch:
             embeddings: (requests, dim) float32.
             requests: their `k` and `filters` are used; requests with equal filters are searched together.
             excluded: ids that must not be returned, one set per request.
-            side: items to search beside the index.
+            side: items to search in addition to the index.
         """
         results: list[list[Item]] = [[] for _ in requests]
         for filters in dict.fromkeys(request.filters for request in requests):

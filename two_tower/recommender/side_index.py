@@ -1,4 +1,4 @@
-"""The side index: items that were added or changed since the release was published, searched beside its index.
+"""The side index: items that were added or changed since the release was published, searched in addition to its index.
 
 Each upsert is embedded by the release's item tower and written to its own folder:
 

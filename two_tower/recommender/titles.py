@@ -1,4 +1,4 @@
-"""Titles of items, for people: the value of the feature that holds a title."""
+"""Titles of items for display: the value of the feature that contains the title."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ _ARTICLES = ("The", "A", "An")
 
 
 def title_column(contract: Contract) -> str | None:
-    """Name of the title feature: a string named in TITLES, or a list of words such as `title_words`; None without one.
+    """Name of the title feature; None if there is none.
 
-    Case is ignored.
+    It is a string named in TITLES, or a list of words such as `title_words`. Case is ignored.
     """
     features = {f.name.lower(): f for f in contract.item}
     for title_name in TITLES:

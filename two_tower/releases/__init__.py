@@ -1,1 +1,1 @@
-"""What is deployed: immutable folders, where they lie, and how they reach a service."""
+"""Releases: immutable folders that are built, published to storage, and opened by a service."""

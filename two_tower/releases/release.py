@@ -45,7 +45,7 @@ class Release:
         """Read the manifest of a release whose files are already verified (see `open_release`).
 
         Raises:
-            ReleaseError: The folder holds no manifest, or one that cannot be used.
+            ReleaseError: The manifest of the folder is missing or cannot be used.
         """
         path = folder / File.MANIFEST
         if not path.is_file():

@@ -66,7 +66,7 @@ def write(
 
 
 def _current(releases: str) -> Manifest | None:
-    """The manifest of the current release; None without one, or if it is corrupt, as the promotion gate reports."""
+    """The manifest of the current release; None if it is missing, or corrupt (reported by the promotion gate)."""
     try:
         active = current(releases)
         return verify(releases, active) if active else None

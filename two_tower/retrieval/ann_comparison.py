@@ -21,7 +21,7 @@ QUERIES = 64
 SECONDS = 0.3  # time to measure each point of the curve
 GRAPH_UP_TO = 100_000  # items; a larger HNSW graph takes minutes to build, so IVF replaces it
 MOST = 5_000_000  # items; a larger catalogue gets no approximate index for the comparison
-RECALL, LATENCY = 0.99, 0.5  # least recall of an approximate index, and most latency as a share of the exact one's
+RECALL, LATENCY = 0.99, 0.5  # minimum recall of an approximate index, and maximum latency relative to the exact one
 
 
 def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
 
     Returns:
         `curve`: points with `index`, `setting`, `recall@100` and `milliseconds`; `winner`: `exact`, unless an
-        approximate index finds 99 % of the exact results in half the time; `items`: their number; `note`: what was not
-        measured and why, or empty.
+        approximate index finds 99 % of the exact results in half the time; `items`: their number; `note`: the reason if
+        something was not measured, or empty.
     """
     exact = Index(path, threads=1)
     k = min(K, len(items))

@@ -33,7 +33,7 @@ def item_tables(items: Array, similarity: Similarity) -> tuple[dict[str, Array],
 
     Returns:
         Tables by name: `items`, `(rows, dim) float32`; for `euclidean` also `offset`, `(rows,) float32`; from
-        `CODED_FROM` items also the codes. And the shape of the codes, None without them.
+        `CODED_FROM` items also the codes. And the shape of the codes, None if there are none.
     """
     count, dim = items.shape
     rows = count + BLOCK - count % BLOCK

@@ -1,7 +1,7 @@
 """Checkpoints from which an interrupted run resumes: safetensors and JSON in a folder that is written in full or not.
 
 The checkpoints of a run are in a folder of their own, named by a hash of the pulled data and the settings. So a run
-finds its own checkpoints and no other's, wherever its artifacts go. The root is a local folder or an object store.
+finds only its own checkpoints, for any location of its artifacts. The root is a local folder or an object store.
 """
 
 import hashlib

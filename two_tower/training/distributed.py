@@ -96,7 +96,7 @@ class ProcessGroup:
         return len(set(values)) > 1
 
     def barrier(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             distributed.barrier()
 
@@ -136,7 +136,7 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started, by the environment variables it sets; without them, be alone."""
+    """Join the processes that torchrun started, by its environment variables; without them, return a group of one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ProcessGroup()

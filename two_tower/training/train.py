@@ -211,7 +211,7 @@ class Run:
             self.tracking.scalars(self.trainer.step, {"step/loss": self.losses[-1]})
 
     def _measure(self, seconds: float, share: float) -> None:
-        """Validate at the end of an epoch, a share of which was trained in so many seconds."""
+        """Validate at the end of an epoch. `seconds` is the training time of `share` of the epoch."""
         recall = self.validation.recall(self.trainer.average.network, self.trainer.config.similarity)
         recall = self.trainer.group.broadcast(recall)
         metrics = {

@@ -1,6 +1,6 @@
 """Feature encoders, fitted on the training rows, and the look-up of ids.
 
-Strings and ids are looked up here, outside torch, which knows no strings; the exported files have the same look-up as
+Strings and ids are looked up here, because torch does not support strings; the exported files have the same look-up as
 ONNX nodes. Every other transformation is inside the torch module (see `layers`), and so in the exported graph.
 """
 

@@ -135,7 +135,7 @@ class VectorEncoder(FeatureEncoder):
 
 
 def _is_known(values: Array) -> Array:
-    """Where numbers are not missing."""
+    """Return which numbers are not missing."""
     return np.asarray(np.isfinite(values) if values.dtype.kind == "f" else values != MISSING_INT)
 
 

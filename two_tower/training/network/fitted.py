@@ -1,4 +1,4 @@
-"""What is learned of a feature, the protocol of a feature encoder, and the registry of the built-in encoders."""
+"""A fitted feature, the protocol of a feature encoder, and the registry of the built-in encoders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Lookup = Literal["", "vocabulary", "hash"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What is learned of one feature from the training rows.
+    """One feature, fitted on the training rows.
 
     Attributes:
         feature: The feature.
@@ -31,7 +31,7 @@ class Fitted:
             training is encoded as away for the longest (numeric, age).
         high: Like `low`.
         edges: Ascending. Bin 1 + i holds the values at or above i of the edges, bin 0 the missing (bucketized).
-        learned: What the encoder of a plug-in learned; must be serialisable as JSON.
+        learned: State of a plug-in encoder; must be serialisable as JSON.
     """
 
     feature: Feature
@@ -77,12 +77,13 @@ class Layer(nn.Module):
 
 
 class FeatureEncoder(Protocol):
-    """How one feature becomes a part of a tower's input: fitted on the training rows, then a torch layer.
+    """Turns one feature into a part of a tower's input: fitted on the training rows, then a torch layer.
 
-    The exported ONNX file takes raw values. torch knows no strings, so a look-up before the layer turns values into ids
-    and is exported on its own: `lookup = "vocabulary"` (the values seen `min_count` times or more; id 0 is unknown or
-    missing) or `"hash"` (1 to `buckets`; id 0 is missing). The layer then gets int64 ids, and in training int32 ones.
-    Features of the dtypes String and Array(String) need a look-up. With `lookup = ""` the layer gets raw values:
+    The exported ONNX file takes raw values. torch does not support strings, so a look-up before the layer turns values
+    into ids and is exported on its own: `lookup = "vocabulary"` (the values seen `min_count` times or more; id 0 is
+    unknown or missing) or `"hash"` (1 to `buckets`; id 0 is missing). The layer then gets int64 ids, and in training
+    int32 ones. Features of the dtypes String and Array(String) need a look-up. With `lookup = ""` the layer gets raw
+    values:
 
     - Int64, Bool, UnixTimestamp in seconds: (batch,) int64, missing -2**63
     - Float32, Float64: (batch,) float32, missing NaN

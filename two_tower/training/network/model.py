@@ -21,7 +21,7 @@ DESCRIPTION = "model.json"
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode, and what its inputs are prepared with.
+    """A network in evaluation mode, and the encoders of its inputs.
 
     Attributes:
         network: Both towers.

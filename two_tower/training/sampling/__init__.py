@@ -1,4 +1,4 @@
-"""How batches and their negatives are drawn from the training positives."""
+"""Draws batches and their negatives from the training positives."""
 
 from two_tower.training.sampling.negatives import NEGATIVES, BatchSampler, Candidates, Sample, Sampler
 from two_tower.training.sampling.samplers import (

@@ -117,7 +117,7 @@ class Positives:
         log_q: (positives,) float32, logarithm of the item's share of the positives of that time, which is the
             probability that another positive has the same item.
         weight: (positives,) float32.
-        window: How far apart in time, counted in positives, those of a batch may lie.
+        window: Maximum distance in time between the positives of a batch, counted in positives.
         count: (items,) int64, number of positives of each item, including those on disk.
         before: Number of additional rows at the start of `item_columns`, `item` and `log_q`: items as they were before
             these positives.
@@ -235,7 +235,7 @@ def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weights(interactions: pa.Table) -> Array:
-    """Return the weight of each interaction, (interactions,) float32; 1 where it is missing."""
+    """Return the weight of each interaction, (interactions,) float32; 1 if it is missing."""
     return np.asarray(interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy())
 
 

@@ -32,7 +32,7 @@ class Candidates:
         mask: (own, negatives) bool, True where an item is not a negative of the user.
         stored: (stored, dim) float32, embeddings of further candidates, which follow the encoded ones and get no
             gradient.
-        own: (own, negatives) int64, the candidates that are each user's negatives, where every user has its own.
+        own: (own, negatives) int64, the candidates that are each user's negatives, if every user has its own.
     """
 
     item: Tensor
@@ -112,7 +112,9 @@ class Sample:
 
 @NEGATIVES.register("in_batch")
 class BatchSampler:
-    """The other users' positives, drawn with the probability of their share of the positives of that time.
+    """Uses the positives of the other users of the batch as negatives.
+
+    An item is in a batch with the probability of its share of the positives in that period.
 
     A subclass adds items to those of the batch by overriding `draw` and `represented`; with `uses_batch = False`, only
     the items that `draw` returned are negatives.
@@ -176,7 +178,7 @@ class BatchSampler:
     def rows(self, batch: Batch, item: Tensor, target: Tensor) -> Tensor:
         """Return the row from which each item is encoded.
 
-        That is its earliest positive in the batch or, for an item that is not in the batch, its last one before.
+        That is its earliest positive in the batch. For an item outside of the batch, it is its last positive before.
         """
         beyond, own = len(self.positives.item), batch.rows + self.positives.before
         rows = torch.full_like(item, beyond).scatter_reduce(0, target, own, "amin")

@@ -49,7 +49,7 @@ class ShardWriter:
 
         Args:
             parts: The pull.
-            history: What each row's user had seen before.
+            history: Items that each row's user had seen before.
             encoders: Fitted encoders.
             longest: Length of the longest list of each list feature; all shards are padded to it.
             network: The towers; their layers turn prepared columns into inputs.
