@@ -1,7 +1,7 @@
 """Copy this machine's pip settings into a root file system: `pip_settings.py ROOT` writes ROOT/etc/pip.conf.
 
 Folders of wheels (find-links) and files of constraints go along, at their own paths. Indexes that are folders (file://)
-stay behind: they can be mirrors of any size, and pip goes on to the next index.
+stay behind: they can be mirrors of any size, and pip continues with the next index.
 """
 
 import ast

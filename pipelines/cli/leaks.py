@@ -43,7 +43,7 @@ def _print(output: Output, verdict: "Verdict") -> None:
     if inconclusive := verdict.details["inconclusive"]:
         output.text.print(f"not enough events to judge: {', '.join(inconclusive)}", markup=False)
     if verdict.passed:
-        output.text.print("these tests found no feature that knows the future")
+        output.text.print("these tests found no feature with future information")
     for reason in verdict.reasons:
         output.err.print(f"[bold red]leak:[/] {escape(reason)}", soft_wrap=True)
 

@@ -19,7 +19,7 @@ def submit(
     namespace: Annotated[str, typer.Option(help="Namespace of the user, in a multi-user installation.")] = "",
     pipeline: Annotated[Literal["training", "refresh_items"], typer.Option(help="Pipeline.")] = "training",
     dataset: DatasetName = None,
-    data_dir: Annotated[str, typer.Option(help="Folder with the raw files of the data set, as the pods see it.")] = "",
+    data_dir: Annotated[str, typer.Option(help="Path in the pods of the folder with the raw files.")] = "",
     feature_repo: Annotated[str | None, typer.Option(help="Feast feature repository: s3:// or gs:// URL.")] = None,
     releases: Annotated[str, typer.Option(help="s3:// or gs:// URL of the releases.")] = "",
     as_of: AsOf = "",

@@ -107,7 +107,7 @@ class UserLookup:
         if self._failing:
             self._failing = False
             self._patience = HUNG_AFTER
-            log.info("the online store of %s answers again", self._store.repo)
+            log.info("the online store of %s responds again", self._store.repo)
         return row
 
     def _refuse_if_hopeless(self) -> None:

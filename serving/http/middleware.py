@@ -92,7 +92,7 @@ class Middleware:
         except Exception:
             log.exception("POST %s failed", FAST_PATH)
             raise RequestError(
-                500, "fault", "The service failed.", "The request is not to blame. See the log of the service."
+                500, "fault", "The service failed.", "The request did not cause this error. See the log of the service."
             ) from None
         await respond(200, content, send)
 

@@ -43,7 +43,7 @@ async def fault(request: Request, error: Exception) -> Response:
     """Log an unexpected exception and respond with 500."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     failure = RequestError(
-        500, "fault", "The service failed.", "The request is not to blame. See the log of the service."
+        500, "fault", "The service failed.", "The request did not cause this error. See the log of the service."
     )
     return Json(failure.body(), failure.status)
 

@@ -92,7 +92,7 @@ class Page:
         try:
             row = await loaded.lookup.row(user) if loaded.lookup else None
         except StoreError as error:
-            raise unavailable("store", "The online store did not answer.") from error
+            raise unavailable("store", "The online store did not respond.") from error
         features = {name: value for name, value in (row or {}).items() if value is not None}
         content = {
             "user_id": user,

@@ -79,7 +79,7 @@ class Kubernetes:
             except OSError as error:
                 if last:
                     raise KubernetesError(
-                        f"no Kubernetes API server answers at {self._address}: {error}. Check --set kubernetes_api, "
+                        f"no Kubernetes API server responds at {self._address}: {error}. Check --set kubernetes_api, "
                         "and whether a network policy allows the connection."
                     ) from error
             else:

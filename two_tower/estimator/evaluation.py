@@ -67,7 +67,7 @@ def _write_repository(fitted: Fitted, plan: "Plan", events: pa.Table, start: dat
     if not later.num_rows:
         raise InputError(
             f"interactions: none of {events.num_rows} is after the training and validation windows of fit(), which end "
-            f"at {start.isoformat()}. Pass later ones."
+            f"at {start.isoformat()}. Pass later interactions."
         )
     first: datetime = pc.min(_moments(plan, later)).as_py()
     fitted_events = pq.read_table(tables / "interactions.parquet")

@@ -124,7 +124,7 @@ class Fitted:
         ids = list(self._row_of) if values is None else self.user_ids(name, values)
         for user in ids:
             if user not in self._row_of:
-                raise InputError(f"{name}: unknown user {user!r:.60}. Pass users that fit() was given.")
+                raise InputError(f"{name}: unknown user {user!r:.60}. Pass users that were in the data of fit().")
         return ids
 
     def item_ids_of_type(self, name: str, values: Any) -> list[Any]:
@@ -135,7 +135,7 @@ class Fitted:
         ids = self.item_ids_of_type(name, values)
         for item in ids:
             if item not in self.recommender.ranker.catalogue.row_of:
-                raise InputError(f"{name}: unknown item {item!r:.60}. Pass items that fit() was given.")
+                raise InputError(f"{name}: unknown item {item!r:.60}. Pass items that were in the data of fit().")
         return ids
 
     def rows(self, users: Sequence[Any]) -> list[dict[str, Any] | None]:

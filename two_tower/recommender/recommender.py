@@ -234,7 +234,7 @@ class Recommender:
         return responses
 
     def _with_features(self, requests: Sequence[RecommendRequest]) -> Sequence[RecommendRequest]:
-        """Read the rows of users whose features are not given; features stay None if nobody knows the user."""
+        """Read the rows of users whose features are not given; features stay None if the user is unknown."""
         users = [one.user_id for one in requests if one.features is None and one.user_id is not None]
         if self.store is None or not users:
             return requests

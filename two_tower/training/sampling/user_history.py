@@ -73,7 +73,7 @@ def write_user_history(parts: Parts, folder: Path, memory: int) -> None:
     """Write the files of `UserHistory`, the description last.
 
     Rows are split by user into buckets that fit into memory, and each bucket is computed on its own. One key for each
-    item stays in memory; all else is on disk, at most 61 bytes a row.
+    item stays in memory; all else is on disk, at most 61 bytes per row.
 
     Args:
         parts: The pull.
