@@ -129,7 +129,7 @@ def test_without_an_engine_the_run_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-def test_an_unknown_runner_is_refused_with_the_nearest() -> None:
+def test_an_unknown_runner_is_refused_with_the_known_ones() -> None:
     done = two_tower("run", "--dataset", "sample", "--runner", "dockr")
     assert done.returncode == 2
-    assert "Did you mean 'docker'" in done.stderr
+    assert "'dockr' is not one of 'subprocess', 'docker'" in done.stderr

@@ -48,6 +48,7 @@ ELSEWHERE = {
     r"two-tower submit\b": "a cluster",
     r"two-tower tune (?!--katib)": "many trainings: tests/pipelines/local/test_tune.py searches on the checkerboard",
     r"torchrun\b": "two processes that train: tests/two_tower/training/test_distributed.py",
+    r"git archive\b": "a commit that a shallow clone does not have: tests/benchmarks archives the newest one",
     r"python -m benchmarks\.": "minutes to hours: tests/benchmarks runs their short forms",
 }
 HERE = re.compile(r"two-tower (run|serve|releases|skew|drift|compile|leaks|recommend|tune --katib)\b|curl ")
@@ -80,6 +81,8 @@ def test_a_command_for_elsewhere_is_one_of_its_program(line: str) -> None:
             told = [option for option in words[3:] if option.startswith("--")]
             source = Path(find_spec(module).origin).read_text() + (ROOT / "benchmarks" / "harness.py").read_text()
             assert all(f'"{option}"' in source for option in told)
+        case ["git", "archive", "--output"]:
+            assert words[4:] == ["4980aa7"]
         case _:
             assert words[0] == "torchrun" and shutil.which("torchrun", path=PATH)
 

@@ -28,7 +28,7 @@ def test_rows_come_in_the_order_of_the_users(repo: Path) -> None:
 
 
 def test_a_folder_without_a_feature_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no feature_store\.yaml"):
+    with pytest.raises(InputError, match=r"feature_store\.yaml does not exist"):
         OnlineStore(tmp_path, parts.CONTRACT)
 
 
