@@ -51,7 +51,7 @@ _HOME = {  # all others: api
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'two_tower' has no attribute {name!r}")
-    # By its name as text: the service, which imports this package too, must not be seen to reach torch.
+    # Imported by name: import-linter must not report that the service, which imports this package, imports torch.
     return getattr(import_module(f"two_tower.{_HOME.get(name, 'api')}"), name)
 
 

@@ -51,7 +51,7 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class LoadedRelease:
-    """One release and what a request needs of it, so that each request runs on one release.
+    """One release with all objects that a request needs, so that each request runs on one release.
 
     Attributes:
         ranker: the release.

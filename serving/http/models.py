@@ -25,7 +25,7 @@ TWO_TOWER = "two_tower"
 MAX_USERS = 256  # of one request to two_tower
 LEAST_SCORE = float(np.finfo(np.float32).min)  # the score of the padding where fewer than k items are left
 
-# What the SDK raises for a body that it cannot read.
+# Exceptions of the SDK for a body that it cannot read.
 UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, struct.error,
     InferenceError,

@@ -109,7 +109,7 @@ def create_app(
 
 
 def _routes(service: "Service") -> list[Route]:
-    """All routes but those of the Open Inference Protocol and of the page."""
+    """All routes except those of the Open Inference Protocol and of the page."""
     return [
         Route("/openapi.json", service.openapi),
         Route(FAST_PATH, service.recommend_by_route, methods=["POST"]),

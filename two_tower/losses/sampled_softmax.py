@@ -44,7 +44,7 @@ def cross_entropy(scores: Tensor, positive: Tensor, log_weight: Tensor, mask: Te
     Returns:
         (batch,) float32.
     """
-    # In one pass. Inductor of torch 2.13 would make an add with alpha one of a product (addmm), and forget alpha.
+    # In one pass. Inductor of torch 2.13 would fuse an add with alpha and a product into addmm, and drop alpha.
     negatives = torch.addcdiv(log_weight, scores, scores.new_full((), temperature)).masked_fill_(mask, float("-inf"))
     logits = torch.cat([positive.unsqueeze(1) / temperature, negatives], dim=1)
     first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)

@@ -62,7 +62,7 @@ def assemble(served: Path, catalogue: Catalogue, shards: Sequence[Path], folder:
 def publish(served: Path, index: Path, catalogue: Catalogue, verdict: Verdict, releases: str) -> str:
     """Write the refreshed release and return its id; nothing points to it yet.
 
-    Its index, items and `as_of` are new. All else is that of the served release, also its metrics and gates.
+    Its index, items and `as_of` are new. All else is copied from the served release, also its metrics and gates.
 
     Args:
         served: Folder that `fetch` filled.
