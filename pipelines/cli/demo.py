@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs") / DATASET)
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
-    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
 
     request = Request.of(DATASET, None, None, options.out, "", [])
     if status := run_training(request, out, err):

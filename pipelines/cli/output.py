@@ -70,4 +70,4 @@ class Output:
 def _console(*, stderr: bool, quiet: bool) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, quiet=quiet, highlight=False)
+    return Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False)

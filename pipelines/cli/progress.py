@@ -118,7 +118,7 @@ def duration(seconds: float) -> str:
 
 def same_file(console: Console) -> Console:
     """A console that keeps writing to the present file of `console`, even if stdout or stderr is redirected later."""
-    return Console(file=console.file, highlight=False, quiet=console.quiet)
+    return Console(file=console.file, highlight=False, emoji=False, quiet=console.quiet)
 
 
 @contextmanager

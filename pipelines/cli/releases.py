@@ -1,5 +1,6 @@
 """`two-tower releases`: list, show, activate and roll back."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,8 +25,11 @@ releases_app = typer.Typer(
 def list_(output: Output, releases: Releases) -> None:
     """List the releases, newest first. An arrow marks the current one."""
     with output.progress("reading the releases"):
+        from two_tower.errors import InputError
         from two_tower.releases import release
 
+        if "://" not in releases and not Path(releases).is_dir():
+            raise InputError(f"{releases} does not exist. Check the path or URL.")
         listed = release.list_releases(releases)
     output.json(
         [

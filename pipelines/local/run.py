@@ -4,6 +4,7 @@ import contextlib
 import json
 import platform
 import shutil
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +24,7 @@ from pipelines.local.runner import LocalRun, artifact, display_names
 from pipelines.local.runner import run as run_locally
 from pipelines.local.settings import settings_from
 from pipelines.training import training, training_on_dataset
-from two_tower.config import Settings
+from two_tower.config import Settings, TrainConfig
 from two_tower.datasets import DATASETS, locate
 from two_tower.datasets import fingerprint as dataset_fingerprint
 from two_tower.datasets.prepare import REPOSITORIES
@@ -97,8 +98,10 @@ def config_arguments(settings: Settings) -> dict[str, str]:
 
 def run_training(request: Request, out: Console, err: Console) -> int:
     """Run the pipeline, write run.json and report.html to `request.out`, and return the exit status."""
-    request.out.mkdir(parents=True, exist_ok=True)
     settings = request.settings
+    if request.runner == Runner.SUBPROCESS:
+        check_plugins(settings.train)
+    request.out.mkdir(parents=True, exist_ok=True)
     if not settings.train.checkpoints:
         # Outside the folders of the steps, which are new in each run.
         settings = settings.with_values({"checkpoints": str(request.out / "checkpoints")})
@@ -128,6 +131,21 @@ def run_training(request: Request, out: Console, err: Console) -> int:
             pipeline, {**common, **source}, request.out, progress.on_line, runner, on_start=progress.on_start
         )
     return _conclude(request, done, out, err)
+
+
+def check_plugins(config: TrainConfig) -> None:
+    """Check the plug-ins of the settings before the first step, which would otherwise run for minutes.
+
+    Raises:
+        InputError: A plug-in cannot be imported or breaks its protocol.
+    """
+    if not any(":" in name for name in (config.loss, config.negatives, config.history, config.callbacks)):
+        return  # without plug-ins torch need not be imported here
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as in the steps, which run with `python -m`
+    from two_tower.training.train import check_plugins as check
+
+    check(config)
 
 
 def _raw_files(request: Request) -> Path | None:

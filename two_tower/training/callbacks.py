@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from two_tower.config import TrainConfig
 from two_tower.config.fields import split
-from two_tower.errors import InputError
+from two_tower.errors import InputError, unknown
 from two_tower.plugins import check_parameters, is_reference, load, violation
 
 Metrics = Mapping[str, float]
+HOOKS = {"on_train_begin": "start", "on_epoch_end": "metrics", "on_train_end": "result"}  # method: parameter
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,12 @@ def check_callback(callback: Callback, label: str = "") -> None:
         InputError: A method is missing or has other parameters.
     """
     label = label or f"callback {type(callback).__qualname__}"
-    for method, parameters in (("on_train_begin", "start"), ("on_epoch_end", "metrics"), ("on_train_end", "result")):
+    for method, parameters in HOOKS.items():
         if not callable(getattr(callback, method, None)):
             raise violation(
                 label, "a callback", f"it has no method {method}; subclass Callback to inherit an empty one."
             )
         check_parameters(getattr(callback, method), (parameters,), f"{label}: {method}")
+    for name in dir(callback):
+        if name.startswith("on_") and name not in HOOKS:
+            raise violation(label, "a callback", f"its method {name} is never called; {unknown('hook', name, HOOKS)}")

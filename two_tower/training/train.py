@@ -65,8 +65,8 @@ def train(
     callbacks = [ProgressLog()] if callbacks is None else list(callbacks)
     for callback in callbacks:
         check_callback(callback)
-    callbacks += load_callbacks(config.callbacks)
     check_plugins(config)
+    callbacks += load_callbacks(config.callbacks)
     device = choose_device(config.device)
     with process_group(device) as group, opened(pulled, config, device, group) as data:
         return _train(data, replace(config, stream=data.stream), folder, device, group, callbacks)
@@ -101,11 +101,12 @@ def _train(
 
 
 def check_plugins(config: TrainConfig) -> None:
-    """Check that the plug-ins of the settings can be imported and follow their protocols.
+    """Check that the plug-ins of the settings can be imported and follow their protocols, callbacks included.
 
     Raises:
         InputError: A plug-in cannot be imported or breaks its protocol.
     """
+    load_callbacks(config.callbacks)
     if is_reference(config.loss):
         check_loss(config.loss, config)
     if is_reference(config.negatives):

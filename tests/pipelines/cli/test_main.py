@@ -36,6 +36,8 @@ BAD_INPUT = [
     (["tune", "--pulled", "s3://b/p", "--katib", "/no/such/folder/e.yaml"], "--katib /no/such/folder/e.yaml cannot be"),
     (["recommend", "--releases", "/no/such/releases", "--user", "u1"], "/no/such/releases"),
     (["releases", "show", "--releases", "/no/such/releases"], "no release"),
+    (["releases", "list", "--releases", "/no/such/releases"], "/no/such/releases does not exist"),
+    (["run", "--dataset", "sample", "--set", "loss=no_module:X"], "loss=no_module:X: importing 'no_module' failed"),
     (["releases", "activate", "20240101T000000-00000000", "--releases", "/no/such"], "20240101T000000-00000000"),
     (["serve", "--releases", __file__], "is a file"),
     (["submit", "--host", "example.com"], "is not a URL"),

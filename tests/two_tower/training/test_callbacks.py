@@ -33,6 +33,11 @@ class WithoutEnd:
     def on_epoch_end(self, metrics): ...
 
 
+class Misspelled(Callback):
+    def on_epoch_ends(self, metrics):
+        raise AssertionError
+
+
 class WithoutMetrics(Recorder):
     def on_epoch_end(self):  # type: ignore[override]
         ...
@@ -70,7 +75,11 @@ def test_a_resumed_run_begins_with_the_epochs_before_its_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(
     ("callback", "rule"),
-    [(WithoutEnd(), "no method on_train_end"), (WithoutMetrics(), "on_epoch_end cannot be called")],
+    [
+        (WithoutEnd(), "no method on_train_end"),
+        (WithoutMetrics(), "on_epoch_end cannot be called"),
+        (Misspelled(), "on_epoch_ends is never called.*Did you mean 'on_epoch_end'"),
+    ],
 )
 def test_a_callback_that_breaks_the_protocol_is_named_and_nothing_written(tmp_path, callback, rule):
     with pytest.raises(InputError, match=rf"{type(callback).__name__}.*{rule}"):
