@@ -114,7 +114,7 @@ class World:
         """A second release, so that there is one to go back to."""
         releases = self.folder / "runs" / "my_repo" / "releases"
         first = release.current(releases)
-        again = release.verify(releases, first) | {"dataset": "my_repo, again"}
+        again = release.verify(releases, first).model_copy(update={"dataset": "my_repo, again"})
         release.activate(releases, release.publish(releases, [releases / first], again))
 
     def run(self, line: str) -> str:
