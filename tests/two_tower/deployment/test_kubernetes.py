@@ -38,7 +38,7 @@ def test_an_address_where_nothing_listens(releases) -> None:
         config = DeployConfig(
             deployer="kserve", namespace="shop", kubernetes_api=f"http://127.0.0.1:{free.getsockname()[1]}"
         )
-        with pytest.raises(InputError, match=r"no Kubernetes API server answers.*kubernetes_api"):
+        with pytest.raises(InputError, match=r"no Kubernetes API server responds.*kubernetes_api"):
             deploy.deploy(releases[1], releases[0], REQUESTS, config)
 
 

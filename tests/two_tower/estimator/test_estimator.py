@@ -109,7 +109,7 @@ def test_a_table_describes_users_known_and_new(shop: Shop) -> None:
         (lambda frame: frame.assign(towns=1), "unknown column of the user table 'towns'"),
         (lambda frame: frame.assign(id=7), "is 7. The ids of column 'customer' are text"),
         (lambda frame: frame.assign(age="old"), "user table: column 'age' cannot be read as in fit"),
-        (lambda frame: frame.assign(recent_items=["x"]), "user table: column 'recent_items' holds string"),
+        (lambda frame: frame.assign(recent_items=["x"]), "user table: column 'recent_items' has the type string"),
         (lambda frame: frame.iloc[:0], "user table has no rows"),
     ],
 )
