@@ -107,6 +107,8 @@ class World:
         self.ran: dict[str, str] = {}
         small_sample(folder / "my_repo")
         (folder / "features").mkdir()
+        plugins = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
+        (folder / "my_plugins.py").write_text(plugins[0])
         self.run("two-tower run --feature-repo my_repo --out runs/my_repo")
         self._publish_another()
 
