@@ -40,6 +40,8 @@ OWN = {
     "--feature-repo DIR": "--feature-repo my_repo",
     "/var/log/features": "features",
     "--log-share 0.01": "--log-share 1",  # so that few requests are enough
+    # a folder of its own: two epochs of another loss need not reach the recall of the release that is current
+    "--set loss=my_plugins:HingeLoss": "--set loss=my_plugins:HingeLoss --out runs/my_plugins",
 }
 ELSEWHERE = {
     r"make (demo|test)\b": "they install the project, and run everything",
