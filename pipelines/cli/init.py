@@ -120,11 +120,11 @@ def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[st
         output: Output of the command.
         folder: Repository.
         files: Paths by `users`, `items`, `interactions`.
-        choices: The other fields of `Asked` that the user gave.
+        choices: The other fields of `Options` that the user gave.
     """
     with output.progress("starting") as progress:
         from two_tower.starter.create import create, refresh
-        from two_tower.starter.decide import Asked
+        from two_tower.starter.decide import Options
         from two_tower.starter.plan import PLAN
 
         is_refresh = (folder / PLAN).is_file()
@@ -139,7 +139,7 @@ def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[st
         else:
             if "interactions" not in files:
                 raise InputError("--interactions FILE is missing: CSV or parquet with user id, item id and timestamp.")
-            plan, tables = create(folder, Asked(**files, **choices), progress.part)
+            plan, tables = create(folder, Options(**files, **choices), progress.part)
     _print(output, plan, tables)
     output.text.print(
         f"{'refreshed the data of' if is_refresh else 'created'} {folder}. Next: edit {folder / 'definitions.py'} if "

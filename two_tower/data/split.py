@@ -36,11 +36,12 @@ def bounds(micros: Array, config: PullConfig, as_of: datetime, ends: Ends | None
     """
     train_end, validation_end = _ends(micros, config) if ends is None else map(_to_micros, ends)
     test_window = np.linspace(validation_end, _to_micros(as_of), config.index_refreshes + 2).astype(np.int64)
+    snapshots = (_to_datetime(train_end), *map(_to_datetime, test_window[:-1]), as_of)
     return Bounds(
         train_end=_to_datetime(train_end),
         validation_end=_to_datetime(validation_end),
         as_of=as_of,
-        snapshots=(_to_datetime(train_end), *map(_to_datetime, test_window[:-1]), as_of),
+        snapshots=tuple(dict.fromkeys(snapshots)),  # the test window can be one instant, so that snapshots are equal
     )
 
 

@@ -69,7 +69,7 @@ def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mappi
         InputError: The tables cannot be used, or a key or a time is missing in a row.
     """
     from two_tower.starter.create import create
-    from two_tower.starter.decide import Asked
+    from two_tower.starter.decide import Options
 
     paths = {name: folder / TABLES / f"{name}.parquet" for name in tables}
     (folder / TABLES).mkdir()
@@ -78,7 +78,7 @@ def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mappi
     try:
         _, made = create(
             folder / REPOSITORY,
-            Asked(
+            Options(
                 interactions=paths["interactions"],
                 users=paths.get("users"),
                 items=paths.get("items"),

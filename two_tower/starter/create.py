@@ -13,7 +13,7 @@ from two_tower.datasets.tables import Tables
 from two_tower.errors import InputError
 from two_tower.starter import files
 from two_tower.starter.build import build
-from two_tower.starter.decide import Asked, decide
+from two_tower.starter.decide import Options, decide
 from two_tower.starter.definitions import STORE, definitions
 from two_tower.starter.plan import PLAN, Plan, Table
 
@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]  # called with the name of a step, it
 PARTS = ("reading files and inferring features", "building tables", "computing activity features")
 
 
-def create(folder: Path, asked: Asked, progress: Progress = lambda *_: None) -> tuple[Plan, Tables]:
+def create(folder: Path, options: Options, progress: Progress = lambda *_: None) -> tuple[Plan, Tables]:
     """Create a feature repository that is ready for training.
 
     The folder contains:
@@ -32,7 +32,7 @@ def create(folder: Path, asked: Asked, progress: Progress = lambda *_: None) -> 
 
     Args:
         folder: The output folder. It must be empty or not exist, and appears only when it is complete.
-        asked: The files and the options.
+        options: The files and the options.
         progress: Called before each step.
 
     Returns:
@@ -44,7 +44,7 @@ def create(folder: Path, asked: Asked, progress: Progress = lambda *_: None) -> 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty. Pass a folder that does not exist.")
     progress(PARTS[0], 1, len(PARTS))
-    plan, read = decide(asked)
+    plan, read = decide(options)
     progress(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
     progress(PARTS[2], 3, len(PARTS))

@@ -14,7 +14,8 @@ from two_tower.errors import unknown
 from two_tower.schema import RESERVED, Dtype
 from two_tower.starter import files, values
 from two_tower.starter.encode import Use, use_of
-from two_tower.starter.keys import Key, Source, find_keys, find_time, key_values
+from two_tower.starter.event_time import find_time
+from two_tower.starter.keys import Key, Source, find_keys, key_values
 from two_tower.starter.notes import plan_notes
 from two_tower.starter.plan import ACTIVITY, Column, Plan, Table
 from two_tower.starter.steadiness import codes, first_rows, steadiness
@@ -24,7 +25,7 @@ _MOST_FUTURE = 0.1  # the maximum share of times in a table that are after the f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Options:
     """The files and options of `two-tower init`. An option of None is inferred.
 
     Attributes:
@@ -60,13 +61,13 @@ class Asked:
     delimiter: str | None = None
 
 
-def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
+def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
     """Read the files and infer what each column becomes.
 
     If the users or items file is the interactions file, the users or items are derived from the interactions.
 
     Args:
-        asked: The files and the options.
+        options: The files and the options.
 
     Returns:
         The plan, and the tables of the files by `user`, `item` and `event`.
@@ -75,26 +76,26 @@ def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
         InputError: If a file is not valid, a key or time column cannot be inferred, or an option names an unknown
             column.
     """
-    events = _source("interaction", asked.interactions, asked.interaction_columns, asked.delimiter)
-    same = asked.interactions.resolve()
+    events = _source("interaction", options.interactions, options.interaction_columns, options.delimiter)
+    same = options.interactions.resolve()
     own = {
-        who: _source(who, path, names, asked.delimiter) if path and path.resolve() != same else None
+        who: _source(who, path, names, options.delimiter) if path and path.resolve() != same else None
         for who, path, names in (
-            ("user", asked.users, asked.user_columns),
-            ("item", asked.items, asked.item_columns),
+            ("user", options.users, options.user_columns),
+            ("item", options.items, options.item_columns),
         )
     }
     every = [c for s in (events, *own.values()) if s for c in s.table.column_names]
-    for name in asked.ignore:
+    for name in options.ignore:
         if name not in every:
             raise unknown("column for --ignore", name, every)
-    time, time_kind = find_time(events, asked.timestamp, asked.timestamp_format)
-    keys = find_keys(events, own, time, {"user": asked.user_key, "item": asked.item_key})
+    time, time_kind = find_time(events, options.timestamp, options.timestamp_format)
+    keys = find_keys(events, own, time, {"user": options.user_key, "item": options.item_key})
     key_names = {who: _key_name(who, keys[who], events) for who in keys}
-    taken = {*key_names.values(), EVENT_TIMESTAMP, *RESERVED}
+    used_names = {*key_names.values(), EVENT_TIMESTAMP, *RESERVED}
     seconds = values.read_as(events.table[time], time, time_kind).array
     tables = {
-        who: _own_table(who, source, _path(asked, who), keys, key_names, events, seconds, asked, taken)
+        who: _own_table(who, source, _path(options, who), keys, key_names, events, seconds, options, used_names)
         for who, source in own.items()
         if source
     }
@@ -106,17 +107,19 @@ def decide(asked: Asked) -> tuple[Plan, dict[str, pa.Table]]:
         item_dtype=_key_dtype(keys["item"]),
         users=tables.get("user"),
         items=tables.get("item"),
-        interactions=_event_table(events, keys, key_names, (time, time_kind), asked, set(own) - set(tables), taken),
-        where=asked.where,
-        delimiter=asked.delimiter,
+        interactions=_event_table(
+            events, keys, key_names, (time, time_kind), options, set(own) - set(tables), used_names
+        ),
+        where=options.where,
+        delimiter=options.delimiter,
         notes=tuple(notes),
     )
     read = {"event": events.table, **{who: s.table for who, s in own.items() if s}}
     return plan, read
 
 
-def _path(asked: Asked, who: str) -> tuple[Path, list[str] | None]:
-    path, names = (asked.users, asked.user_columns) if who == "user" else (asked.items, asked.item_columns)
+def _path(options: Options, who: str) -> tuple[Path, list[str] | None]:
+    path, names = (options.users, options.user_columns) if who == "user" else (options.items, options.item_columns)
     assert path is not None
     return path, names
 
@@ -141,12 +144,12 @@ def _clean(name: str) -> str:
     return f"c_{cleaned}" if cleaned[0].isdigit() else cleaned
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, used_names: set[str]) -> str:
     """Return the name, with a number if it is already in use, and add it to the names in use."""
     unique, number = name, 2
-    while unique in taken:
+    while unique in used_names:
         unique, number = f"{name}_{number}", number + 1
-    taken.add(unique)
+    used_names.add(unique)
     return unique
 
 
@@ -163,18 +166,18 @@ def _own_table(
     key_names: Mapping[str, str],
     events: Source,
     seconds: pa.Array,
-    asked: Asked,
-    taken: set[str],
+    options: Options,
+    used_names: set[str],
 ) -> Table:
     own = keys[who].own
     assert own is not None
     ids = key_values(source, own, keys[who])
     firsts = _firsts(key_values(events, keys[who].events, keys[who]), seconds)
     versions = len(ids.unique()) < len(ids)
-    used = {*taken, *ACTIVITY[who]}
+    used = {*used_names, *ACTIVITY[who]}
     columns, stamps = [_key_column(who, own, key_names[who], keys[who], "the key")], []
     for name in (c for c in source.table.column_names if c != own):
-        if name in asked.ignore:
+        if name in options.ignore:
             columns.append(_unused(name, "ignored by --ignore"))
             continue
         use = use_of(source.table[name], name, source.from_text)
@@ -236,9 +239,9 @@ def _event_table(
     keys: Mapping[str, Key],
     key_names: Mapping[str, str],
     time: tuple[str, str],
-    asked: Asked,
+    options: Options,
     derived: Iterable[str],
-    taken: set[str],
+    used_names: set[str],
 ) -> Table:
     special = {
         keys["user"].events: _key_column(
@@ -251,25 +254,33 @@ def _event_table(
             source=time[0], role="time", field=EVENT_TIMESTAMP, kind=time[1], why="time of the interaction"
         ),
     }
-    if asked.weight is not None:
-        if asked.weight not in events.table.column_names:
-            raise unknown(f"column of {events.name} for --weight", asked.weight, events.table.column_names)
-        special[asked.weight] = Column(
-            source=asked.weight, role="weight", field=WEIGHT, kind="number", dtype=Dtype.FLOAT32, why="set by --weight"
+    if options.weight is not None:
+        if options.weight not in events.table.column_names:
+            raise unknown(f"column of {events.name} for --weight", options.weight, events.table.column_names)
+        special[options.weight] = Column(
+            source=options.weight,
+            role="weight",
+            field=WEIGHT,
+            kind="number",
+            dtype=Dtype.FLOAT32,
+            why="set by --weight",
         )
     key_codes = {who: codes(key_values(events, keys[who].events, keys[who])) for who in derived}
-    used = {who: {*taken, *ACTIVITY[who]} for who in ("user", "item")}
-    kept = {*taken, WEIGHT}
+    used = {who: {*used_names, *ACTIVITY[who]} for who in ("user", "item")}
+    kept = {*used_names, WEIGHT}
     columns = []
     for name in events.table.column_names:
         if name in special:
             columns.append(special[name])
-        elif name in asked.ignore:
+        elif name in options.ignore:
             columns.append(_unused(name, "ignored by --ignore"))
         else:
             columns.append(_event_column(events, name, key_codes, used, kept))
     return Table(
-        path=str(asked.interactions.resolve()), names=asked.interaction_columns, columns=tuple(columns), stamp=time[0]
+        path=str(options.interactions.resolve()),
+        names=options.interaction_columns,
+        columns=tuple(columns),
+        stamp=time[0],
     )
 
 

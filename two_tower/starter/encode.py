@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.schema import Dtype
-from two_tower.starter import values
+from two_tower.starter import times, values
 
 FEW, MANY = 32, 10_000  # an integer with at most FEW distinct values is a code; more than MANY texts are hashed
 _CODE = re.compile(r"(^|_)(id|code|zip|type|class|kind|category|cat|group|status|level|region|country|city)s?$", re.I)
@@ -79,7 +79,7 @@ def _unused(kind: str, why: str) -> Use:
 def _how(kind: str) -> str:
     how = kind.partition(" ")[2]
     return {"iso": "ISO 8601", "as is": "type of the file"}.get(how) or (
-        f"{how} since 1970" if how in values.EPOCHS else how
+        f"{how} since 1970" if how in times.EPOCHS else how
     )
 
 

@@ -1,4 +1,4 @@
-"""Infer the key columns and the time column of plain tables from names and from common values."""
+"""Infer the key columns of plain tables from names and from common values."""
 
 import re
 from collections.abc import Mapping
@@ -64,65 +64,6 @@ class Key:
     why: str
 
 
-def find_time(source: Source, timestamp: str | None, form: str | None) -> tuple[str, str]:
-    """Find the time column of the interactions.
-
-    Args:
-        source: The interactions.
-        timestamp: The column that the user named. None: inferred.
-        form: The format of the time that the user named. None: inferred.
-
-    Returns:
-        The column, and the kind of its values (see `values`).
-
-    Raises:
-        InputError: If no column has times, or the named column does not exist or does not have times.
-    """
-    if timestamp is not None:
-        _check(source, timestamp, "--timestamp")
-        return timestamp, _time_kind(source, timestamp, form, certain=True)
-    kinds = {c: kind for c in source.table.column_names if (kind := _time_kind(source, c, form, certain=False))}
-    if not kinds:
-        raise InputError(
-            f"{source.name}: no column has the time of the interaction, which the split by time needs. Columns: "
-            f"{', '.join(source.table.column_names)}. Set --timestamp COLUMN (and --timestamp-format FORMAT)."
-        )
-    best = max(kinds, key=lambda c: (_time_rank(c, source.kinds[c]), len(source.table[c].unique())))
-    return best, kinds[best]
-
-
-def _time_rank(name: str, kind: str) -> int:
-    by_name = 3 * ("timestamp" in name.lower()) or 2 * values.is_time_name(name)
-    return by_name + kind.startswith("time") - 4 * bool(_IS_KEY.search(name))
-
-
-def _time_kind(source: Source, name: str, form: str | None, *, certain: bool) -> str:
-    column = source.table[name]
-    if form is not None and (certain or column.null_count < len(column)):
-        kind = f"time {form}"
-        try:
-            values.read_as(column, name, kind)
-        except (InputError, pa.ArrowInvalid):
-            if certain:
-                raise
-            return ""
-        return kind
-    kind = source.kinds[name]
-    if kind.startswith("time"):
-        return kind
-    if kind in ("integer", "number"):
-        unit = values.epoch_unit(pa.chunked_array([values.read_as(column, name, "number").array]).cast(pa.float64()))
-        if unit and (certain or kind == "integer"):
-            return f"time {unit}"
-    if certain:
-        raise InputError(
-            f"{source.name}: column {name!r} has values of kind {kind}, such as {column.drop_null()[0].as_py()!r}, and "
-            "not times between 1990 and 2035 in a known format. Set --timestamp-format, such as '%d.%m.%Y %H:%M', or "
-            "s, ms, us or ns."
-        )
-    return ""
-
-
 def find_keys(
     events: Source, tables: Mapping[str, Source | None], time: str, options: Mapping[str, str | None]
 ) -> dict[str, Key]:
@@ -179,6 +120,11 @@ def _candidates(
     return matches
 
 
+def is_key_name(name: str) -> bool:
+    """Return whether a name has the form of a key, such as user_id."""
+    return bool(_IS_KEY.search(name))
+
+
 def _has_name_of(who: str, name: str) -> bool:
     return bool((_USER if who == "user" else _ITEM).search(name))
 
@@ -190,7 +136,7 @@ def _by_name(who: str, events: Source, name: str, position: int, option: str | N
         return (1.0, name, None, "inferred from its position") if position == (who == "item") else None
     if not _has_name_of(who, name):
         return None
-    return 1 + 0.5 * bool(_IS_KEY.search(name)), name, None, "inferred from its name"
+    return 1 + 0.5 * is_key_name(name), name, None, "inferred from its name"
 
 
 def _by_values(who: str, events: Source, name: str, table: Source, own: str, own_keys: pa.Array) -> _Candidate | None:
@@ -201,7 +147,7 @@ def _by_values(who: str, events: Source, name: str, table: Source, own: str, own
         return None
     covered = min(1.0, share * len(keys) / len(own_keys))
     unique = len(own_keys) / table.table.num_rows
-    by_name = (name == own) + 0.5 * _has_name_of(who, name) + 0.5 * bool(_IS_KEY.search(own))
+    by_name = (name == own) + 0.5 * _has_name_of(who, name) + 0.5 * is_key_name(own)
     return 2 * share + covered + unique + by_name, name, own, f"{share:.0%} of its values are in {table.name}.{own}"
 
 
@@ -223,8 +169,3 @@ def _key(candidate: _Candidate, events: Source, table: Source | None) -> Key:
         source.kinds[c] == "integer" and not values.read_as(source.table[c], c, "integer").lost for source, c in columns
     )
     return Key(events=name, own=own, integer=integer, why=why)
-
-
-def _check(source: Source, name: str, option: str) -> None:
-    if name not in source.table.column_names:
-        raise unknown(f"column of {source.name} for {option}", name, source.table.column_names)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow.compute as pc
 
-from two_tower.starter import values
+from two_tower.starter import times, values
 from two_tower.starter.keys import Key, Source, key_values
 
 _AMBIGUOUS = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}
@@ -31,7 +31,7 @@ def plan_notes(
     other = _AMBIGUOUS.get(form[:5])
     if other:
         distinct = events.table[time].unique().drop_null()
-        if values.readable(distinct, form.replace(form[:5], other, 1)):
+        if times.readable(distinct, form.replace(form[:5], other, 1)):
             yield f"{time}: the order of day and month is ambiguous; read as {form}. Change it with --timestamp-format."
     for who, source in own.items():
         if source is None:

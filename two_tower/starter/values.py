@@ -5,10 +5,8 @@ The kinds are `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `a
 """
 
 import math
-import re
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,17 +14,10 @@ import pyarrow.compute as pc
 from two_tower.datasets.delimited import words
 from two_tower.datasets.tables import TIMESTAMP
 from two_tower.errors import InputError
+from two_tower.starter import times
+from two_tower.starter.numbers import MOST_LOST, lost, numbers
 
-MOST_LOST = 0.01  # at most this share of the values may be invalid; they become missing
-EPOCHS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_EARLIEST, _LATEST = 631_152_000, 2_051_222_400  # 1990 to 2035, in seconds: other numbers are probably not times
-_TIME_NAME = re.compile(r"time|date|stamp|_at$|^at$|_ts$|^ts$|when|day|created|updated|released|joined|since", re.I)
-_TIME_LIKE = r"^(\d{4}-\d|\d{1,4}[-/. ]\w{1,3}[-/. ]\d|[A-Za-z]{3} \d)"  # a cheap test before all formats are tried
 _FLAGS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
-_DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%m/%d/%y")
-_HOURS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f")
-FORMATS = ("iso", *(day + hour for day in _DAYS for hour in _HOURS))
-_SNIFFED = 1000  # distinct values in the sample that selects the possible time formats
 
 
 @dataclass(frozen=True)
@@ -42,11 +33,6 @@ class Values:
     array: pa.Array
     lost: int = 0
     example: str = ""
-
-
-def is_time_name(name: str) -> bool:
-    """Return whether the name of a column suggests a time."""
-    return bool(_TIME_NAME.search(name))
 
 
 def kind_of(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
@@ -75,7 +61,7 @@ def kind_of(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
 def _number_kind(column: pa.ChunkedArray, name: str) -> str:
     numbers = column.cast(pa.float64(), safe=False).drop_null()
     whole = pa.types.is_integer(column.type) or bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
-    if whole and is_time_name(name) and (unit := epoch_unit(numbers)):
+    if whole and times.is_time_name(name) and (unit := times.epoch_unit(numbers)):
         return f"time {unit}"
     return "integer" if whole and _fits(numbers) else "number"
 
@@ -84,25 +70,17 @@ def _fits(numbers: pa.ChunkedArray) -> bool:
     return len(numbers) == 0 or (pc.min(numbers).as_py() >= -(2**62) and pc.max(numbers).as_py() <= 2**62)
 
 
-def epoch_unit(numbers: pa.ChunkedArray) -> str | None:
-    """Return the unit (s, ms, us or ns) in which all numbers are times between 1990 and 2035, or None."""
-    if not len(numbers):
-        return None
-    low, high = pc.min(numbers).as_py(), pc.max(numbers).as_py()
-    return next((u for u, per in EPOCHS.items() if _EARLIEST * per <= low and high <= _LATEST * per), None)
-
-
 def _text_kind(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
     distinct = _distinct(column)
     if not len(distinct):
         return "text"
     if from_text:
-        numbers = _numbers(distinct)
-        if _lost(distinct, numbers) <= MOST_LOST * len(distinct):
-            return _padded_or(_number_kind(pa.chunked_array([numbers]), name), distinct)
+        parsed = numbers(distinct)
+        if lost(distinct, parsed) <= MOST_LOST * len(distinct):
+            return _padded_or(_number_kind(pa.chunked_array([parsed]), name), distinct)
         if {value.lower() for value in distinct.slice(0, 9).to_pylist()} <= set(_FLAGS):
             return "flag"
-    form = time_format(distinct)
+    form = times.time_format(distinct)
     return f"time {form}" if form else "text"
 
 
@@ -110,28 +88,6 @@ def _padded_or(kind: str, distinct: pa.Array) -> str:
     """Return text for integers with leading zeros: 007 is a code and not 7."""
     padded = pc.any(pc.match_substring_regex(distinct, r"^[-+]?0\d")).as_py()
     return "text" if padded and kind == "integer" else kind
-
-
-def time_format(distinct: pa.Array) -> str | None:
-    """Return the first format of FORMATS in which at least 99 % of the texts are times, or None."""
-    step = max(1, len(distinct) // _SNIFFED)
-    sample = distinct.take(pa.array(np.arange(0, len(distinct), step)))
-    if pc.mean(pc.match_substring_regex(sample, _TIME_LIKE).cast(pa.int8())).as_py() < 1 - 5 * MOST_LOST:
-        return None
-    return next((form for form in _likely(sample) if readable(distinct, form)), None)
-
-
-def _likely(sample: pa.Array) -> list[str]:
-    """Return the formats in which nearly all texts of a sample are times; one query tries all formats."""
-    columns = ", ".join(f"count({_guarded(_ISO if f == 'iso' else _OTHER.replace('?', repr(f)))})" for f in FORMATS)
-    with _connection(sample) as connection:
-        (counts,) = connection.sql(f"select {columns} from d").fetchall()  # noqa: S608 - constant formats
-    return [f for f, n in zip(FORMATS, counts, strict=True) if n >= (1 - 5 * MOST_LOST) * len(sample)]
-
-
-def readable(distinct: pa.Array, form: str) -> bool:
-    """Return whether at least 99 % of the texts are times in a format."""
-    return _lost(distinct, _times(distinct, form)) <= MOST_LOST * len(distinct)
 
 
 def read_as(column: pa.ChunkedArray, name: str, kind: str) -> Values:
@@ -192,7 +148,7 @@ def _from_numbers(column: pa.ChunkedArray, word: str, how: str) -> pa.Array:
         whole = column if pa.types.is_integer(column.type) else pc.round(column)
         return whole.cast(pa.int64()).combine_chunks()
     numbers = column.cast(pa.float64(), safe=False).combine_chunks()
-    return _since_1970(numbers, how) if word == "time" else numbers.cast(pa.float32())
+    return times.since_1970(numbers, how) if word == "time" else numbers.cast(pa.float32())
 
 
 def _numbers_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -211,11 +167,11 @@ def _parse(distinct: pa.Array, word: str, how: str) -> pa.Array:
         case "integer":
             return _integers(distinct)
         case "number":
-            return _numbers(distinct).cast(pa.float32())
+            return numbers(distinct).cast(pa.float32())
         case "flag":
             return pa.array([None if v is None else _FLAGS.get(v.lower()) for v in distinct.to_pylist()], pa.bool_())
         case "time":
-            return _since_1970(_numbers(distinct), how) if how in EPOCHS else _times(distinct, how)
+            return times.since_1970(numbers(distinct), how) if how in times.EPOCHS else times.parse(distinct, how)
         case "words":
             return _listed(distinct, words)
         case "list":
@@ -228,56 +184,15 @@ def _listed(distinct: pa.Array, split: object) -> pa.Array:
     return pa.array([None if v is None else split(v) for v in distinct.to_pylist()], pa.list_(pa.string()))
 
 
-def _numbers(distinct: pa.Array) -> pa.Array:
-    """Parse texts as floats; null if a text is not a finite number."""
-    form = pc.match_substring_regex(distinct, r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$")
-    numbers = pc.if_else(form, distinct, pa.scalar(None, pa.string()))
-    numbers = pc.utf8_ltrim(numbers, "+").cast(pa.float64())
-    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
-
-
 def _integers(distinct: pa.Array) -> pa.Array:
     """Parse texts as integers, also 17850.0. Integers with up to 18 digits stay exact, unlike floats."""
     digits = pc.match_substring_regex(distinct, r"^-?\d{1,18}$")
     exact = pc.if_else(digits, distinct, pa.scalar(None, pa.string())).cast(pa.int64())
-    return pc.coalesce(exact, pc.round(_numbers(distinct)).cast(pa.int64()))
-
-
-def _since_1970(numbers: pa.Array, unit: str) -> pa.Array:
-    micros = pc.round(pc.multiply(numbers, 10**6 / EPOCHS[unit])).cast(pa.int64(), safe=False)
-    return micros.cast(TIMESTAMP)
-
-
-_ISO = r"case when regexp_matches(v, '^\d{4}-\d{1,2}-\d{1,2}') then try_cast(v as timestamptz) end"
-_OTHER = "try_strptime(v, ?) at time zone 'UTC'"
-
-
-def _guarded(time: str) -> str:
-    """Return SQL for a time that is null if its year has fewer than four digits: %Y also parses 24."""
-    return f"case when year({time}) between 1000 and 9999 then {time} end"
-
-
-def _connection(texts: pa.Array) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'")
-    connection.register("d", pa.table({"v": texts}))
-    return connection
-
-
-def _times(distinct: pa.Array, form: str) -> pa.Array:
-    """Parse texts as times in a format, in UTC if they have no time zone; null if a text is invalid."""
-    time = _guarded(_ISO if form == "iso" else _OTHER.replace("?", "$form"))
-    with _connection(distinct) as connection:
-        times = connection.sql(f"select {time} as t from d", params=None if form == "iso" else {"form": form})  # noqa: S608
-        return times.to_arrow_table()["t"].cast(TIMESTAMP).combine_chunks()
+    return pc.coalesce(exact, pc.round(numbers(distinct)).cast(pa.int64()))
 
 
 def _distinct(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks().cast(pa.string()).unique().drop_null()
-
-
-def _lost(texts: pa.Array, values: pa.Array) -> int:
-    return int(values.null_count - texts.null_count)
 
 
 def skewed(numbers: pa.Array) -> bool:

@@ -13,17 +13,17 @@ from tests.two_tower.starter import tables
 from two_tower.checks.leaks import check
 from two_tower.gates import Verdict
 from two_tower.starter.create import create
-from two_tower.starter.decide import Asked
+from two_tower.starter.decide import Options
 
 EVENTS = 700
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    asked = Asked(
+    options = Options(
         interactions=tables.events(tmp_path, count=EVENTS), users=tables.users(tmp_path), items=tables.items(tmp_path)
     )
-    create(tmp_path / "repo", asked)
+    create(tmp_path / "repo", options)
     return tmp_path / "repo"
 
 

@@ -26,7 +26,7 @@ from two_tower.releases import item_index
 from two_tower.releases.release import Release, activate, publish
 from two_tower.retrieval.index import build
 from two_tower.starter.create import create
-from two_tower.starter.decide import Asked
+from two_tower.starter.decide import Options
 
 AS_OF = tables.when(tables.EVENTS - 1)
 # A user is an angle: events so far, and the items of the history; an item is the angle of its id.
@@ -70,7 +70,7 @@ item (int64[batch] item, int64[batch] first_seen, int64[batch] item_events_7d, i
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `repo`, materialised."""
     folder = tmp_path_factory.mktemp("skew")
-    create(folder / "repo", Asked(interactions=tables.events(folder)))
+    create(folder / "repo", Options(interactions=tables.events(folder)))
     materialize(folder / "repo", AS_OF)
     return folder
 
@@ -150,7 +150,7 @@ def test_what_agrees_passes_and_what_parts_is_named_by_its_layer(made: Path) -> 
 
 def test_a_stale_store_is_named_with_its_feature(made: Path, tmp_path: Path) -> None:
     tables.events(tmp_path)
-    create(tmp_path / "repo", Asked(interactions=tmp_path / "orders.csv"))
+    create(tmp_path / "repo", Options(interactions=tmp_path / "orders.csv"))
     materialize(tmp_path / "repo", tables.when(200))
     releases, one = released(tmp_path, tmp_path / "repo")
     with serving(releases) as address:
@@ -163,7 +163,7 @@ def test_a_changed_type_is_named_with_its_feature(made: Path, tmp_path: Path) ->
     """Somebody declares the count as text and materialises, with a release that was trained on the number."""
     tables.events(tmp_path)
     repo = tmp_path / "repo"
-    create(repo, Asked(interactions=tmp_path / "orders.csv"))
+    create(repo, Options(interactions=tmp_path / "orders.csv"))
     releases, one = released(tmp_path, repo)
     edit(
         repo / "definitions.py",

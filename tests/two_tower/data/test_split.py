@@ -48,3 +48,10 @@ def test_explicit_ends_are_the_bounds_and_splits_may_be_small() -> None:
 def test_a_split_with_too_few_interactions_is_an_error() -> None:
     with pytest.raises(InputError, match=r"the test split has 1 of 400 interactions; it needs at least 20"):
         split.bounds(HOURS, PullConfig(train_fraction=0.5, validation_fraction=0.4999), at(399))
+
+
+def test_a_test_window_of_one_instant_has_one_snapshot() -> None:
+    bounds = split.bounds(
+        micros([*range(80), *[90] * 60]), PullConfig(train_fraction=0.3, validation_fraction=0.4), at(90)
+    )
+    assert bounds.snapshots == (bounds.train_end, at(90)), "validation_end and as_of are one instant"

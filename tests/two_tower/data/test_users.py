@@ -9,13 +9,13 @@ from two_tower.data.online import online_rows
 from two_tower.data.repository import apply, contract
 from two_tower.data.users import pull_users
 from two_tower.starter.create import create
-from two_tower.starter.decide import Asked
+from two_tower.starter.decide import Options
 
 
 @pytest.mark.parametrize("events_left_out", [0, 150])
 def test_users_have_the_features_that_a_materialised_online_store_has(tmp_path: Path, events_left_out: int) -> None:
-    asked = Asked(interactions=tables.events(tmp_path), users=tables.users(tmp_path), items=tables.items(tmp_path))
-    create(tmp_path / "repo", asked)
+    options = Options(interactions=tables.events(tmp_path), users=tables.users(tmp_path), items=tables.items(tmp_path))
+    create(tmp_path / "repo", options)
     as_of = tables.when(tables.EVENTS - 1 - events_left_out).astimezone(UTC)
     materialize(tmp_path / "repo", as_of)
     store = apply(tmp_path / "repo")

@@ -14,13 +14,13 @@ from two_tower.data.features import pull
 from two_tower.errors import InputError
 from two_tower.schema import Dtype, Encoding
 from two_tower.starter.create import create, refresh
-from two_tower.starter.decide import Asked
+from two_tower.starter.decide import Options
 from two_tower.starter.plan import Plan
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Asked:
-    return Asked(interactions=tables.events(tmp_path), users=tables.users(tmp_path), items=tables.items(tmp_path))
+def options(tmp_path: Path) -> Options:
+    return Options(interactions=tables.events(tmp_path), users=tables.users(tmp_path), items=tables.items(tmp_path))
 
 
 def columns(plan: Plan) -> dict[str, str]:
@@ -29,8 +29,8 @@ def columns(plan: Plan) -> dict[str, str]:
     return {c.source: f"{c.role} {c.field}".strip() for c in found}
 
 
-def test_a_repository_that_trains_as_it_is(asked: Asked, tmp_path: Path) -> None:
-    plan, _ = create(tmp_path / "repo", asked)
+def test_a_repository_that_trains_as_it_is(options: Options, tmp_path: Path) -> None:
+    plan, _ = create(tmp_path / "repo", options)
     became = columns(plan)
     assert became["id"] == "user key customer"
     assert became["sku"] == "item key sku"
@@ -61,7 +61,7 @@ def test_a_repository_that_trains_as_it_is(asked: Asked, tmp_path: Path) -> None
 def test_three_columns_are_enough(tmp_path: Path) -> None:
     rows = [(f"c{n % 7}", n % 11, tables.when(n)) for n in range(300)]
     path = tables.write(tmp_path / "orders.csv", [("customer", "sku", "ordered_at"), *rows])
-    create(tmp_path / "repo", Asked(interactions=path))
+    create(tmp_path / "repo", Options(interactions=path))
     pulled = pull(tmp_path / "repo", PullConfig(), None, tmp_path / "pulled")
     assert pulled.interactions["weight"].unique().to_pylist() == [1.0]
     assert pulled.interactions.num_rows == 300
@@ -78,7 +78,7 @@ def test_three_columns_are_enough(tmp_path: Path) -> None:
     ids=["seconds", "milliseconds", "US", "German"],
 )
 def test_times_of_any_form_are_the_same_instants(tmp_path: Path, stamp: object) -> None:
-    _, made = create(tmp_path / "repo", Asked(interactions=tables.events(tmp_path, stamp)))
+    _, made = create(tmp_path / "repo", Options(interactions=tables.events(tmp_path, stamp)))
     assert made.interactions["event_timestamp"].to_pylist() == [tables.when(n) for n in range(tables.EVENTS)]
 
 
@@ -97,7 +97,7 @@ def test_one_table_for_all_gives_users_and_items_what_does_not_change_with_them(
         for n in range(300)
     ]
     path = tables.write(tmp_path / "retail.csv", [head, *lines, lines[-2]])
-    plan, made = create(tmp_path / "repo", Asked(interactions=path, users=path, items=path, where='"Quantity" > 0'))
+    plan, made = create(tmp_path / "repo", Options(interactions=path, users=path, items=path, where='"Quantity" > 0'))
     became = columns(plan)
     assert became["CustomerID"] == "user key CustomerID"
     assert became["StockCode"] == "item key StockCode"
@@ -116,18 +116,18 @@ def test_one_table_for_all_gives_users_and_items_what_does_not_change_with_them(
     assert any("Quantity" in note for note in plan.notes)
 
 
-def test_several_rows_of_a_user_hold_from_their_times_on(asked: Asked, tmp_path: Path) -> None:
+def test_several_rows_of_a_user_hold_from_their_times_on(options: Options, tmp_path: Path) -> None:
     rows = [("c001", "2023-12-01", "Bonn"), ("c001", "2024-02-01", "Köln"), ("c002", "2024-01-01", "Bonn")]
     users = tables.write(tmp_path / "versions.csv", [("customer", "valid_since", "city"), *rows])
-    _, made = create(tmp_path / "repo", Asked(interactions=asked.interactions, users=users))
+    _, made = create(tmp_path / "repo", Options(interactions=options.interactions, users=users))
     told = {(u["customer"], u["event_timestamp"]): u["city"] for u in made.users.to_pylist() if u["city"]}
     assert told[("c001", datetime(2023, 12, 1, tzinfo=UTC))] == "Bonn"
     assert told[("c001", datetime(2024, 2, 1, tzinfo=UTC))] == "Köln"
 
 
-def test_again_after_new_events_keeps_what_was_edited(asked: Asked, tmp_path: Path) -> None:
+def test_again_after_new_events_keeps_what_was_edited(options: Options, tmp_path: Path) -> None:
     repo = tmp_path / "repo"
-    create(repo, asked)
+    create(repo, options)
     edited = (repo / "definitions.py").read_text() + "# mine\n"
     (repo / "definitions.py").write_text(edited)
     tables.events(tmp_path, count=tables.EVENTS + 50)
@@ -141,7 +141,7 @@ def test_again_after_new_events_keeps_what_was_edited(asked: Asked, tmp_path: Pa
     with pytest.raises(InputError, match="no longer has the column 'stars'"):
         refresh(repo, {"interactions": daily})
     with pytest.raises(InputError, match="is not empty"):
-        create(repo, asked)
+        create(repo, options)
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,21 @@ def test_again_after_new_events_keeps_what_was_edited(asked: Asked, tmp_path: Pa
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_is_wrong_is_told_and_nothing_is_written(asked: Asked, tmp_path: Path, change: dict, message: str) -> None:
+def test_what_is_wrong_is_told_and_nothing_is_written(
+    options: Options, tmp_path: Path, change: dict, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
-        create(tmp_path / "repo", replace(asked, **change))
+        create(tmp_path / "repo", replace(options, **change))
     assert not (tmp_path / "repo").exists()
 
 
-def test_tables_that_do_not_meet_or_say_no_time_are_told(asked: Asked, tmp_path: Path) -> None:
+def test_tables_that_do_not_meet_or_say_no_time_are_told(options: Options, tmp_path: Path) -> None:
     other = tables.write(tmp_path / "other.csv", [("id", "age"), ("x1", 3), ("x2", 4)])
     with pytest.raises(InputError, match="no column contains the user ids"):
-        create(tmp_path / "repo", Asked(interactions=asked.interactions, users=other))
+        create(tmp_path / "repo", Options(interactions=options.interactions, users=other))
     timeless = tables.write(tmp_path / "t.csv", [("customer", "sku", "stars"), ("a", 1, 5), ("b", 2, 4)])
     with pytest.raises(InputError, match=r"no column has the time .* Columns: customer, sku, stars. Set --timestamp"):
-        create(tmp_path / "repo", Asked(interactions=timeless))
+        create(tmp_path / "repo", Options(interactions=timeless))
     nameless = tables.write(tmp_path / "n.csv", [("who", "what", "at"), ("a", 1, "2024-01-01"), ("b", 2, "2024-01-02")])
     with pytest.raises(InputError, match="--user-key COLUMN"):
-        create(tmp_path / "repo", Asked(interactions=nameless))
+        create(tmp_path / "repo", Options(interactions=nameless))

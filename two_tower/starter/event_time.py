@@ -1,0 +1,71 @@
+"""Infer which column of the interactions has the time of the interaction."""
+
+import pyarrow as pa
+
+from two_tower.errors import InputError, unknown
+from two_tower.starter import times, values
+from two_tower.starter.keys import Source, is_key_name
+
+
+def find_time(source: Source, timestamp: str | None, form: str | None) -> tuple[str, str]:
+    """Find the time column of the interactions.
+
+    Args:
+        source: The interactions.
+        timestamp: The column that the user named. None: inferred.
+        form: The format of the time that the user named. None: inferred.
+
+    Returns:
+        The column, and the kind of its values (see `values`).
+
+    Raises:
+        InputError: If no column has times, or the named column does not exist or does not have times.
+    """
+    if timestamp is not None:
+        _check(source, timestamp, "--timestamp")
+        return timestamp, _time_kind(source, timestamp, form, certain=True)
+    kinds = {c: kind for c in source.table.column_names if (kind := _time_kind(source, c, form, certain=False))}
+    if not kinds:
+        raise InputError(
+            f"{source.name}: no column has the time of the interaction, which the split by time needs. Columns: "
+            f"{', '.join(source.table.column_names)}. Set --timestamp COLUMN (and --timestamp-format FORMAT)."
+        )
+    best = max(kinds, key=lambda c: (_time_rank(c, source.kinds[c]), len(source.table[c].unique())))
+    return best, kinds[best]
+
+
+def _time_rank(name: str, kind: str) -> int:
+    by_name = 3 * ("timestamp" in name.lower()) or 2 * times.is_time_name(name)
+    return by_name + kind.startswith("time") - 4 * is_key_name(name)
+
+
+def _time_kind(source: Source, name: str, form: str | None, *, certain: bool) -> str:
+    column = source.table[name]
+    if form is not None and (certain or column.null_count < len(column)):
+        kind = f"time {form}"
+        try:
+            values.read_as(column, name, kind)
+        except (InputError, pa.ArrowInvalid):
+            if certain:
+                raise
+            return ""
+        return kind
+    kind = source.kinds[name]
+    if kind.startswith("time"):
+        return kind
+    if kind in ("integer", "number"):
+        unit = times.epoch_unit(pa.chunked_array([values.read_as(column, name, "number").array]).cast(pa.float64()))
+        if unit and (certain or kind == "integer"):
+            return f"time {unit}"
+    if certain:
+        raise InputError(
+            f"{source.name}: column {name!r} has values of kind {kind}, such as {column.drop_null()[0].as_py()!r}, and "
+            "not times between 1990 and 2035 in a known format. Set --timestamp-format, such as '%d.%m.%Y %H:%M', or "
+            "s, ms, us or ns."
+        )
+    return ""
+
+
+def _check(source: Source, name: str, option: str) -> None:
+    if name not in source.table.column_names:
+        raise unknown(f"column of {source.name} for {option}", name, source.table.column_names)
