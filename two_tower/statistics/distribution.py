@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.inputs import Array
-from two_tower.schema import Dtype, Feature
-from two_tower.statistics.profile import numbers
+from two_tower.schema import Dtype, Encoding, Feature
+from two_tower.statistics.profile import mean_day, numbers
 
 VALUES = 500  # the description contains at most this many values of a feature
 BINS = 10
@@ -39,7 +39,9 @@ def feature(
           `whole` (whether these are all values). For lists, the values are the elements, and `lengths` describes the
           lengths as numbers. With `before`: `psi`, and the shares of `new` and of `lost` values.
         - Numbers: the `edges` and `shares` of at most 10 quantile bins, `least`, `greatest`, and `most_frequent` (the
-          share of the most frequent value). With `before`: `psi`, and the share `outside` the old range.
+          share of the most frequent value). With `before`: `psi`, and the share `outside` the old range. Ages also
+          have `day`, the mean time of the rows in days since 1970: an age grows with the clock, so it is compared as it
+          is and less the days between the two descriptions, and the smaller difference counts.
     """
     description: dict[str, Any] = {"rows": len(column), "null_share": column.null_count / max(1, len(column))}
     if f.is_discrete:
@@ -49,7 +51,15 @@ def feature(
             lengths = pc.list_value_length(column).drop_null().to_numpy().astype(np.float64)
             description["lengths"] = describe_numbers(lengths, (before or {}).get("lengths"))
         return description
-    return description | describe_numbers(numbers(column, f, seconds), before)
+    values = numbers(column, f, seconds)
+    if f.encoding != Encoding.AGE or not len(values):
+        return description | describe_numbers(values, before)
+    day = mean_day(seconds)
+    description |= describe_numbers(values, before) | {"day": day}
+    if "psi" in description and before and "day" in before:
+        unmoved = describe_numbers(values - (day - before["day"]), before)
+        description |= {name: min(description[name], unmoved[name]) for name in ("psi", "outside")}
+    return description
 
 
 def _values(known: pa.ChunkedArray, before: Mapping[str, Any] | None) -> dict[str, Any]:

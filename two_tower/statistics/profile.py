@@ -53,6 +53,11 @@ def _top(column: pa.ChunkedArray, f: Feature) -> list[list[Any]]:
     return [[value.as_py(), n.as_py() / total] for value, n in zip(values.take(best), counts.take(best), strict=True)]
 
 
+def mean_day(seconds: Array) -> float:
+    """Return the mean of times in seconds since 1970, in days since 1970; 0 without times."""
+    return float(seconds.mean() / _SECONDS_A_DAY) if len(seconds) else 0.0
+
+
 def numbers(column: pa.ChunkedArray, f: Feature, seconds: Array) -> Array:
     """Convert the values of a feature to numbers. Missing values are left out.
 

@@ -39,3 +39,20 @@ def test_values_that_are_new_gone_garbled_or_none():
 
 def test_shares_of_bins_that_are_closed_on_the_left():
     assert shares(np.array([0.0, 1.0, 1.5, 2.0, 9.0]), [1.0, 2.0]).tolist() == [0.2, 0.4, 0.4]
+
+
+@pytest.mark.parametrize("days_later", [1, 7])
+@pytest.mark.parametrize("follows_clock", [True, False])
+def test_ages_that_grow_with_the_clock_or_stay_the_same_have_not_drifted(days_later: int, *, follows_clock: bool):
+    f, day = feature("first_seen", "UnixTimestamp", {}), 86_400
+    now = 1_700_000_000
+    stamps = now - np.random.default_rng(0).integers(50 * day, 51 * day, 200)
+
+    def described(times: np.ndarray, at: int, before: dict | None = None) -> dict:
+        column = pa.chunked_array([pa.array(times * 1_000_000).cast(pa.timestamp("us", tz="UTC"))])
+        return distribution.feature(column, f, np.full(len(times), at), before)
+
+    before, later = described(stamps, now), now + days_later * day
+    unchanged = described(stamps if follows_clock else stamps + days_later * day, later, before)
+    assert unchanged["psi"] < 0.01 and unchanged["outside"] == 0
+    assert described(stamps // 1000, later, before)["psi"] > 1
