@@ -33,6 +33,6 @@ def run(
         from pipelines.local.run import RECORD, Request, Runner, run_training
 
     request = Request.of(dataset, feature_repo, data_dir, out_dir, as_of, assignments or [], Runner(runner))
-    status = run_training(request, output.text, output.err)
+    status = run_training(request, output.text, output.err, debug=output.debug)
     output.json_file(request.out / RECORD)
     return status

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import platform
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,11 +16,10 @@ from typing import Any, Self
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from pipelines.cli.run_progress import RunProgress
 from pipelines.exit_status import ExitStatus
+from pipelines.local.outcome import explain, next_steps, quality
 from pipelines.local.runner import LocalRun, artifact, display_names
 from pipelines.local.runner import run as run_locally
 from pipelines.local.settings import settings_from
@@ -52,6 +52,16 @@ class Request:
     as_of: str
     settings: Settings
     runner: Runner
+    assignments: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """Command line of this run, with the options that decide what it trains on."""
+        source = ["--feature-repo", str(self.feature_repo)] if self.feature_repo else ["--dataset", self.name]
+        options = {"--data-dir": self.data_dir, "--as-of": self.as_of, "--out": self.out}
+        given = [text for name, value in options.items() if value for text in (name, str(value))]
+        settings = [text for assignment in self.assignments for text in ("--set", assignment)]
+        return shlex.join(["two-tower", "run", *source, *given, *settings])
 
     @classmethod
     def of(
@@ -83,7 +93,9 @@ class Request:
         name = dataset or feature_repo.resolve().name  # type: ignore[union-attr]
         folder = feature_repo or REPOSITORIES / name.replace("-", "_")
         out = (out or Path("runs") / name).resolve()
-        return cls(name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments), runner)
+        return cls(
+            name, feature_repo, data_dir, out, as_of, settings_from(folder, assignments), runner, tuple(assignments)
+        )
 
 
 def config_arguments(settings: Settings) -> dict[str, str]:
@@ -96,8 +108,15 @@ def config_arguments(settings: Settings) -> dict[str, str]:
     }
 
 
-def run_training(request: Request, out: Console, err: Console) -> int:
-    """Run the pipeline, write run.json and report.html to `request.out`, and return the exit status."""
+def run_training(request: Request, out: Console, err: Console, *, debug: bool = False) -> int:
+    """Run the pipeline, write run.json and report.html to `request.out`, and return the exit status.
+
+    Args:
+        request: Options of the run.
+        out: Console for results.
+        err: Console for errors and the reasons of a gate.
+        debug: Print the traceback of a step that fails with an unexpected error.
+    """
     settings = request.settings
     if request.runner == Runner.SUBPROCESS:
         check_plugins(settings.train)
@@ -130,7 +149,7 @@ def run_training(request: Request, out: Console, err: Console) -> int:
         done = run_locally(
             pipeline, {**common, **source}, request.out, progress.on_line, runner, on_start=progress.on_start
         )
-    return _conclude(request, done, out, err)
+    return _conclude(request, done, out, err, debug=debug)
 
 
 def check_plugins(config: TrainConfig) -> None:
@@ -171,21 +190,24 @@ def _runner(request: Request, pipeline: BaseComponent) -> contextlib.AbstractCon
     )
 
 
-def _conclude(request: Request, done: LocalRun, out: Console, err: Console) -> int:
+def _conclude(request: Request, done: LocalRun, out: Console, err: Console, *, debug: bool) -> int:
     summary_file = artifact(done, "report", "summary")
     summary = json.loads(summary_file.read_text()) if summary_file.exists() else {"metrics": {}, "gates": {}}
     status, error = _outcome(done)
     if status == ExitStatus.HELD:
         verdict = json.loads(error)
-        summary["gates"].setdefault(verdict["gate"], {"passed": False, "reasons": verdict["reasons"]})
+        summary["gates"] |= {verdict["gate"]: {"passed": False, "reasons": verdict["reasons"]}}
+        summary["next"] = next_steps(verdict["gate"], request.command, request.out, summary.get("advice", []))
     elif status:
         assert done.failed is not None
         summary["error"] = {"message": f"step {done.failed.name} failed: {error}", "status": int(status)}
     _write_run(request, done, summary)
-    _write_pages(request, done)
+    _write_pages(request, done, summary)
     if summary["metrics"]:
-        out.print(_quality(summary["metrics"]))
-    _explain(request, done, status, error, out, err)
+        out.print(quality(summary["metrics"]))
+    if debug and status == ExitStatus.FAULT and done.failed:
+        err.print(done.failed.traceback(), soft_wrap=True, markup=False)
+    explain(summary, done.output, request.out, out, err)
     return status
 
 
@@ -193,7 +215,7 @@ def _outcome(done: LocalRun) -> tuple[ExitStatus, str]:
     """The exit status, and the message of the error that ended the run."""
     if done.failed is None:
         return ExitStatus.DONE, ""
-    name, message = done.failed.error() or ("", "\n".join(done.failed.lines[-15:]))
+    name, message = done.failed.error() or ("", done.failed.fault())
     return ExitStatus.of_error(name), message
 
 
@@ -205,7 +227,7 @@ def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> Non
         "gates": summary["gates"],
         "steps": _steps(request, done),
         "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
-        **({"error": summary["error"]} if "error" in summary else {}),
+        **{name: summary[name] for name in ("advice", "next", "error") if summary.get(name)},
     }
     (request.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
@@ -226,45 +248,26 @@ def _steps(request: Request, done: LocalRun) -> list[dict[str, Any]]:
     ]
 
 
-def _write_pages(request: Request, done: LocalRun) -> None:
-    """Write the report with the times of the steps, and the page of the data gate, which replaces a missing report."""
-    from two_tower.report import with_run
+def _write_pages(request: Request, done: LocalRun, summary: dict[str, Any]) -> None:
+    """Write the page of the data gate, and the report with the steps; a run that a gate held early gets a short one."""
+    from two_tower.gates import Verdict
+    from two_tower.report import RunReport, with_run, write
 
     out = request.out
     page, data = artifact(done, "report", "page"), artifact(done, "validate", "report")
+    report = out / "report.html"
     if data.exists():
         shutil.copyfile(data, out / "data.html")
     if page.exists():
-        (out / "report.html").write_text(with_run(page.read_text(), _steps(request, done), done.output))
-    elif data.exists():
-        shutil.copyfile(data, out / "report.html")
-
-
-def _quality(metrics: dict[str, dict[str, float]]) -> Table:
-    columns = ["recall@10", "recall@20", "recall@100", "ndcg@20", "coverage@20"]  # as many as fit into 80 characters
-    table = Table(Column("model", no_wrap=True), *columns, title="test window")
-    for model, figures in metrics.items():
-        table.add_row(model, *(f"{figures[c]:.4f}" for c in columns))
-    return table
-
-
-def _explain(request: Request, done: LocalRun, status: int, error: str, out: Console, err: Console) -> None:
-    report = request.out / "report.html"
-    if status == ExitStatus.DONE:
-        out.print(f"promoted: release [bold]{done.output}[/]\nreport:   {report}", soft_wrap=True)
-        out.print(f"serve it: two-tower serve --releases {request.out / 'releases'}", soft_wrap=True)
-        return
-    assert done.failed is not None
-    if status == ExitStatus.HELD:
-        verdict = json.loads(error)
-        err.print(f"[bold yellow]held:[/] the {verdict['gate']} gate holds this release back")
-        for reason in verdict["reasons"]:
-            err.print(f"  - {escape(reason)}", soft_wrap=True)
-        if report.exists():
-            err.print(f"report: {report}", soft_wrap=True)
+        shutil.copyfile(page, report)
+    elif summary["gates"]:
+        verdicts = [Verdict(gate=name, **verdict) for name, verdict in summary["gates"].items()]
+        write(report, RunReport(title=request.name, verdicts=verdicts))
     else:
-        err.print(f"[bold red]error:[/] step {done.failed.name} failed: {escape(error)}", soft_wrap=True)
-    err.print(f"full log: {request.out / 'run.log'}", soft_wrap=True)
+        report.unlink(missing_ok=True)  # the report of an earlier run in this folder
+        return
+    steps = with_run(report.read_text(), _steps(request, done), done.output, summary.get("next", ()))
+    report.write_text(steps)
 
 
 def check_instant(text: str, option: str = "--as-of") -> None:

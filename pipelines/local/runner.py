@@ -1,12 +1,12 @@
 """Pipelines on this machine, through kfp's local runner, with readable output.
 
 kfp prints all that it does, and the full output of the executor if a step fails. Here each step is one line with its
-seconds, the lines that the step prints are indented below it, the full log goes to a file, and a failure shows the last
-lines of the step.
+seconds, the lines that the step prints are indented below it without tracebacks, and the full log goes to a file.
 """
 
 import contextlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -31,6 +31,11 @@ _STARTED = re.compile(r"^Executing task '([^']+)'")
 _FINISHED = re.compile(r"^Task '([^']+)' finished with status (\w+)")
 _CACHED = re.compile(r"^Task (\S+) cache hit")
 _OWN_ERROR = re.compile(r"^two_tower\.[\w.]*?(\w+Error): ")
+_TRACEBACK = "Traceback (most recent call last):"
+_CHAINED = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
 _EXECUTOR = re.compile(r"^\[KFP Executor")
 
 
@@ -62,6 +67,18 @@ class Step:
             if match := _OWN_ERROR.match(self.lines[number]):
                 return match[1], "\n".join(self.lines[number:])[match.end() :].strip()
         return None
+
+    def fault(self) -> str:
+        """The exception that ended the step, without its traceback; else its last lines."""
+        starts = [number for number, line in enumerate(self.lines) if line == _TRACEBACK]
+        if not starts:
+            return "\n".join(self.lines[-15:]) or "the step printed nothing; it was probably killed for memory"
+        after = self.lines[starts[-1] + 1 :]
+        return "\n".join(itertools.dropwhile(lambda line: line.startswith(" "), after))
+
+    def traceback(self) -> str:
+        """The lines from the first traceback on."""
+        return "\n".join(itertools.dropwhile(lambda line: line != _TRACEBACK, self.lines))
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,7 @@ class StepLog(io.TextIOBase):
         self._started = self._cpu = 0.0
         self._memory = PeakMemory()
         self._in_step = False  # the code of the step runs: the executor has printed its input
+        self._in_traceback = False
 
     def write(self, text: str) -> int:
         *lines, self._pending = (self._pending + text).split("\n")
@@ -172,9 +190,18 @@ class StepLog(io.TextIOBase):
     def _own_line(self, line: str) -> None:
         if self._in_step and line.strip() and not _EXECUTOR.match(line):
             self.steps[-1].lines.append(line)
-            self._report(self.steps[-1], line)
+            self._in_traceback, shown = _after(line, in_traceback=self._in_traceback)
+            if shown:
+                self._report(self.steps[-1], line)
         elif line == "}":  # the end of the executor's input, printed as JSON
             self._in_step = True
+
+
+def _after(line: str, *, in_traceback: bool) -> tuple[bool, bool]:
+    """Whether the traceback goes on after a line of a step, and whether to show the line: tracebacks are in run.log."""
+    if in_traceback:
+        return line.startswith(" "), False
+    return line == _TRACEBACK, line != _TRACEBACK and line not in _CHAINED
 
 
 def run(

@@ -5,6 +5,7 @@ Plain ASGI: a framework's request, router and response would cost as much as the
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from two_tower.recommender.errors import RequestError, malformed, unavailable
 MAX_BODY = 1 << 20  # bytes of a request of the /v1 API
 MAX_TENSORS = 4 << 20  # bytes of a request of the Open Inference Protocol
 MAX_IN_FLIGHT = 512  # requests at a time; one more would only wait, and is refused
+ENCODINGS = {b"gzip": zlib.MAX_WBITS | 16, b"x-gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}  # zlib's wbits
 BODY_WITHIN = 10.0  # seconds that a client may take to send its body
 FAST_PATH = "/v1/recommend"
 REQUEST_ID_HEADER = b"x-request-id"
@@ -127,7 +129,7 @@ async def _body(path: str, headers: Headers, receive: Receive) -> bytes:
         raise _too_large(most)
     try:
         async with asyncio.timeout(BODY_WITHIN):
-            return await _read(most, receive)
+            return _decoded(await _read(most, receive), headers.get(b"content-encoding", b""), most)
     except TimeoutError as error:
         raise malformed(f"The body was not complete after {BODY_WITHIN:.0f} s.", "Send it faster.") from error
 
@@ -149,6 +151,32 @@ async def _read(most: int, receive: Receive) -> bytes:
         if not message.get("more_body"):
             return bytes(body)
         message = await receive()
+
+
+def _decoded(body: bytes, encoding: bytes, most: int) -> bytes:
+    """Decompress a body, if it has a Content-Encoding, to at most `most` bytes."""
+    encoding = encoding.strip().lower()
+    if encoding in (b"", b"identity"):
+        return body
+    if encoding not in ENCODINGS:
+        name = encoding.decode("latin-1")[:60]
+        hint = "Allowed: gzip, deflate. Or send the body without Content-Encoding."
+        raise RequestError(415, "unsupported_encoding", f"Content-Encoding is {name!r}.", hint)
+    decompress = zlib.decompressobj(ENCODINGS[encoding])
+    try:
+        decoded = decompress.decompress(body, most + 1)
+    except zlib.error as error:
+        raise _undecodable(encoding, str(error)) from error
+    if len(decoded) > most:
+        raise _too_large(most)
+    if not decompress.eof or decompress.unused_data:
+        raise _undecodable(encoding, "it is not one complete compressed stream")
+    return decoded
+
+
+def _undecodable(encoding: bytes, reason: str) -> RequestError:
+    hint = "Compress the body as Content-Encoding says, or leave the header out."
+    return malformed(f"The body is not {encoding.decode()}: {reason[:100]}.", hint)
 
 
 def _too_large(most: int) -> RequestError:

@@ -72,7 +72,7 @@ class Model(InferenceModel):
             response_id=str(body.id or request_id(None)),
             model_name=self.name,
             model_version=loaded.ranker.release,
-            infer_outputs=[output(name, arrays_by_name[name], raw=bool(body.from_grpc)) for name in names],
+            infer_outputs=[output(name, arrays_by_name[name], raw=bool(body.from_grpc)) for name in requested or names],
             use_binary_outputs=bool(body.use_binary_outputs),
             requested_outputs=body.request_outputs,
         )

@@ -36,6 +36,7 @@ _ERRORS = {
     401: "wrong or missing bearer token",
     404: "unknown item, model or release, or a call that is switched off",
     413: "too large",
+    415: "Content-Encoding other than gzip and deflate",
     422: "wrong type or out of range",
     503: "not ready or overloaded",
 }

@@ -44,6 +44,7 @@ class RunReport:
         items: Result of `items_map.items_map`, or None for no map.
         changes: Result of `changes.changes`.
         since: Id of the release that `changes` compares with, or empty.
+        advice: Result of `advice.advise`.
     """
 
     title: str
@@ -53,6 +54,7 @@ class RunReport:
     items: Mapping[str, Any] | None = None
     changes: Sequence[tuple[str, str, str]] = field(default=())
     since: str = ""
+    advice: Sequence[str] = ()
 
 
 def write(path: Path, report: RunReport) -> None:
@@ -83,14 +85,15 @@ def write(path: Path, report: RunReport) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None) -> str:
-    """Add a table of the steps and the id of the promoted release to a page.
+def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None, next_steps: Sequence[str] = ()) -> str:
+    """Add a table of the steps, and the id of the promoted release or the next steps, to a page.
 
     Args:
         page: HTML that `write` wrote.
         steps: For each step `name`, `seconds`, `cached`, `cpu_seconds` and `peak_memory_mb`; also `cost`, for all steps
             or for none.
         release: Id of the promoted release, or None.
+        next_steps: What to do after a gate has held the run; one sentence each.
 
     Returns:
         The HTML with the table.
@@ -98,7 +101,7 @@ def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None)
     longest = max((step["seconds"] for step in steps), default=0) or 1
     priced = bool(steps) and "cost" in steps[0]
     page_of_run = environment().get_template("run.html")
-    fragment = page_of_run.render(steps=steps, longest=longest, release=release, priced=priced)
+    fragment = page_of_run.render(steps=steps, longest=longest, release=release, priced=priced, next_steps=next_steps)
     return page.replace(RUN, fragment)
 
 

@@ -10,6 +10,7 @@ from two_tower.evaluation.evaluate import Report
 from two_tower.gates import Verdict
 from two_tower.releases.manifest import Manifest, ReleaseError
 from two_tower.releases.release import current, verify
+from two_tower.report.advice import advise
 from two_tower.report.changes import changes
 from two_tower.report.items_map import items_map
 
@@ -37,18 +38,20 @@ def write(
         verdicts: Files with the verdict of each gate.
         releases: Folder or URL of the releases; the report compares the model with the current one.
         page: HTML file to write.
-        summary: JSON file to write, with `metrics`, `slices`, `counts`, `gates` and `settings`.
+        summary: JSON file to write, with `metrics`, `slices`, `counts`, `gates`, `settings` and `advice`.
     """
     report_of_evaluation = Report.read(evaluation)
     gates = [Verdict.read(path) for path in verdicts]
     trained = json.loads((model / "model.json").read_text())
-    tables = Pulled.read(pulled, ("catalogue",))
+    tables = Pulled.read(pulled, ("catalogue", "interactions"))
+    sentences = advise(report_of_evaluation, trained, tables)
     figures = {
         "metrics": report_of_evaluation.metrics,
         "slices": report_of_evaluation.slices,
         "counts": report_of_evaluation.counts,
         "gates": {v.gate: {"passed": v.passed, "reasons": list(v.reasons)} for v in gates},
         "settings": trained["config"],
+        "advice": sentences,
     }
     summary.write_text(json.dumps(figures, indent=2))
     described = json.loads((pulled / "pulled.json").read_text())
@@ -61,6 +64,7 @@ def write(
         items=items_map(towers, tables),
         changes=changes(figures | described, since.model_dump()) if since else (),
         since=since.id if since else "",
+        advice=sentences,
     )
     report.write(page, content)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from pipelines.local.runner import artifact, run
+from pipelines.local.runner import Step, artifact, run
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -81,3 +81,14 @@ def test_a_failed_step_says_why(tmp_path: Path, told: list, kind: str, error: tu
     assert failed.lines[0] == "about to fail"
     assert failed.error() == error
     assert not any("KFP Executor" in line for line in failed.lines)
+    assert not any("Traceback" in (line or "") or "  File" in (line or "") for _, line in told)
+    assert "Traceback" in failed.traceback()
+    assert kind != "fault" or failed.fault() == "KeyError: 'lost'"
+
+
+def test_the_fault_of_a_step_is_the_last_exception_of_a_chain_or_its_last_lines() -> None:
+    chain = ["working", "Traceback (most recent call last):", "  File x", "KeyError: 'a'", ""]
+    chain += ["Traceback (most recent call last):", "  File y", "ValueError: of two", "lines"]
+    assert Step("train", lines=chain).fault() == "ValueError: of two\nlines"
+    assert Step("train", lines=["epoch 1", "epoch 2"]).fault() == "epoch 1\nepoch 2"
+    assert "killed for memory" in Step("train").fault()

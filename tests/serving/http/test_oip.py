@@ -58,6 +58,9 @@ def test_two_tower_answers_users_as_the_lean_route_does(with_store):
     assert outputs["item_id"]["shape"] == [3, 2]
     assert outputs["item_id"]["data"] == ["i2", "i3", "i9", "i8", "i9", "i8"]
     assert outputs["fallback"]["data"] == ["", "popular", ""]
+    chosen = {"inputs": [users], "outputs": [{"name": "fallback"}, {"name": "item_id"}]}
+    named = [one["name"] for one in infer(with_store, chosen, "two_tower").json()["outputs"]]
+    assert named == ["fallback", "item_id"], "only the requested outputs, in the requested order"
     everything = {"inputs": [users | {"shape": [1], "data": ["ann"]}], "parameters": {"k": 10}}
     assert infer(with_store, everything, "two_tower").json()["outputs"][0]["data"][-2:] == ["", ""]  # two are seen
 
@@ -210,6 +213,7 @@ def test_tritonclient(running, protocol):
 
 def test_kserves_own_client_over_rest_and_grpc(running):
     import kserve
+    from kserve.protocol.infer_type import RequestedOutput
 
     port, release = running
 
@@ -230,6 +234,11 @@ def test_kserves_own_client_over_rest_and_grpc(running):
         over_grpc = kserve.InferenceGRPCClient(f"127.0.0.1:{port + 1}")
         assert await over_grpc.is_server_ready() and await over_grpc.is_model_ready("user_tower")
         other = await over_grpc.infer(request())
+        users = kserve.InferInput("user_id", [1], "BYTES")
+        users.set_data_from_numpy(np.array(["ann"], dtype=object), binary_data=False)
+        outputs = [RequestedOutput(name) for name in ("fallback", "item_id")]
+        chosen = await over_grpc.infer(kserve.InferRequest("two_tower", [users], request_outputs=outputs))
+        assert [one.name for one in chosen.outputs] == ["fallback", "item_id"]
         await over_grpc.close()
         return answer, other
 

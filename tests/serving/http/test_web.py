@@ -1,4 +1,6 @@
+import gzip
 import json
+import zlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -124,6 +126,28 @@ def test_no_json_makes_the_service_fail(client, body):
 @given(body=st.binary(max_size=200))
 def test_no_bytes_make_the_service_fail(client, body):
     check(client.post("/v1/recommend", content=body))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", "GZIP"])
+def test_a_compressed_body_is_decompressed(client, encoding):
+    compress = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}[encoding.lower()]
+    body = compress(json.dumps({"features": {"group": "b"}, "k": 2}).encode())
+    assert ids(client.post("/v1/recommend", content=body, headers={"content-encoding": encoding})) == ["i9", "i8"]
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "says"),
+    [
+        (b"{}", "br", 415, "Content-Encoding is 'br'. Allowed: gzip, deflate."),
+        (b"{}", "gzip", 400, "The body is not gzip"),
+        (gzip.compress(b"{}")[:-4], "gzip", 400, "not one complete compressed stream"),
+        (gzip.compress(b" " * (middleware.MAX_BODY + 1)), "gzip", 413, "larger than"),
+    ],
+)
+def test_a_body_that_cannot_be_decompressed_is_refused_with_the_reason(client, body, encoding, status, says):
+    answer = client.post("/v1/recommend", content=body, headers={"content-encoding": encoding})
+    assert answer.status_code == status, answer.text
+    assert says in " ".join(answer.json()["error"].values())
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def run(tmp_path):
     towers = lookup_towers(tmp_path / "towers", {"u": [1.0, 0.0], "v": [0.0, 1.0]}, ITEMS)
     evaluate(pulled, towers, None, EvaluationConfig(bootstrap_samples=10)).write(tmp_path / "evaluation.json")
     (tmp_path / "model").mkdir()
-    model = {"config": {"dim": 2}, "history": [{"epoch": 1, "loss": 0.5, "recall@20": 0.25}]}
+    model = {"config": {"dim": 2, "epochs": 1}, "history": [{"epoch": 1, "loss": 0.5, "recall@20": 0.25}]}
     (tmp_path / "model" / "model.json").write_text(json.dumps(model))
     Verdict(gate="data", passed=True).write(tmp_path / "data.json")
     Verdict(gate="promotion", passed=False, reasons=("too low",)).write(tmp_path / "promotion.json")
@@ -59,12 +59,12 @@ def publish(folder, towers) -> str:
 
 def test_the_summary_has_the_figures_and_the_page_shows_them(run):
     page, figures = run()
-    assert set(figures) == {"metrics", "slices", "counts", "gates", "settings"}
+    assert set(figures) == {"metrics", "slices", "counts", "gates", "settings", "advice"}
     assert figures["gates"] == {
         "data": {"passed": True, "reasons": []},
         "promotion": {"passed": False, "reasons": ["too low"]},
     }
-    assert figures["settings"] == {"dim": 2} and figures["counts"]["events"] == 1
+    assert figures["settings"] == {"dim": 2, "epochs": 1} and figures["counts"]["events"] == 1
     assert figures["metrics"]["two_tower"]["recall@20"] == 1
     assert "Held by the promotion gate" in page and "1 epochs. The best is epoch 1" in page
     assert 'id="map"' in page and "There is no current release" in page
