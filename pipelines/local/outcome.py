@@ -9,11 +9,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 
-def next_steps(gate: str, command: str, out: Path, advice: Sequence[str]) -> list[str]:
+def next_steps(gate: str, reasons: Sequence[str], command: str, out: Path, advice: Sequence[str]) -> list[str]:
     """Describe what to do after a gate has held a run.
 
     Args:
         gate: Name of the gate.
+        reasons: Why it holds the run.
         command: Command line of the run.
         out: Output folder of the run.
         advice: Sentences of `two_tower.report.advice`, for the promotion gate.
@@ -22,10 +23,22 @@ def next_steps(gate: str, command: str, out: Path, advice: Sequence[str]) -> lis
         One sentence each, the first one first.
     """
     has_release = (out / "releases" / "current").exists()
-    return [*_steps(gate, command, out, advice, has_release=has_release), *_serving(out, has_release=has_release)]
+    if gate == "promotion":
+        steps = _promotion(" ".join(reasons), command, advice)
+    else:
+        steps = _steps(gate, command, out, has_release=has_release)
+    return [*steps, *_serving(out, has_release=has_release)]
 
 
-def _steps(gate: str, command: str, out: Path, advice: Sequence[str], *, has_release: bool) -> list[str]:
+def _promotion(reasons: str, command: str, advice: Sequence[str]) -> list[str]:
+    steps = list(advice) or [
+        "Train with other settings: `two-tower settings` lists all, and `two-tower tune` searches."
+    ]
+    accept = "min_lift=0" if "min_lift" in reasons else "tolerance=0.05"
+    return [*steps, f"To accept this model as it is: {command} --set {accept}"]
+
+
+def _steps(gate: str, command: str, out: Path, *, has_release: bool) -> list[str]:
     again = f"run again (steps whose inputs have not changed are reused): {command}"
     if gate == "data":
         steps = [
@@ -40,13 +53,6 @@ def _steps(gate: str, command: str, out: Path, advice: Sequence[str], *, has_rel
             "Compute the feature that a reason names from events before its timestamp, or remove its Field from the "
             "feature service.",
             f"Then {again}",
-        ]
-    if gate == "promotion" and advice:
-        return [*advice, f"To accept this model as it is: {command} --set min_lift=0"]
-    if gate == "promotion":
-        return [
-            "Train with other settings: `two-tower settings` lists all, and `two-tower tune` searches.",
-            f"To accept a model that is a little worse than the current release: {command} --set tolerance=0.05",
         ]
     return [f"Correct what a reason names, and {again}"]
 

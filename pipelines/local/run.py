@@ -197,7 +197,9 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console, *, d
     if status == ExitStatus.HELD:
         verdict = json.loads(error)
         summary["gates"] |= {verdict["gate"]: {"passed": False, "reasons": verdict["reasons"]}}
-        summary["next"] = next_steps(verdict["gate"], request.command, request.out, summary.get("advice", []))
+        summary["next"] = next_steps(
+            verdict["gate"], verdict["reasons"], request.command, request.out, summary.get("advice", [])
+        )
     elif status:
         assert done.failed is not None
         summary["error"] = {"message": f"step {done.failed.name} failed: {error}", "status": int(status)}

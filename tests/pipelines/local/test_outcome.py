@@ -12,24 +12,29 @@ HELD = {"gates": {"data": {"passed": False, "reasons": ["user.age: [all] are nul
 
 @pytest.mark.parametrize("gate", ["data", "leaks", "parity", "promotion", "deploy"])
 def test_each_gate_has_a_next_step_with_a_command(gate: str, tmp_path: Path) -> None:
-    steps = next_steps(gate, COMMAND, tmp_path, [])
+    steps = next_steps(gate, ["x"], COMMAND, tmp_path, [])
     assert steps
     assert any(COMMAND in step for step in steps)
 
 
 def test_only_changed_data_can_be_accepted(tmp_path: Path) -> None:
     accept = f"{COMMAND} --set compare_with=nothing"
-    assert accept not in " ".join(next_steps("data", COMMAND, tmp_path, []))
+    assert accept not in " ".join(next_steps("data", ["x"], COMMAND, tmp_path, []))
     (tmp_path / "releases").mkdir()
     (tmp_path / "releases" / "current").write_text("r1")
-    told = " ".join(next_steps("data", COMMAND, tmp_path, []))
+    told = " ".join(next_steps("data", ["x"], COMMAND, tmp_path, []))
     assert accept in told
     assert "The current release keeps serving" in told
 
 
 def test_the_advice_comes_before_the_command_that_accepts_the_model(tmp_path: Path) -> None:
-    steps = next_steps("promotion", COMMAND, tmp_path, ["Train longer."])
+    steps = next_steps("promotion", ["min_lift 1"], COMMAND, tmp_path, ["Train longer."])
     assert steps == ["Train longer.", f"To accept this model as it is: {COMMAND} --set min_lift=0"]
+
+
+def test_a_model_below_the_current_release_is_accepted_by_the_tolerance(tmp_path: Path) -> None:
+    *_, accept = next_steps("promotion", ["worse than the current release"], COMMAND, tmp_path, [])
+    assert accept == f"To accept this model as it is: {COMMAND} --set tolerance=0.05"
 
 
 def lines(summary: dict, release: str | None) -> list[str]:

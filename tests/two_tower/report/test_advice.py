@@ -69,9 +69,7 @@ def test_missing_inputs_are_named() -> None:
     whole = " ".join(advise(report(0.3, 0.4), history(0.2), replace(PULLED, contract=WHOLE)))
     assert "encoding=" not in whole
     numbers = replace(WHOLE, item=(feature("price", "Float32", {}),))
-    assert "encoding=categorical" in " ".join(
-        advise(report(0.3, 0.4), history(0.2), replace(PULLED, contract=numbers))
-    )
+    assert "encoding=categorical" in " ".join(advise(report(0.3, 0.4), history(0.2), replace(PULLED, contract=numbers)))
 
 
 def test_few_events_and_new_items_are_named() -> None:
