@@ -8,6 +8,7 @@ its event. A user or item without earlier events has no row: its features are mi
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets.tables import TIMESTAMP
@@ -123,6 +124,21 @@ def item_activity(interactions: pa.Table, item_key: str) -> pa.Table:
         interaction.
     """
     return _query(_ITEM_ACTIVITY, interactions, item=item_key)
+
+
+def known_share(activity: pa.Table, interactions: pa.Table, key: str) -> float:
+    """Return the share of interactions whose user or item has activity features at that time.
+
+    Args:
+        activity: The result of `user_activity` or `item_activity`.
+        interactions: The interactions: the key and event_timestamp.
+        key: The column of the user key or item key.
+    """
+    firsts = activity.group_by(key).aggregate([(EVENT_TIMESTAMP, "min")])
+    position = pc.index_in(interactions[key], value_set=firsts[key].combine_chunks()).combine_chunks()
+    first = firsts[f"{EVENT_TIMESTAMP}_min"].combine_chunks().take(position)
+    known = pc.less_equal(first, interactions[EVENT_TIMESTAMP].combine_chunks())
+    return float(pc.mean(known.fill_null(False).cast(pa.int8())).as_py() or 0.0)
 
 
 def _query(sql: str, events: pa.Table, **names: str | int) -> pa.Table:

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from two_tower.datasets import load, oracle
@@ -51,12 +52,15 @@ def prepare(name: str, data_dir: Path | None, folder: Path) -> None:
         repo.rename(folder)
 
 
-def write_sources(tables: Tables, folder: Path) -> None:
+def write_sources(tables: Tables, folder: Path) -> dict[str, pa.Table]:
     """Write the parquet sources of a feature repository: the tables, and activity features computed from them.
 
     Args:
         tables: Users, items and interactions.
         folder: The output folder.
+
+    Returns:
+        The sources, by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     events, user_key, item_key = tables.interactions, tables.user_key, tables.item_key
@@ -70,6 +74,7 @@ def write_sources(tables: Tables, folder: Path) -> None:
     }
     for name, table in sources.items():
         pq.write_table(table, folder / f"{name}.parquet")
+    return sources
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -14,7 +14,7 @@ from two_tower.errors import InputError
 from two_tower.inputs import ARROW_TYPES
 from two_tower.schema import Dtype
 from two_tower.starter import values
-from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, Column, Plan, Table
+from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, ROW, Column, Plan, Table
 
 Who = Literal["user", "item"]
 
@@ -184,16 +184,16 @@ def _derived(events: pa.Table, key: str, features: list[str]) -> pa.Table:
 
     A value that only a later event has was not known at the first event, so it is missing.
     """
-    columns = ", ".join(f'first("{name}" order by row) as "{name}"' for name in features)
+    columns = ", ".join(f'first("{name}" order by {ROW}) as "{name}"' for name in features)
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         numbered = events.select(list(dict.fromkeys([key, EVENT_TIMESTAMP, *features]))).append_column(
-            "row", pa.array(np.arange(events.num_rows))
+            ROW, pa.array(np.arange(events.num_rows))
         )
         connection.register("events", numbered)
         query = (
             f'select "{key}", min({EVENT_TIMESTAMP}) as {EVENT_TIMESTAMP}{", " + columns if columns else ""} '  # noqa: S608 - cleaned names
-            f'from events group by "{key}" order by min(row)'
+            f'from events group by "{key}" order by min({ROW})'
         )
         table = connection.sql(query).to_arrow_table()
     position = table.column_names.index(EVENT_TIMESTAMP)

@@ -3,11 +3,16 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
+from two_tower.config import PullConfig
+from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.data.repository import CONFIG_FILE
+from two_tower.datasets.activity import known_share
 from two_tower.datasets.prepare import write_sources
 from two_tower.datasets.tables import Tables
 from two_tower.errors import InputError
@@ -15,8 +20,15 @@ from two_tower.starter import files
 from two_tower.starter.build import build
 from two_tower.starter.decide import Options, decide
 from two_tower.starter.definitions import STORE, definitions
-from two_tower.starter.plan import PLAN, Plan, Table
+from two_tower.starter.plan import ITEM_ACTIVITY, PLAN, USER_ACTIVITY, Plan, Table
 
+_LEAST_KNOWN = 0.01  # the minimum share of training interactions with activity features
+_LEFT_OUT = {
+    USER_ACTIVITY: "the activity features of users (recent_items, user_events, last_seen) are left out: nearly no "
+    "interaction has an earlier one of the same user.",
+    ITEM_ACTIVITY: "the activity features of items (item_events_7d, item_events_30d, item_events) are left out: they "
+    "count the interactions of earlier days, and nearly no interaction has one of the same item on an earlier day.",
+}
 Progress = Callable[[str, int, int], None]  # called with the name of a step, its number, and the number of steps
 PARTS = ("reading files and inferring features", "building tables", "computing activity features")
 
@@ -51,7 +63,7 @@ def create(folder: Path, options: Options, progress: Progress = lambda *_: None)
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}-") as temporary:
         whole = Path(temporary) / "repository"
-        write_sources(tables, whole / "data")
+        plan = _with_activity(plan, tables, write_sources(tables, whole / "data"))
         (whole / "definitions.py").write_text(definitions(plan))
         (whole / CONFIG_FILE).write_text(STORE.format(project=_project(folder)))
         plan.write(whole)
@@ -102,6 +114,26 @@ def _read(plan: Plan) -> dict[str, object]:
     by_name: dict[str, Table | None] = {"event": plan.interactions, "user": plan.users, "item": plan.items}
     kinds = {"event": "interaction", "user": "user", "item": "item"}
     return {n: files.read(Path(t.path), kinds[n], t.names, plan.delimiter) for n, t in by_name.items() if t}
+
+
+def _with_activity(plan: Plan, tables: Tables, sources: Mapping[str, pa.Table]) -> Plan:
+    """Return the plan without the activity features that are missing in nearly all training rows.
+
+    Raises:
+        InputError: If no feature of the users is left.
+    """
+    count = int(tables.interactions.num_rows * PullConfig().train_fraction)
+    training = tables.interactions.sort_by(EVENT_TIMESTAMP).slice(0, count)
+    keys = {USER_ACTIVITY: plan.user_key, ITEM_ACTIVITY: plan.item_key}
+    activity = tuple(v for v, key in keys.items() if known_share(sources[v], training, key) >= _LEAST_KNOWN)
+    if USER_ACTIVITY not in activity and not plan.features("user"):
+        raise InputError(
+            f"{plan.interactions.path}: users have no features. Nearly no interaction has an earlier one of the same "
+            "user, so there are no activity features, and no column describes the users. Pass --users FILE, or "
+            "--timestamp COLUMN with a more precise time."
+        )
+    notes = (_LEFT_OUT[view] for view in keys if view not in activity)
+    return replace(plan, activity=activity, notes=(*plan.notes, *notes))
 
 
 def _project(folder: Path) -> str:

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.errors import unknown
-from two_tower.schema import RESERVED, Dtype
+from two_tower.schema import Dtype
 from two_tower.starter import files, values
 from two_tower.starter.encode import Use, use_of
 from two_tower.starter.event_time import find_time
 from two_tower.starter.keys import Key, Source, find_keys, key_values
 from two_tower.starter.notes import plan_notes
-from two_tower.starter.plan import ACTIVITY, Column, Plan, Table
+from two_tower.starter.plan import OWN_NAMES, Column, Plan, Table
 from two_tower.starter.steadiness import codes, first_rows, steadiness
 
 _STABLE = 0.9  # the minimum share of a key's later events with the value of its first event, for a feature of the key
@@ -91,8 +91,8 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
             raise unknown("column for --ignore", name, every)
     time, time_kind = find_time(events, options.timestamp, options.timestamp_format)
     keys = find_keys(events, own, time, {"user": options.user_key, "item": options.item_key})
-    key_names = {who: _key_name(who, keys[who], events) for who in keys}
-    used_names = {*key_names.values(), EVENT_TIMESTAMP, *RESERVED}
+    used_names = set(OWN_NAMES)
+    key_names = {who: _key_name(who, keys[who], events, used_names) for who in keys}
     seconds = values.read_as(events.table[time], time, time_kind).array
     tables = {
         who: _own_table(who, source, _path(options, who), keys, key_names, events, seconds, options, used_names)
@@ -130,8 +130,10 @@ def _source(table: str, path: Path, names: list[str] | None, delimiter: str | No
     return Source(name=path.name, table=read, from_text=path.suffix not in {".parquet", ".pq"}, named=not numbered)
 
 
-def _key_name(who: str, key: Key, events: Source) -> str:
-    return _clean(key.events) if events.named else f"{who}_id"
+def _key_name(who: str, key: Key, events: Source, used_names: set[str]) -> str:
+    """Return the join key: the name of the column, with `_id` if the repository has another column of that name."""
+    name = _clean(key.events) if events.named else f"{who}_id"
+    return _free(f"{name}_id" if name.lower() in used_names else name, used_names)
 
 
 def _key_dtype(key: Key) -> Dtype:
@@ -145,11 +147,14 @@ def _clean(name: str) -> str:
 
 
 def _free(name: str, used_names: set[str]) -> str:
-    """Return the name, with a number if it is already in use, and add it to the names in use."""
+    """Return the name, with a number if it is already in use, and add it to the names in use.
+
+    Names that differ only in upper and lower case count as equal, as in DuckDB.
+    """
     unique, number = name, 2
-    while unique in used_names:
+    while unique.lower() in used_names:
         unique, number = f"{name}_{number}", number + 1
-    used_names.add(unique)
+    used_names.add(unique.lower())
     return unique
 
 
@@ -174,7 +179,7 @@ def _own_table(
     ids = key_values(source, own, keys[who])
     firsts = _firsts(key_values(events, keys[who].events, keys[who]), seconds)
     versions = len(ids.unique()) < len(ids)
-    used = {*used_names, *ACTIVITY[who]}
+    used = set(used_names)
     columns, stamps = [_key_column(who, own, key_names[who], keys[who], "the key")], []
     for name in (c for c in source.table.column_names if c != own):
         if name in options.ignore:
@@ -211,10 +216,11 @@ def _unused(name: str, why: str, kind: str = "text") -> Column:
 def _feature(who: str, name: str, use: Use, used: set[str]) -> Column:
     if use.dtype is None:
         return _unused(name, use.why, use.kind)
+    field = _free(_clean(name) + use.suffix, used)
     return Column(
         source=name,
         role=f"{who} feature",  # type: ignore[arg-type]
-        field=_free(_clean(name) + use.suffix, used),
+        field=field,
         kind=use.kind,
         dtype=use.dtype,
         tags=dict(use.tags),
@@ -266,8 +272,8 @@ def _event_table(
             why="set by --weight",
         )
     key_codes = {who: codes(key_values(events, keys[who].events, keys[who])) for who in derived}
-    used = {who: {*used_names, *ACTIVITY[who]} for who in ("user", "item")}
-    kept = {*used_names, WEIGHT}
+    used = {who: set(used_names) for who in ("user", "item")}
+    kept = set(used_names)
     columns = []
     for name in events.table.column_names:
         if name in special:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from two_tower.data.pulled import WEIGHT
 from two_tower.schema import Dtype
-from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, Column, Plan
+from two_tower.starter.plan import FIRST_SEEN, ITEM_ACTIVITY, ITEM_ID, USER_ACTIVITY, Column, Plan
 
 _BUCKETS = '{"encoding": "bucketized", "buckets": "16"}'
 
@@ -45,7 +45,7 @@ user_activity = FeatureView(
 
 """
 
-_TAIL = """item_activity = FeatureView(
+_ITEM_ACTIVITY = """item_activity = FeatureView(
     name="item_activity",
     entities=[item],
     source=source("item_activity"),
@@ -56,7 +56,9 @@ _TAIL = """item_activity = FeatureView(
     ],
 )
 
-seen_items = FeatureView(
+"""
+
+_TAIL = """seen_items = FeatureView(
     name="seen_items",
     entities=[user],
     source=source("user_seen"),
@@ -72,7 +74,7 @@ interactions = FeatureView(
 {facts})
 
 user_tower = FeatureService(name="user_tower", features=[{user_views}])
-item_tower = FeatureService(name="item_tower", features=[items, item_activity])
+item_tower = FeatureService(name="item_tower", features=[{item_views}])
 user_seen = FeatureService(name="user_seen", features=[seen_items])
 """
 
@@ -102,13 +104,14 @@ def definitions(plan: Plan) -> str:
     own = [identity] if plan.items else [identity, f'        Field(name="{FIRST_SEEN}", dtype=UnixTimestamp),']
     body = (
         (_view("users", "user", _fields(users)) if users else "")
-        + _USER_ACTIVITY.format(item=item_type, buckets=_BUCKETS)
+        + (_USER_ACTIVITY.format(item=item_type, buckets=_BUCKETS) if USER_ACTIVITY in plan.activity else "")
         + _view("items", "item", [*own, *_fields(items)])
+        + (_ITEM_ACTIVITY.format(buckets=_BUCKETS) if ITEM_ACTIVITY in plan.activity else "")
         + _TAIL.format(
             item=item_type,
-            buckets=_BUCKETS,
             facts="    schema=[\n" + "\n".join(_fields(facts) or [_WEIGHT]) + "\n    ],\n",
-            user_views="users, user_activity" if users else "user_activity",
+            user_views=", ".join([*(["users"] if users else []), *{USER_ACTIVITY} & {*plan.activity}]),
+            item_views=", ".join(["items", *{ITEM_ACTIVITY} & {*plan.activity}]),
         )
     )
     types = {_base(c.dtype) for c in (*users, *items, *facts) if c.dtype} | (set() if facts else {"Float32"})
@@ -145,4 +148,4 @@ def _tags(column: Column) -> str:
 
 def _origin(column: Column) -> str:
     """Return a comment with the column of the file, if its name differs from the field."""
-    return "" if column.source == column.field else f"  # {column.source}"
+    return "" if column.source == column.field else "  # " + " ".join(column.source.split())

@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from two_tower._version import __version__
-from two_tower.schema import Dtype
+from two_tower.data.pulled import EVENT_TIMESTAMP, SNAPSHOT, SPLIT, WEIGHT
+from two_tower.schema import RESERVED, Dtype
 
 PLAN = "init.json"
 ITEM_ID = "item"  # the item key as a feature, so that histories and items share an embedding table
+ROW = "two_tower_row"  # the number of a row
 FIRST_SEEN = "first_seen"  # the time of the first interaction, a feature of items without a table
+USER_ACTIVITY, ITEM_ACTIVITY = "user_activity", "item_activity"  # feature views
 Role = Literal["user key", "item key", "time", "weight", "user feature", "item feature", "kept", "unused"]
-ACTIVITY = {  # activity features of users and of items
-    "user": ("recent_items", "user_events", "last_seen", "seen_items"),
-    "item": (ITEM_ID, FIRST_SEEN, "item_events_7d", "item_events_30d", "item_events"),
-}
+OWN_NAMES = frozenset(  # the columns of two-tower: columns of the user get other names
+    {
+        *RESERVED,
+        *(EVENT_TIMESTAMP, SNAPSHOT, SPLIT, WEIGHT, ITEM_ID, FIRST_SEEN, ROW),
+        *("recent_items", "user_events", "last_seen", "seen_items"),
+        *("item_events_7d", "item_events_30d", "item_events"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,7 @@ class Plan:
         interactions: The file of the interactions.
         where: An SQL condition; other interactions are dropped. None: no condition.
         delimiter: The delimiter of text files. None: detected.
+        activity: The feature views of activity features in the definitions.
         notes: Notes for the user.
     """
 
@@ -91,6 +99,7 @@ class Plan:
     interactions: Table
     where: str | None = None
     delimiter: str | None = None
+    activity: tuple[str, ...] = (USER_ACTIVITY, ITEM_ACTIVITY)
     notes: tuple[str, ...] = ()
 
     @property
@@ -123,6 +132,7 @@ class Plan:
             interactions=interactions,
             where=data["where"],
             delimiter=data.get("delimiter"),
+            activity=tuple(data.get("activity", (USER_ACTIVITY, ITEM_ACTIVITY))),
             notes=tuple(data["notes"]),
         )
 

@@ -11,6 +11,7 @@ import pytest
 from tests.two_tower.starter import tables
 from two_tower.config import PullConfig
 from two_tower.data.features import pull
+from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
 from two_tower.schema import Dtype, Encoding
 from two_tower.starter.create import create, refresh
@@ -176,3 +177,50 @@ def test_tables_that_do_not_meet_or_say_no_time_are_told(options: Options, tmp_p
     nameless = tables.write(tmp_path / "n.csv", [("who", "what", "at"), ("a", 1, "2024-01-01"), ("b", 2, "2024-01-02")])
     with pytest.raises(InputError, match="--user-key COLUMN"):
         create(tmp_path / "repo", Options(interactions=nameless))
+
+
+NAMES = ("index", "snapshot", "event_time", "embedding", "popularity", "weight", "row", "split", "item_events", "Item")
+
+
+@pytest.mark.parametrize(
+    ("user", "item", "time"), [("user", "item", "event_timestamp"), ("i", "u", "t"), ("index", "order", "snapshot")]
+)
+def test_columns_with_names_of_two_tower_give_the_same_data(tmp_path: Path, user: str, item: str, time: str) -> None:
+    def pulled(folder: Path, head: tuple[str, ...], names: tuple[str, ...]) -> tuple[Plan, Pulled]:
+        folder.mkdir()
+        rows = [(f"c{n % 7}", n % 11, tables.when(n)) for n in range(300)]
+        events = tables.write(folder / "orders.csv", [head, *rows])
+        table = [(n, *(f"{name[:3]}{n % 3}" for name in NAMES)) for n in range(11)]
+        items = tables.write(folder / "articles.csv", [(head[1], *names), *table])
+        options = Options(interactions=events, items=items, user_key=head[0], item_key=head[1], timestamp=head[2])
+        plan, _ = create(folder / "repo", options)
+        return plan, pull(folder / "repo", PullConfig(), None, folder / "pulled")
+
+    plain_names = tuple(f"plain{n}" for n in range(len(NAMES)))
+    _, plain = pulled(tmp_path / "plain", ("customer", "sku", "ordered_at"), plain_names)
+    plan, other = pulled(tmp_path / "other", (user, item, time), NAMES)
+    renamed = {c.source: c.field for c in plan.features("item")}
+    assert set(renamed) == set(NAMES) and len({f.lower() for f in renamed.values()}) == len(NAMES)
+    for name, plain_name in zip(NAMES, plain_names, strict=True):
+        assert other.catalogue[renamed[name]].equals(plain.catalogue[plain_name]), name
+    for name in ("recent_items", "user_events", "last_seen"):
+        assert other.user[name].equals(plain.user[name])
+    assert other.item["item_events"].equals(plain.item["item_events"])
+
+
+def test_activity_features_without_values_are_left_out(tmp_path: Path) -> None:
+    def events(minutes: int) -> Path:
+        rows = [(f"c{n % 7}", n % 11, tables.START + timedelta(minutes=minutes * n)) for n in range(300)]
+        return tables.write(tmp_path / "orders.csv", [("customer", "sku", "ordered_at"), *rows])
+
+    plan, _ = create(tmp_path / "day", Options(interactions=events(1)))
+    assert plan.activity == ("user_activity",) and "interactions of earlier days" in plan.notes[-1]
+    names = {f.name for f in pull(tmp_path / "day", PullConfig(), None, tmp_path / "pulled").contract.item}
+    assert names == {"item", "first_seen"}
+    with pytest.raises(InputError, match="users have no features"):
+        create(tmp_path / "instant", Options(interactions=events(0)))
+    people = tables.write(tmp_path / "people.csv", [("customer", "city"), *((f"c{n}", f"t{n % 3}") for n in range(7))])
+    plan, _ = create(tmp_path / "people", Options(interactions=events(0), users=people))
+    assert plan.activity == ()
+    refresh(tmp_path / "people", {})
+    assert Plan.read(tmp_path / "people").activity == ()
