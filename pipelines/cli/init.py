@@ -66,7 +66,7 @@ def init(
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option(help="Delimiter of the fields of text files, such as ';' or '\\t'. Default: detected."),
+        typer.Option(help="Delimiter of the fields of text files, such as ';', 'tab' or 'space'. Default: detected."),
     ] = None,
     user_columns: Names = "",
     item_columns: Names = "",
@@ -74,7 +74,8 @@ def init(
 ) -> None:
     """Create a feature repository from plain tables.
 
-    Files can be CSV, parquet, other delimited text, or an Excel workbook (.xlsx). A table shows what each column
+    Files can be CSV or other delimited text, JSON lines, parquet, Arrow, ORC or an Excel workbook (.xlsx), compressed
+    or not. A folder, a pattern such as 'part-*' or a zip archive is read as one table. A table shows what each column
     becomes; options override it. If DIR is a repository that this command created, and no option changes its columns,
     the data are computed again from the current files and edited definitions stay.
     """
@@ -100,14 +101,14 @@ def init(
 
 
 def _delimiter(text: str | None) -> str | None:
-    r"""The delimiter that an option gives; `\t` means a tab.
+    r"""The delimiter that an option gives: `tab`, `space`, `\t` or the characters.
 
     Raises:
         InputError: `text` is empty, or contains a quote or the end of a line.
     """
     if text is None:
         return None
-    delimiter = text.replace("\\t", "\t")
+    delimiter = {"tab": "\t", "space": " "}.get(text, text.replace("\\t", "\t"))
     if not delimiter or any(character in delimiter for character in '"\r\n'):
         raise InputError(f"--delimiter {text!r} is not allowed. Pass one or more characters, such as ';' or '\\t'.")
     return delimiter

@@ -23,7 +23,7 @@ def read_sheet(path: Path, width: int | None = None) -> list[list[str]]:
 
     Args:
         path: The workbook.
-        width: The number of columns. None: the width of the first row.
+        width: The number of columns. None: the width of the first row with cells; rows above it are skipped.
 
     Returns:
         One list of `width` texts per row. An empty cell is "".
@@ -39,7 +39,9 @@ def read_sheet(path: Path, width: int | None = None) -> list[list[str]]:
             with book.open("xl/worksheets/sheet1.xml") as sheet:
                 rows: list[list[str]] = []
                 for row in _elements(sheet, "row"):
-                    width = width or 1 + max((_position(c.attrib.get("r"), i) for i, c in enumerate(row)), default=0)
+                    width = width or 1 + max((_position(c.attrib.get("r"), i) for i, c in enumerate(row)), default=-1)
+                    if not width:
+                        continue
                     rows.append(_row(path, row, width, strings, dates))
                 return rows
     except (zipfile.BadZipFile, KeyError, ET.ParseError, EOFError) as error:

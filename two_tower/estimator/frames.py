@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from two_tower.errors import InputError, unknown
 from two_tower.schema import Dtype
+from two_tower.starter.arrow_types import plain
 
 Frame = Any  # a pandas, polars or Arrow table
 _KINDS = {Dtype.STRING: (str, "text"), Dtype.INT64: (int, "whole numbers")}
@@ -42,27 +43,13 @@ def to_arrow(name: str, frame: Any) -> pa.Table:
         raise InputError(f"{name} cannot be read as an Arrow table: {error}. Give each column one type.") from error
     if table.num_rows == 0:
         raise InputError(f"{name} has no rows. Pass at least one row.")
-    return pa.table({column: _plain(table[column]) for column in names})
+    return pa.table({column: plain(table[column]) for column in names})
 
 
 def _table(frame: Any) -> pa.Table:
     if type(frame).__module__.startswith("pandas."):
         return pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
     return pa.table(frame)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast large and view types of strings and lists (polars, pandas) to the types that the library reads."""
-    type_ = column.type
-    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        return column.cast(pa.string())
-    if pa.types.is_large_list(type_) or pa.types.is_list_view(type_) or pa.types.is_fixed_size_list(type_):
-        return _plain(column.cast(pa.list_(type_.value_type)))
-    if pa.types.is_list(type_) and not pa.types.is_string(type_.value_type):
-        element = type_.value_type
-        if pa.types.is_large_string(element) or pa.types.is_string_view(element):
-            return column.cast(pa.list_(pa.string()))
-    return column
 
 
 def to_ids(name: str, values: Any, dtype: Dtype, column: str) -> list[Any]:

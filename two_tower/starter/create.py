@@ -113,7 +113,7 @@ def refresh(folder: Path, paths: dict[str, Path], progress: Progress = lambda *_
 def _read(plan: Plan) -> dict[str, object]:
     by_name: dict[str, Table | None] = {"event": plan.interactions, "user": plan.users, "item": plan.items}
     kinds = {"event": "interaction", "user": "user", "item": "item"}
-    return {n: files.read(Path(t.path), kinds[n], t.names, plan.delimiter) for n, t in by_name.items() if t}
+    return {n: files.read(Path(t.path), kinds[n], t.names, plan.delimiter).table for n, t in by_name.items() if t}
 
 
 def _with_activity(plan: Plan, tables: Tables, sources: Mapping[str, pa.Table]) -> Plan:

@@ -15,9 +15,10 @@ from two_tower.schema import Dtype
 from two_tower.starter import files, values
 from two_tower.starter.encode import Use, use_of
 from two_tower.starter.event_time import find_time
-from two_tower.starter.keys import Key, Source, find_keys, key_values
+from two_tower.starter.keys import Key, find_keys, key_values
 from two_tower.starter.notes import plan_notes
 from two_tower.starter.plan import OWN_NAMES, Column, Plan, Table
+from two_tower.starter.source import Source
 from two_tower.starter.steadiness import codes, first_rows, steadiness
 
 _STABLE = 0.9  # the minimum share of a key's later events with the value of its first event, for a feature of the key
@@ -76,10 +77,10 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
         InputError: If a file is not valid, a key or time column cannot be inferred, or an option names an unknown
             column.
     """
-    events = _source("interaction", options.interactions, options.interaction_columns, options.delimiter)
+    events = files.read(options.interactions, "interaction", options.interaction_columns, options.delimiter)
     same = options.interactions.resolve()
     own = {
-        who: _source(who, path, names, options.delimiter) if path and path.resolve() != same else None
+        who: files.read(path, who, names, options.delimiter) if path and path.resolve() != same else None
         for who, path, names in (
             ("user", options.users, options.user_columns),
             ("item", options.items, options.item_columns),
@@ -99,7 +100,8 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
         for who, source in own.items()
         if source
     }
-    notes = list(plan_notes(events, time, time_kind, keys, own))
+    notes = [note for source in (events, *own.values()) if source for note in source.notes]
+    notes += plan_notes(events, time, time_kind, keys, own)
     plan = Plan(
         user_key=key_names["user"],
         item_key=key_names["item"],
@@ -122,12 +124,6 @@ def _path(options: Options, who: str) -> tuple[Path, list[str] | None]:
     path, names = (options.users, options.user_columns) if who == "user" else (options.items, options.item_columns)
     assert path is not None
     return path, names
-
-
-def _source(table: str, path: Path, names: list[str] | None, delimiter: str | None) -> Source:
-    read = files.read(path, table, names, delimiter)
-    numbered = read.column_names[0] == f"{table}_1"
-    return Source(name=path.name, table=read, from_text=path.suffix not in {".parquet", ".pq"}, named=not numbered)
 
 
 def _key_name(who: str, key: Key, events: Source, used_names: set[str]) -> str:
@@ -184,6 +180,9 @@ def _own_table(
     for name in (c for c in source.table.column_names if c != own):
         if name in options.ignore:
             columns.append(_unused(name, "ignored by --ignore"))
+            continue
+        if name in source.left_out:
+            columns.append(_unused(name, source.left_out[name]))
             continue
         use = use_of(source.table[name], name, source.from_text)
         if use.dtype == Dtype.TIMESTAMP:
@@ -280,6 +279,8 @@ def _event_table(
             columns.append(special[name])
         elif name in options.ignore:
             columns.append(_unused(name, "ignored by --ignore"))
+        elif name in events.left_out:
+            columns.append(_unused(name, events.left_out[name]))
         else:
             columns.append(_event_column(events, name, key_codes, used, kept))
     return Table(

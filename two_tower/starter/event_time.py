@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from two_tower.errors import InputError, unknown
 from two_tower.starter import times, values
-from two_tower.starter.keys import Source, is_key_name
+from two_tower.starter.keys import is_key_name
+from two_tower.starter.source import Source
 
 
 def find_time(source: Source, timestamp: str | None, form: str | None) -> tuple[str, str]:

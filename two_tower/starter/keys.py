@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from two_tower.errors import InputError, unknown
 from two_tower.starter import values
+from two_tower.starter.source import Source
 
 _SAMPLE = 20_000  # the comparison of two columns uses at most this many distinct values
 _LEAST_MET = 0.5  # columns with different names need at least this share of common values
@@ -23,28 +23,6 @@ _ITEM = re.compile(
     re.I,
 )
 _IS_KEY = re.compile(r"(^|_|[a-z])(id|key|no|nr|code|number)$", re.I)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The table of a file.
-
-    Attributes:
-        name: The name of the file.
-        table: The table.
-        from_text: Whether the file contains only text.
-        named: Whether the columns have names; False for a file without a header.
-    """
-
-    name: str
-    table: pa.Table
-    from_text: bool
-    named: bool
-
-    @cached_property
-    def kinds(self) -> dict[str, str]:
-        """The kind of each column (see `values`)."""
-        return {name: values.kind_of(self.table[name], name, self.from_text) for name in self.table.column_names}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 import pyarrow.compute as pc
 
 from two_tower.starter import times, values
-from two_tower.starter.keys import Key, Source, key_values
+from two_tower.starter.keys import Key, key_values
+from two_tower.starter.source import Source
 
 _AMBIGUOUS = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}
 

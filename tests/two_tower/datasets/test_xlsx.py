@@ -33,6 +33,13 @@ def test_strings_numbers_dates_and_gaps(tmp_path: Path) -> None:
     ]
 
 
+def test_blank_rows_at_the_top_are_skipped(tmp_path: Path) -> None:
+    sheet = SHEET.replace("<sheetData>", '<sheetData><row r="0"></row>')
+    assert read_sheet(workbook(tmp_path / "book.xlsx", sheet=sheet.replace('<c r="C2" t="s"><v>1</v></c>', "")))[0] == [
+        "InvoiceNo", "when"
+    ]  # fmt: skip
+
+
 def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     path.write_bytes(b"<html>moved</html>")
