@@ -1,6 +1,7 @@
 """TwoTowerRecommender: two towers with the interface of scikit-learn's estimators."""
 
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable
@@ -10,11 +11,17 @@ from typing import Any, Self
 
 from two_tower.config import EvaluationConfig, PullConfig, TrainConfig
 from two_tower.estimator import evaluation, fitting, saving
-from two_tower.estimator.answers import Answers
+from two_tower.estimator.answers import Answers, NotFittedError
 from two_tower.estimator.fitted import Fitted
 from two_tower.estimator.frames import Frame
 from two_tower.estimator.params import COLUMNS, Params, sections
-from two_tower.estimator.progress import progress_bar, quiet
+from two_tower.estimator.progress import Audible, progress_bar, quiet
+from two_tower.training.callbacks import load_callbacks
+
+FITTED = (  # attributes that `fit` sets
+    "metrics_", "history_", "contract_", "columns_", "train_end_", "validation_end_", "as_of_", "release_", "n_users_",
+    "n_items_",
+)  # fmt: skip
 
 
 class TwoTowerRecommender(Answers, Params):
@@ -34,7 +41,8 @@ class TwoTowerRecommender(Answers, Params):
         timestamp_format: How the times are written: `iso`, `s`, `ms`, `us`, `ns` (since 1970), or a format of strptime.
             Default: found from the values.
         weight_column: Column with the weight of each interaction in the loss. Default: all weigh 1.
-        verbose: Show a progress bar during `fit`, on a terminal or in a notebook.
+        verbose: Show a progress bar during `fit` on a terminal or in a notebook, and elsewhere a line for each step and
+            epoch on standard error.
         **settings: Settings by the names that `two-tower run --set` takes, such as `dim=64`, `epochs=20`,
             `loss="bpr"`, `train_fraction=0.9`, `seed=1`. `two-tower settings` lists them.
 
@@ -91,6 +99,8 @@ class TwoTowerRecommender(Answers, Params):
         params = self.get_params()
         configs = sections(params)
         columns = {name: params[name] for name in COLUMNS}
+        streams = sys.stdout, sys.stderr
+        callbacks = [Audible(callback, streams) for callback in load_callbacks(configs[TrainConfig].callbacks)]
         folder = Path(tempfile.mkdtemp(prefix="two-tower-"))
         try:
             with progress_bar(params["verbose"], configs[TrainConfig].epochs) as bar:
@@ -101,7 +111,7 @@ class TwoTowerRecommender(Answers, Params):
                 else:
                     tables = fitting.given_tables(interactions, users, items)
                     repo, title = fitting.make_repository(folder, tables, columns), "tables"
-                fitting.fit(folder, repo, title, configs, {**columns, "verbose": params["verbose"]}, bar)
+                fitting.fit(folder, repo, title, configs, {**columns, "verbose": params["verbose"]}, bar, callbacks)
                 fitted = Fitted.open(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -189,6 +199,13 @@ class TwoTowerRecommender(Answers, Params):
         )
         self.release_ = fitted.recommender.release
         self.n_users_, self.n_items_ = fitted.users.num_rows, fitted.recommender.size
+
+    def __getattr__(self, name: str) -> Any:
+        if name in FITTED:
+            raise NotFittedError(
+                f"TwoTowerRecommender is not fitted, so it has no {name}. Call fit(interactions) first."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getstate__(self) -> dict[str, Any]:
         if self._state is not None:

@@ -10,7 +10,8 @@ estimator.json       parameters, epochs, and the path of the repository if it is
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from two_tower.config import EvaluationConfig, PullConfig, Section, TrainConfig
 from two_tower.errors import InputError
 from two_tower.estimator.frames import Frame, to_arrow
 from two_tower.estimator.progress import Bar
+from two_tower.training.callbacks import Callback
 
 STATE, USERS, TABLES, REPOSITORY = "estimator.json", "users.parquet", "tables", "feature_repo"
 FORMAT = 1
@@ -104,11 +106,18 @@ def _for_python(message: str, paths: Mapping[str, Path]) -> str:
     """Replace paths and options in a message of `two-tower init` by the arguments of the Python API."""
     for name, path in paths.items():
         message = message.replace(str(path), name).replace(path.name, name)
+    message = re.sub(f"({'|'.join(_OPTIONS)}) COLUMN", lambda option: f"{_OPTIONS[option[1]]}='COLUMN'", message)
     return re.sub("|".join(_OPTIONS), lambda option: _OPTIONS[option.group()], message)
 
 
 def fit(
-    folder: Path, repo: Path, title: str, configs: Mapping[type[Section], Any], params: Mapping[str, Any], bar: Bar
+    folder: Path,
+    repo: Path,
+    title: str,
+    configs: Mapping[type[Section], Any],
+    params: Mapping[str, Any],
+    bar: Bar,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Pull, train, export, index, evaluate, and write the release and the state of the estimator to `folder`.
 
@@ -119,6 +128,7 @@ def fit(
         configs: Settings by section.
         params: Parameters of the estimator, for `load`.
         bar: Progress bar.
+        callbacks: Callbacks of training, instead of those of the setting `callbacks`.
 
     Raises:
         InputError: The repository or its data cannot be used, or training diverges.
@@ -139,7 +149,7 @@ def fit(
         tables = features.pull(repo, configs[PullConfig], None, pulled)
         Task.of(tables)  # raises before training if there is no event to evaluate
         bar.step("training")
-        history = train(tables, configs[TrainConfig], model, [bar])["history"]
+        history = train(tables, replace(configs[TrainConfig], callbacks=""), model, [bar, *callbacks])["history"]
         bar.step("exporting the towers to ONNX")
         export(load(model), towers)
         build_index(towers, tables, index)

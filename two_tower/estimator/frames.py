@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from two_tower.errors import InputError, unknown
+from two_tower.errors import InputError
 from two_tower.schema import Dtype
 from two_tower.starter.arrow_types import plain
 
@@ -78,4 +78,6 @@ def require(name: str, table: pa.Table, columns: Iterable[str]) -> None:
     """Raise InputError unless a table has all columns."""
     for column in columns:
         if column not in table.column_names:
-            raise InputError(f"{name}: {unknown('column', column, table.column_names)}".replace("unknown", "missing"))
+            raise InputError(
+                f"{name} has no column {column!r}; it has {', '.join(table.column_names)}. Add the column."
+            )

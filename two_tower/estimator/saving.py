@@ -23,7 +23,9 @@ def save(fitted: Fitted, target: Path) -> None:
     """
     from two_tower.data.features import materialize
 
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file. Pass a folder that does not exist yet.")
+    if target.exists() and any(target.iterdir()):
         raise InputError(f"{target} is not empty. Pass a folder that does not exist yet.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:

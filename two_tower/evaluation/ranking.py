@@ -74,7 +74,8 @@ class Task:
         if not len(events):
             raise InputError(
                 f"there is no test event to rank: the test window has {len(rows)} interactions, all on items that "
-                "their users had seen before. Pull a longer window, or lower train_fraction."
+                "their users had seen before. Use interactions with items that are new to their users: a longer test "
+                "window, or a lower train_fraction."
             )
         instants = sorted(set(pulled.bounds.snapshots))
         micros = np.array([to_micros(at) for at in instants])

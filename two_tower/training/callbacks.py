@@ -78,6 +78,17 @@ class ProgressLog(Callback):
             sys.stdout.flush()
 
 
+def call(callbacks: Sequence[Callback], hook: str, argument: Any) -> None:
+    """Call a hook of each callback. An exception gets a note that names the callback."""
+    for callback in callbacks:
+        try:
+            getattr(callback, hook)(argument)
+        except Exception as error:
+            if not getattr(error, "__notes__", None):  # else a wrapped callback is named already
+                error.add_note(f"Raised by {hook} of callback {type(callback).__qualname__}.")
+            raise
+
+
 def load_callbacks(setting: str) -> list[Callback]:
     """Create the callbacks of the setting `callbacks`.
 

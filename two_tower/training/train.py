@@ -16,7 +16,7 @@ from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
 from two_tower.losses.contract import check_loss
 from two_tower.plugins import is_reference
-from two_tower.training.callbacks import Callback, ProgressLog, TrainStart, check_callback, load_callbacks
+from two_tower.training.callbacks import Callback, ProgressLog, TrainStart, call, check_callback, load_callbacks
 from two_tower.training.checkpoint import Checkpoints
 from two_tower.training.distributed import ProcessGroup, process_group
 from two_tower.training.network import model
@@ -95,8 +95,7 @@ def _train(
         if checkpoints:
             checkpoints.clear()
     result = {"embedding_space": space, "best": best, "history": run.history}
-    for callback in callbacks:
-        callback.on_train_end(result)
+    call(callbacks, "on_train_end", result)
     return result
 
 
@@ -164,8 +163,7 @@ class Run:
             self.trainer.load(tensors, step)
         for metrics in self.history:
             self._track(metrics)
-        for callback in self.callbacks:
-            callback.on_train_begin(TrainStart(config, tuple(self.history), step, group.is_first))
+        call(self.callbacks, "on_train_begin", TrainStart(config, tuple(self.history), step, group.is_first))
 
     def finish(self) -> None:
         """Train until validation recall has not improved for `patience` epochs; load the best epoch's weights."""
@@ -174,8 +172,7 @@ class Run:
             self._epoch(len(self.history) + 1)
             seconds, steps = time.perf_counter() - began, len(self.losses) - resumed
             self._measure(seconds, steps / len(self.losses))
-            for callback in self.callbacks:
-                callback.on_epoch_end(self.history[-1])
+            call(self.callbacks, "on_epoch_end", self.history[-1])
             self._save()
         with torch.no_grad():
             for name, parameter in self.trainer.network.named_parameters():

@@ -105,7 +105,7 @@ def test_a_table_describes_users_known_and_new(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop(columns="city"), "user table: missing column 'city'"),
+        (lambda frame: frame.drop(columns="city"), "user table has no column 'city'"),
         (lambda frame: frame.assign(towns=1), "unknown column of the user table 'towns'"),
         (lambda frame: frame.assign(id=7), "is 7. The ids of column 'customer' are text"),
         (lambda frame: frame.assign(age="old"), "user table: column 'age' cannot be read as in fit"),
@@ -147,7 +147,7 @@ def test_score_gives_pairs_what_recommend_ranks_by(shop: Shop) -> None:
     assert one["score"][0] == pytest.approx(float(users.loc["c001"] @ items.loc[7]), abs=1e-6)
     unknown = shop.model.score(pd.DataFrame({"customer": ["nobody", "c001"], "sku": [7, 99]}))
     assert unknown["score"].isna().all()
-    with pytest.raises(InputError, match="pairs: missing column 'sku'"):
+    with pytest.raises(InputError, match="pairs has no column 'sku'"):
         shop.model.score(pd.DataFrame({"customer": ["c001"], "skus": [7]}))
 
 
@@ -183,7 +183,7 @@ def test_evaluate_ranks_interactions_after_those_of_fit(shop: Shop) -> None:
     early = shop.orders.head(50)
     with pytest.raises(InputError, match=r"none of 50 is after the training and validation windows of fit\(\)"):
         loaded.evaluate(early)
-    with pytest.raises(InputError, match="interactions: missing column 'ordered_at'"):
+    with pytest.raises(InputError, match="interactions has no column 'ordered_at'"):
         loaded.evaluate(later.drop(columns="ordered_at"))
     with pytest.raises(InputError, match=r"evaluate\(\) takes what fit\(\) took: a table of interactions; got str"):
         loaded.evaluate("repo")
@@ -344,7 +344,7 @@ def test_a_feast_repository_gives_what_the_steps_of_the_pipeline_give(tmp_path: 
     features = model.contract_.user
     frame = pd.DataFrame({f.name: [None] for f in features} | {"recent_items": [[1, 3]]})
     assert set(model.recommend(frame, k=3, now=NOW)["item_id"]).isdisjoint({1, 3})
-    with pytest.raises(InputError, match=f"user table: missing column {features[0].name!r}"):
+    with pytest.raises(InputError, match=f"user table has no column {features[0].name!r}"):
         model.recommend(frame.drop(columns=features[0].name))
     with pytest.raises(InputError, match=r"takes what fit\(\) took: the path of a Feast repository; got DataFrame"):
         model.evaluate(frame)

@@ -63,3 +63,12 @@ def test_a_wrong_parameter_is_named_and_nothing_changes(params: dict, message: s
 def test_an_estimator_that_is_not_fitted_says_what_to_do(call) -> None:
     with pytest.raises(NotFittedError, match=r"is not fitted\. Call fit\(interactions\) first"):
         call(TwoTowerRecommender())
+
+
+def test_a_fitted_attribute_before_fit_says_what_to_do() -> None:
+    model = TwoTowerRecommender()
+    with pytest.raises(NotFittedError, match=r"has no metrics_\. Call fit\(interactions\) first"):
+        _ = model.metrics_
+    assert not hasattr(model, "metrics_")
+    with pytest.raises(AttributeError, match="no attribute 'metric'"):
+        _ = model.metric

@@ -58,8 +58,9 @@ def test_callbacks_are_called_in_order_and_the_model_is_there_at_the_end(tmp_pat
 
 def test_a_callback_that_raises_ends_the_run_without_a_model(tmp_path, capsys):
     recorder = Recorder(stop_at=2)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(InterruptedError) as raised:
         train(every_encoding(), TrainConfig(epochs=9, device="cpu"), tmp_path, [recorder])
+    assert raised.value.__notes__ == ["Raised by on_epoch_end of callback Recorder."]
     assert recorder.calls[1:] == [("epoch", 1), ("epoch", 2)]
     assert not (tmp_path / "model.json").exists() and not capsys.readouterr().out, "the log is a callback too"
 
