@@ -153,13 +153,12 @@ def _named(
 ) -> Source:
     """Name the columns: no name becomes a number, a repeated one gets a suffix. Drop empty columns without a name."""
     columns: dict[str, pa.ChunkedArray] = {}
-    left_out, used, suffixed = {}, {c.casefold() for c in header}, []
+    left_out, suffixed = {}, []
     for position, (original, column) in enumerate(zip(header, table.columns, strict=True), start=1):
         if not original and column.null_count == len(column):
             continue
         unique, number = original or f"column_{position}", 2
-        taken = {c.casefold() for c in columns}
-        while unique.casefold() in taken or (unique != original and unique.casefold() in used):
+        while unique in columns or (unique != original and unique in header):
             unique, number = f"{original or f'column_{position}'}_{number}", number + 1
         if original and unique != original:
             suffixed.append(f"{original!r} is a repeated name: column {position} is called {unique!r}")

@@ -102,9 +102,9 @@ def test_row_numbers_are_left_out(tmp_path: Path) -> None:
 
 
 def test_repeated_names_get_a_suffix(tmp_path: Path) -> None:
-    source = files.read(file(tmp_path, "id,name,ID,name,name_2\n1,a,2,b,c\n"), "user")
-    assert source.table.column_names == ["id", "name", "ID_2", "name_3", "name_2"]
-    assert source.notes[0] == "t.csv: 'ID' is a repeated name: column 3 is called 'ID_2'."
+    source = files.read(file(tmp_path, "id,name,id,name,name_2\n1,a,2,b,c\n"), "user")
+    assert source.table.column_names == ["id", "name", "id_2", "name_3", "name_2"]
+    assert source.notes[0] == "t.csv: 'id' is a repeated name: column 3 is called 'id_2'."
 
 
 def test_names_of_the_first_columns(tmp_path: Path) -> None:
