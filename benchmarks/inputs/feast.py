@@ -61,7 +61,7 @@ def book_feature(name: str, dtype: str = "Int64") -> Member:
     values = [n % 6 for n in range(len(books))]
     column = pd.Timestamp(world.START) - pd.to_timedelta(values, unit="D") if dtype == "UnixTimestamp" else values
     write = defined((PAGES, f'{PAGES}, Field(name="{name}", dtype={dtype})'), books=books.assign(**{name: column}))
-    return Member(f"feature {name} of the items", write, refusal=f"'{name}'")
+    return Member(f"feature {name} of the items", write, refusal=rf"\b{name}\b")
 
 
 def written_is_a_feature() -> Callable[[Path], None]:
@@ -78,7 +78,7 @@ def user_feature(name: str) -> Member:
     readers = world.tables()["readers"]
     pairs = ('Field(name="age", dtype=Int64)', f'Field(name="age", dtype=Int64), Field(name="{name}", dtype=Int64)')
     write = defined(pairs, readers=readers.assign(**{name: range(len(readers))}))
-    return Member(f"feature {name} of the users", write, refusal=f"'{name}'")
+    return Member(f"feature {name} of the users", write, refusal=rf"\b{name}\b")
 
 
 NAMES = Kind(
@@ -88,9 +88,9 @@ NAMES = Kind(
         Member(
             "the time of the source as a feature",
             defined((PAGES, f'{PAGES}, Field(name="at", dtype=UnixTimestamp)')),
-            refusal="'at'",
+            refusal=r"\bat\b",
         ),
-        Member("the created time of the source as a feature", written_is_a_feature(), refusal="'written'"),
+        Member("the created time of the source as a feature", written_is_a_feature(), refusal="written"),
         book_feature("event_timestamp", "UnixTimestamp"),
         *map(book_feature, ("snapshot", "two_tower_row", "updated", "position", "event_time", "popularity")),
         *map(user_feature, ("split", "weight", "user_id")),
