@@ -14,11 +14,13 @@ from two_tower.errors import InputError, unknown
 from two_tower.plugins import is_reference
 
 TowerName = Literal["user", "item"]
+SplitMethod = Literal["time", "per_user"]  # per_user: a random holdout of each user's interactions, without times
 
 USER_SERVICE = "user_tower"
 ITEM_SERVICE = "item_tower"
 SEEN_SERVICE = "user_seen"  # optional: one array feature with all items that the user has seen
 INTERACTIONS_VIEW = "interactions"
+SPLIT_TAG = "split"  # tag of the interactions view: how the rows are split, see `SplitMethod`
 EVENT_TIME = "event_time"  # extra input of a tower with an age feature: (batch,) int64, seconds since 1970
 EMBEDDING = "embedding"  # output of a tower: (batch, dim) float32
 POPULARITY = "popularity"  # additional column of items.parquet

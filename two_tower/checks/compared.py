@@ -105,6 +105,8 @@ def measures(contract: Contract, now: Described, before: Described) -> Iterator[
         The measures of interactions, histories, views and features.
     """
     yield from _interactions(contract, now["interactions"], before["interactions"])
+    if now["split"] == before.get("split", "time") == "time":
+        yield from _times(contract, now["interactions"], before["interactions"])
     yield from _histories(contract, now["interactions"]["histories"], before["interactions"]["histories"])
     for name, view in now["views"].items():
         if name in before["views"]:
@@ -133,7 +135,6 @@ def _interactions(contract: Contract, now: Described, before: Described) -> Iter
 
     few = _FEW / before["rows"]
     rates = (
-        (EVENT_TIMESTAMP, "rows_a_day", "rows per day"),
         (user, "rows_a_user", "rows per user"),
         (item, "rows_an_item", "rows per item"),
     )
@@ -146,18 +147,29 @@ def _interactions(contract: Contract, now: Described, before: Described) -> Iter
     yield measure(item, most_frequent, now["busiest_item"], most=2 * before["busiest_item"] + 0.01 + few)
     triple = f"{user}, {item}, {EVENT_TIMESTAMP}"
     yield measure(triple, "duplicate share", now["repeated"], most=1.5 * before["repeated"] + 0.001 + few)
-    time = EVENT_TIMESTAMP
+    yield from _numbers("interactions", WEIGHT, "", now["weight"], before["weight"], few, PSI_FAILS, volatile=False)
+
+
+def _times(contract: Contract, now: Described, before: Described) -> Iterator[Measure]:
+    """Compare the times of the interactions."""
+    time, few = EVENT_TIMESTAMP, _FEW / before["rows"]
+
+    def measure(column: str, quantity: str, value: float, **limits: Any) -> Measure:
+        return Measure(table="interactions", column=column, quantity=quantity, value=value, **limits)
+
+    rate = before["rows_a_day"]
+    yield measure(time, "rows per day", now["rows_a_day"], least=rate / 2, most=rate * 2)
     oldest = (now["oldest"] - before["oldest"]) / 86_400_000_000
     yield measure(time, "oldest row: days after the previous oldest", oldest, least=-0.1 * before["days"] - 1)
     gap = before["longest_gap"]
     yield measure(time, "longest gap in days", now["longest_gap"], most=1.5 * gap + 0.05)
     yield measure(time, "days behind", now["lag"], most=1.5 * max(gap, before["lag"]) + 0.05)
     if (kept := _kept(now["sample"], before["sample"], now["oldest"])) is not None:
+        triple = f"{contract.user_key}, {contract.item_key}, {time}"
         yield measure(triple, "share of previous interactions still present", kept, least=0.98)
     if days := [now["days_rows"][d] / n for d, n in before["days_rows"].items() if d in now["days_rows"] and n >= 50]:
         yield measure(time, "minimum over days: share of rows still present", min(days), least=0.8)
     yield measure(time, "psi of the hours of the day", now["hours"]["psi"], most=PSI_FAILS + 10 * few)
-    yield from _numbers("interactions", WEIGHT, "", now["weight"], before["weight"], few, PSI_FAILS, volatile=False)
 
 
 def _kept(now: list[list[int]], before: list[list[int]], oldest: int) -> float | None:

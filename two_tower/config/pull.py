@@ -11,11 +11,12 @@ _Fraction = Annotated[float, Bounds(above=0, below=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class PullConfig(Section):
-    """Data: how the interactions are split by time, and what the data gate compares them with."""
+    """Data: how the interactions are split, and what the data gate compares them with."""
 
     train_fraction: _Fraction = 0.8
     """Share of the interactions, the oldest ones, that training uses. Together with validation_fraction it must stay
-    below 1; the rest is the test window. Lower it if the test window has too few interactions."""
+    below 1; the rest is the test window. Lower it if the test window has too few interactions. Without times, it is a
+    random share of the interactions of each user."""
 
     validation_fraction: _Fraction = 0.1
     """Share of the interactions, those after the training window, on which early stopping and `two-tower tune` measure
@@ -24,6 +25,10 @@ class PullConfig(Section):
     index_refreshes: Annotated[int, Bounds(at_least=1, at_most=1000)] = 8
     """Number of times that evaluation refreshes the item index within the test window. Set it to how often your refresh
     job would run in that time, for example once a night."""
+
+    split_seed: Annotated[int, Bounds(at_least=0, at_most=2**32 - 1)] = 0
+    """Seed of the per-user holdout, the split of interactions without times. The split by time ignores it. Change it to
+    see how much the metrics vary with the split."""
 
     compare_with: Literal["release", "nothing"] = "release"
     """Reference of the data gate: the data of the current release, or nothing. Set it to `nothing` for one run, to

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 
 from two_tower.config import PullConfig
-from two_tower.data import sources, split, stores
+from two_tower.data import holdout, sources, split, stores
 from two_tower.data.catalogue import Catalogue
 from two_tower.data.materialize import materialize
 from two_tower.data.online import online_rows
@@ -35,7 +35,7 @@ from two_tower.data.pulled import (
     write_description,
     write_part,
 )
-from two_tower.data.repository import apply, contract, open_store, service, view
+from two_tower.data.repository import apply, contract, open_store, service, split_method, view
 from two_tower.errors import InputError
 from two_tower.inputs import Array, arrow_schema
 from two_tower.schema import INTERACTIONS_VIEW, ITEM_SERVICE, USER_SERVICE, Contract, Dtype, TowerName
@@ -67,13 +67,17 @@ def pull_into(
     of all rows, and the features of one window. Each file source is read once, into temporary files ($TMPDIR) of its
     uncompressed size.
 
+    If the view `interactions` has the tag `split=per_user`, its times have no meaning: the split is a holdout per user,
+    all features are as of the newest time, and the history features are made from the split (see `holdout`).
+
     Args:
         repo: The folder of the Feast feature repository.
         config: The settings of the pull, such as the split.
         as_of: Later interactions are ignored. None: the time of the newest interaction. A time without a time zone is
             UTC.
         folder: The output folder, in the format that `Pulled` reads.
-        ends: The ends of the training and validation splits. None: they follow from `config`.
+        ends: The ends of the training and validation splits. None: they follow from `config`. Ignored by the per-user
+            holdout.
 
     Raises:
         InputError: If a column is missing or has the wrong type, there are no interactions, they have only one user or
@@ -89,17 +93,24 @@ def pull_into(
         _check_sources(store, schema)
         with _timed("interactions"):
             rows = _interactions(store, schema, as_of)
-        micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
-        bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()), ends)
-        rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
+        if per_user := split_method(store) == "per_user":
+            rows, bounds = holdout.split_per_user(rows, schema, config)
+            user_items = holdout.UserItems.of(rows, schema)
+        else:
+            micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+            bounds = split.bounds(micros, config, _utc(as_of or rows[EVENT_TIMESTAMP][-1].as_py()), ends)
+            rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
         with _timed("statistics of the sources"):
             states = _states(store, schema, bounds.as_of)
         with _timed("features as of the interactions"):
             for part, start in enumerate(range(0, rows.num_rows, WINDOW)):
                 window = rows.slice(start, WINDOW)
                 write_part(folder, "interactions", part, window)
+                stamps = _at(bounds.as_of, window.num_rows) if per_user else window[EVENT_TIMESTAMP]
                 for tower in _SERVICES:
-                    joined = _join(store, schema, tower, window[schema.key(tower)], window[EVENT_TIMESTAMP])
+                    joined = _join(store, schema, tower, window[schema.key(tower)], stamps)
+                    if per_user and tower == "user":
+                        joined = holdout.with_histories(joined, user_items, schema, start)
                     write_part(folder, tower, part, joined)
         with _timed("catalogue"):
             items = _items(store, schema, rows[schema.item_key], bounds.as_of)
@@ -259,13 +270,17 @@ def _distinct(keys: pa.ChunkedArray, stamps: pa.ChunkedArray) -> tuple[Array, Ar
 
 def _catalogue(store: FeatureStore, schema: Contract, items: pa.Array, snapshot: datetime) -> pa.Table:
     """Return snapshot, item key and features of every item with at least one known feature at the snapshot."""
-    stamps = pa.chunked_array([pa.repeat(pa.scalar(snapshot, _STAMP), len(items))])
+    stamps = _at(snapshot, len(items))
     features = _join(store, schema, "item", pa.chunked_array([items]), stamps)
     known = np.zeros(features.num_rows, dtype=bool)
     for column in features.columns:
         known |= column.is_valid().to_numpy()
     table = pa.table([stamps, items, *features.columns], names=[SNAPSHOT, schema.item_key, *features.column_names])
     return table.filter(pa.array(known))
+
+
+def _at(instant: datetime, rows: int) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.repeat(pa.scalar(instant, _STAMP), rows)])
 
 
 def _items(store: FeatureStore, schema: Contract, interacted: pa.ChunkedArray, as_of: datetime) -> pa.Array:

@@ -53,12 +53,13 @@ def feature_time(store: FeatureStore, schema: Contract, user_id: str | int) -> d
 
 @lru_cache(maxsize=8)  # parsing a feature service takes ten times as long as the read; a contract never changes
 def _references(store: FeatureStore, schema: Contract) -> tuple[str, ...]:
-    return tuple(
+    names = [
         f"{projection.name_to_use()}:{f.name}"
         for name in (USER_SERVICE, *((SEEN_SERVICE,) if schema.seen else ()))
         for projection in service(store, name).feature_view_projections
         for f in projection.features
-    )
+    ]
+    return tuple(dict.fromkeys(names))  # a feature of both services is read once
 
 
 def _value(value: Any, is_stamp: bool) -> Any:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from two_tower.inputs import Array
-from two_tower.schema import Contract
+from two_tower.schema import Contract, SplitMethod
 
 EVENT_TIMESTAMP = "event_timestamp"
 SNAPSHOT = "snapshot"
@@ -36,7 +36,7 @@ ROW_GROUP = 65_536  # rows per parquet row group, the unit of streaming reads (s
 
 
 class Split(StrEnum):
-    """The part of the data that an interaction belongs to; the split is by time."""
+    """The part of the data that an interaction belongs to."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -47,18 +47,23 @@ class Split(StrEnum):
 class Bounds:
     """Times in UTC that separate the splits.
 
+    The per-user holdout has no times. There the splits are one microsecond apart, so that "earlier" means "in an
+    earlier split".
+
     Attributes:
         train_end: Training rows are before this time.
         validation_end: Validation rows are before this time, and not before `train_end`.
         as_of: Test rows are at or before this time, and not before `validation_end`.
         snapshots: The times of the catalogue, ascending: first `train_end`, then `validation_end`, last `as_of`. The
             snapshots between them refresh the index during the test window.
+        split: How the rows are split.
     """
 
     train_end: datetime
     validation_end: datetime
     as_of: datetime
     snapshots: tuple[datetime, ...]
+    split: SplitMethod = "time"
 
     def __post_init__(self) -> None:
         assert self.train_end <= self.validation_end <= self.as_of
@@ -136,6 +141,7 @@ class Pulled:
                 validation_end=datetime.fromisoformat(bounds["validation_end"]),
                 as_of=datetime.fromisoformat(bounds["as_of"]),
                 snapshots=tuple(datetime.fromisoformat(s) for s in bounds["snapshots"]),
+                split=bounds.get("split", "time"),
             ),
             **{name: _read(folder / name, rows=name in tables) for name in TABLES},
             views=meta["views"],
@@ -169,6 +175,7 @@ def write_description(folder: Path, contract: Contract, bounds: Bounds, views: M
         "validation_end": bounds.validation_end.isoformat(),
         "as_of": bounds.as_of.isoformat(),
         "snapshots": [s.isoformat() for s in bounds.snapshots],
+        "split": bounds.split,
     }
     description = {"contract": contract.to_dict(), "bounds": times, "views": views}
     (folder / "pulled.json").write_text(json.dumps(description, indent=2))

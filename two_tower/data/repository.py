@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast, get_args
 
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, ValueType
 from feast.errors import FeastObjectNotFoundException, RegistryInferenceFailure
@@ -18,10 +19,12 @@ from two_tower.schema import (
     INTERACTIONS_VIEW,
     ITEM_SERVICE,
     SEEN_SERVICE,
+    SPLIT_TAG,
     USER_SERVICE,
     Contract,
     Dtype,
     Feature,
+    SplitMethod,
     TowerName,
     feature,
 )
@@ -166,6 +169,24 @@ def view(store: FeatureStore, name: str, needed_by: str) -> FeatureView:
         return store.get_feature_view(name)
     except FeastObjectNotFoundException as error:
         raise _missing("feature view", name, [v.name for v in store.list_feature_views()], needed_by) from error
+
+
+def split_method(store: FeatureStore) -> SplitMethod:
+    """Return how the interactions are split: the tag `split` of the view `interactions`, by default `time`.
+
+    Args:
+        store: The feature store.
+
+    Returns:
+        `time`, or `per_user` for interactions without times.
+
+    Raises:
+        InputError: If the view is missing, or the tag has another value.
+    """
+    name = view(store, INTERACTIONS_VIEW, "training needs its rows").tags.get(SPLIT_TAG, "time")
+    if name not in get_args(SplitMethod):
+        raise unknown(f"tag {SPLIT_TAG!r} of feature view {INTERACTIONS_VIEW!r}:", name, get_args(SplitMethod))
+    return cast("SplitMethod", name)
 
 
 def service(store: FeatureStore, name: str) -> FeatureService:

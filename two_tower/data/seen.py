@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from two_tower.data.pulled import EVENT_TIMESTAMP, Pulled
+from two_tower.data.pulled import EVENT_TIMESTAMP, Bounds, Pulled
 from two_tower.inputs import Array
 
 
@@ -80,7 +80,7 @@ class Interactions:
             Pairs of event and item, each pair once: (pairs,) int64 positions in `events`, ascending, and (pairs,) int64
             item codes.
         """
-        begin, length = self.spans(events, since)
+        begin, length = self.spans(events, since=since)
         position = np.repeat(np.arange(len(events)), length)
         within = np.arange(len(position)) - np.repeat(np.cumsum(length) - length, length)
         return position, self.first_items[np.repeat(begin, length) + within]
@@ -90,20 +90,39 @@ class Interactions:
         """The item code of the first interaction of each (user, item) pair, sorted by user, then time; (pairs,)."""
         return self._by_user[1]
 
-    def spans(self, events: Array, since: Array | None = None) -> tuple[Array, Array]:
+    def spans(self, events: Array, until: Array | None = None, since: Array | None = None) -> tuple[Array, Array]:
         """Return the slice of `first_items` with the items that `seen` returns, for each event.
 
         Args:
             events: See `seen`.
+            until: (events,) int64 microseconds since 1970. Items with a first interaction at or after it are left out.
+                None: the time of the event.
             since: See `seen`.
 
         Returns:
             The begin and the length of each slice, each (events,) int64.
         """
         ranks, _ = self._by_user
-        user, micros = self.user[events], self.micros[events]
+        user, micros = self.user[events], self.micros[events] if until is None else until
         begin = np.searchsorted(ranks, self._rank(user, self._instants[:1] if since is None else since))
         return begin, np.maximum(np.searchsorted(ranks, self._rank(user, micros)) - begin, 0)
+
+
+def known_until(micros: Array, bounds: Bounds) -> Array:
+    """Return the time up to which the items of an interaction's user are not negatives of it in training.
+
+    It is the time of the interaction. Without times, all items of a user's training rows are known.
+
+    Args:
+        micros: (interactions,) int64, microseconds since 1970.
+        bounds: The bounds of the splits.
+
+    Returns:
+        (interactions,) int64, microseconds since 1970.
+    """
+    if bounds.split == "time":
+        return micros
+    return np.maximum(micros, pa.scalar(bounds.train_end, pa.timestamp("us", tz="UTC")).value)
 
 
 def codes(values: pa.ChunkedArray, keys: pa.Array) -> Array:

@@ -46,17 +46,29 @@ def bounds(micros: Array, config: PullConfig, as_of: datetime, ends: Ends | None
 
 
 def _ends(micros: Array, config: PullConfig) -> tuple[int, int]:
-    positions = [int(len(micros) * share) for share in _shares(config)]
+    positions = [int(len(micros) * share) for share in shares(config)]
     train_end, validation_end = (int(micros[min(position, len(micros) - 1)]) for position in positions)
     cuts = np.searchsorted(micros, [train_end, validation_end])
-    sizes = dict(zip(Split, np.diff([0, *cuts, len(micros)]).tolist(), strict=True))
-    for name, size in sizes.items():
+    check_sizes(np.diff([0, *cuts, len(micros)]), "or add interactions with more distinct timestamps.")
+    return train_end, validation_end
+
+
+def check_sizes(sizes: Array, remedy: str) -> None:
+    """Check that no split is too small.
+
+    Args:
+        sizes: (3,) int64, the number of interactions of each split.
+        remedy: End of the error message.
+
+    Raises:
+        InputError: If a split has fewer than LEAST_ROWS interactions.
+    """
+    for name, size in zip(Split, sizes.tolist(), strict=True):
         if size < LEAST_ROWS:
             raise InputError(
-                f"the {name} split has {size} of {len(micros)} interactions; it needs at least {LEAST_ROWS}. Change "
-                "train_fraction or validation_fraction, or add interactions with more distinct timestamps."
+                f"the {name} split has {size} of {sizes.sum()} interactions; it needs at least {LEAST_ROWS}. Change "
+                f"train_fraction or validation_fraction, {remedy}"
             )
-    return train_end, validation_end
 
 
 def labels(micros: Array, at: Bounds) -> Array:
@@ -73,7 +85,8 @@ def labels(micros: Array, at: Bounds) -> Array:
     return np.array([s.value for s in Split], dtype=object)[np.searchsorted(cuts, micros, side="right")]
 
 
-def _shares(config: PullConfig) -> tuple[float, float]:
+def shares(config: PullConfig) -> tuple[float, float]:
+    """Return the share of the interactions up to the end of training, and up to the end of validation."""
     return config.train_fraction, config.train_fraction + config.validation_fraction
 
 

@@ -37,7 +37,7 @@ with firsts as (
     from events group by all
 )
 select u as {user}, max(last_time) + interval 1 microsecond as event_timestamp,
-       list(i order by first_time, i) as seen_items
+       list(i order by first_time, md5(i::varchar)) as seen_items
 from firsts
 group by u
 order by u
@@ -106,7 +106,7 @@ def user_seen(interactions: pa.Table, user_key: str, item_key: str) -> pa.Table:
 
     Returns:
         The user key, event_timestamp (one microsecond after the user's last interaction) and seen_items, in the order
-        of their first interactions.
+        of their first interactions; items with the same time are in a pseudo-random order.
     """
     return _query(_USER_SEEN, interactions, user=user_key, item=item_key)
 

@@ -68,10 +68,13 @@ def write_sources(tables: Tables, folder: Path) -> dict[str, pa.Table]:
         "users": tables.users,
         "items": tables.items,
         "interactions": events,
-        "user_activity": user_activity(events, user_key, item_key),
         "user_seen": user_seen(events, user_key, item_key),
-        "item_activity": item_activity(events, item_key),
     }
+    if tables.has_times:
+        sources |= {
+            "user_activity": user_activity(events, user_key, item_key),
+            "item_activity": item_activity(events, item_key),
+        }
     for name, table in sources.items():
         pq.write_table(table, folder / f"{name}.parquet")
     return sources

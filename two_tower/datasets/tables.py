@@ -28,6 +28,8 @@ class Tables:
         report: The number of rows that each cleaning rule dropped, by the name of the rule.
         user_key: The column of the user key.
         item_key: The column of the item key.
+        has_times: Whether `event_timestamp` of the interactions is the time of the interaction. Otherwise all rows have
+            the same time, and there are no activity features.
 
     Raises:
         InputError: If a table is empty, lacks a column, has a timestamp of another type than timestamp[us, UTC], a null
@@ -40,6 +42,7 @@ class Tables:
     report: dict[str, int] = field(default_factory=dict)
     user_key: str = USER_KEY
     item_key: str = ITEM_KEY
+    has_times: bool = True
 
     def __post_init__(self) -> None:
         _check("users", self.users, (self.user_key,), once=True)
@@ -51,7 +54,7 @@ class Tables:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("users", "items", "interactions"):
             pq.write_table(getattr(self, name), folder / f"{name}.parquet")
-        meta = {"report": self.report, "user_key": self.user_key, "item_key": self.item_key}
+        meta = {name: getattr(self, name) for name in ("report", "user_key", "item_key", "has_times")}
         (folder / "tables.json").write_text(json.dumps(meta, indent=2))
 
     @classmethod

@@ -1,6 +1,7 @@
 """Apply a plan to its files: build the tables of a feature repository."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
 import duckdb
@@ -39,7 +40,7 @@ def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
     events, report = _events(plan, read["event"])
     users = _entity_table("user", plan, read, events, report)
     items = _entity_table("item", plan, read, events, report)
-    if plan.items is None:
+    if plan.items is None and plan.read_at is None:
         items = items.append_column(FIRST_SEEN, items[EVENT_TIMESTAMP])
     interactions = events.select([plan.user_key, plan.item_key, EVENT_TIMESTAMP, *(c.field for c in plan.facts)])
     if not plan.facts:  # a feature view in Feast needs at least one feature
@@ -51,6 +52,7 @@ def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
         report=report,
         user_key=plan.user_key,
         item_key=plan.item_key,
+        has_times=plan.read_at is None,
     )
 
 
@@ -58,6 +60,9 @@ def _events(plan: Plan, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
     """Return the valid interactions, sorted by time, with all columns of the plan, and the numbers of dropped rows."""
     condition = _where(plan, table)
     rows = _typed(plan.interactions, table)
+    if plan.read_at is not None:
+        at = pa.scalar(datetime.fromisoformat(plan.read_at), TIMESTAMP)
+        rows = rows.append_column(EVENT_TIMESTAMP, pa.repeat(at, rows.num_rows))
     rules = {
         "no_user": rows[plan.user_key].is_valid(),
         "no_item": rows[plan.item_key].is_valid(),

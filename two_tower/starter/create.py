@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -98,6 +99,8 @@ def refresh(folder: Path, paths: dict[str, Path], progress: Progress = lambda *_
             )
         plan = replace(plan, **{name: replace(table, path=str(path.resolve()))})
     progress("reading files", 1, len(PARTS))
+    if plan.read_at is not None:
+        plan = replace(plan, read_at=datetime.now(UTC).replace(microsecond=0).isoformat())
     read = _read(plan)
     progress(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
@@ -122,6 +125,8 @@ def _with_activity(plan: Plan, tables: Tables, sources: Mapping[str, pa.Table]) 
     Raises:
         InputError: If no feature of the users is left.
     """
+    if not tables.has_times:
+        return replace(plan, activity=())
     count = int(tables.interactions.num_rows * PullConfig().train_fraction)
     training = tables.interactions.sort_by(EVENT_TIMESTAMP).slice(0, count)
     keys = {USER_ACTIVITY: plan.user_key, ITEM_ACTIVITY: plan.item_key}
@@ -130,7 +135,7 @@ def _with_activity(plan: Plan, tables: Tables, sources: Mapping[str, pa.Table]) 
         raise InputError(
             f"{plan.interactions.path}: users have no features. Nearly no interaction has an earlier one of the same "
             "user, so there are no activity features, and no column describes the users. Pass --users FILE, or "
-            "--timestamp COLUMN with a more precise time."
+            "--timestamp COLUMN with a more precise time. Pass --timestamp none if the time has no meaning."
         )
     notes = (_LEFT_OUT[view] for view in keys if view not in activity)
     return replace(plan, activity=activity, notes=(*plan.notes, *notes))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
+from two_tower.datasets.tables import TIMESTAMP
 from two_tower.errors import unknown
 from two_tower.schema import Dtype
 from two_tower.starter import files, values
@@ -35,7 +37,7 @@ class Options:
         items: The file of the items. None: the items of the interactions.
         user_key: The column of the user id.
         item_key: The column of the item id.
-        timestamp: The column of the time of the interaction.
+        timestamp: The column of the time of the interaction; `none` if there is none.
         timestamp_format: The format of the time: a strptime format, or s, ms, us or ns since 1970.
         weight: The column of the training weight. None: no weight.
         where: An SQL condition; other interactions are dropped. None: no condition.
@@ -90,18 +92,23 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
     for name in options.ignore:
         if name not in every:
             raise unknown("column for --ignore", name, every)
-    time, time_kind = find_time(events, options.timestamp, options.timestamp_format)
-    keys = find_keys(events, own, time, {"user": options.user_key, "item": options.item_key})
+    time = find_time(events, options.timestamp, options.timestamp_format)
+    keys = find_keys(events, own, time and time[0], {"user": options.user_key, "item": options.item_key})
     used_names = set(OWN_NAMES)
     key_names = {who: _key_name(who, keys[who], events, used_names) for who in keys}
-    seconds = values.read_as(events.table[time], time, time_kind).array
+    now = datetime.now(UTC).replace(microsecond=0)
+    seconds = (
+        values.read_as(events.table[time[0]], *time).array
+        if time
+        else pa.repeat(pa.scalar(now, TIMESTAMP), events.table.num_rows)
+    )
     tables = {
         who: _own_table(who, source, _path(options, who), keys, key_names, events, seconds, options, used_names)
         for who, source in own.items()
         if source
     }
     notes = [note for source in (events, *own.values()) if source for note in source.notes]
-    notes += plan_notes(events, time, time_kind, keys, own)
+    notes += plan_notes(events, time, keys, own)
     plan = Plan(
         user_key=key_names["user"],
         item_key=key_names["item"],
@@ -109,9 +116,8 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
         item_dtype=_key_dtype(keys["item"]),
         users=tables.get("user"),
         items=tables.get("item"),
-        interactions=_event_table(
-            events, keys, key_names, (time, time_kind), options, set(own) - set(tables), used_names
-        ),
+        interactions=_event_table(events, keys, key_names, time, options, set(own) - set(tables), used_names),
+        read_at=None if time else now.isoformat(),
         where=options.where,
         delimiter=options.delimiter,
         notes=tuple(notes),
@@ -243,7 +249,7 @@ def _event_table(
     events: Source,
     keys: Mapping[str, Key],
     key_names: Mapping[str, str],
-    time: tuple[str, str],
+    time: tuple[str, str] | None,
     options: Options,
     derived: Iterable[str],
     used_names: set[str],
@@ -255,10 +261,10 @@ def _event_table(
         keys["item"].events: _key_column(
             "item", keys["item"].events, key_names["item"], keys["item"], keys["item"].why
         ),
-        time[0]: Column(
-            source=time[0], role="time", field=EVENT_TIMESTAMP, kind=time[1], why="time of the interaction"
-        ),
     }
+    if time:
+        why = "time of the interaction"
+        special[time[0]] = Column(source=time[0], role="time", field=EVENT_TIMESTAMP, kind=time[1], why=why)
     if options.weight is not None:
         if options.weight not in events.table.column_names:
             raise unknown(f"column of {events.name} for --weight", options.weight, events.table.column_names)
@@ -287,7 +293,7 @@ def _event_table(
         path=str(options.interactions.resolve()),
         names=options.interaction_columns,
         columns=tuple(columns),
-        stamp=time[0],
+        stamp=time[0] if time else None,
     )
 
 

@@ -7,30 +7,40 @@ from two_tower.starter import times, values
 from two_tower.starter.keys import is_key_name
 from two_tower.starter.source import Source
 
+NO_TIMES = "none"  # value of --timestamp for interactions without times
 
-def find_time(source: Source, timestamp: str | None, form: str | None) -> tuple[str, str]:
+
+def find_time(source: Source, timestamp: str | None, form: str | None) -> tuple[str, str] | None:
     """Find the time column of the interactions.
 
     Args:
         source: The interactions.
-        timestamp: The column that the user named. None: inferred.
+        timestamp: The column that the user named, or NO_TIMES. None: inferred.
         form: The format of the time that the user named. None: inferred.
 
     Returns:
-        The column, and the kind of its values (see `values`).
+        The column, and the kind of its values (see `values`). None if the interactions have no times.
 
     Raises:
-        InputError: If no column has times, or the named column does not exist or does not have times.
+        InputError: If a column has the name of a time but no readable times, or the named column does not exist or does
+            not have times.
     """
+    columns = source.table.column_names
+    if timestamp == NO_TIMES and NO_TIMES not in columns:
+        return None
     if timestamp is not None:
         _check(source, timestamp, "--timestamp")
         return timestamp, _time_kind(source, timestamp, form, certain=True)
-    kinds = {c: kind for c in source.table.column_names if (kind := _time_kind(source, c, form, certain=False))}
-    if not kinds:
+    kinds = {c: kind for c in columns if (kind := _time_kind(source, c, form, certain=False))}
+    unread = [c for c in columns if form or times.is_time_name(c)]
+    if not kinds and unread:
         raise InputError(
-            f"{source.name}: no column has the time of the interaction, which the split by time needs. Columns: "
-            f"{', '.join(source.table.column_names)}. Set --timestamp COLUMN (and --timestamp-format FORMAT)."
+            f"{source.name}: no column has the time of the interaction in a known format. Columns that may have it: "
+            f"{', '.join(unread)}. Set --timestamp COLUMN and --timestamp-format FORMAT, or --timestamp {NO_TIMES} for "
+            "a split without times."
         )
+    if not kinds:
+        return None
     best = max(kinds, key=lambda c: (_time_rank(c, source.kinds[c]), len(source.table[c].unique())))
     return best, kinds[best]
 

@@ -43,14 +43,14 @@ class Key:
 
 
 def find_keys(
-    events: Source, tables: Mapping[str, Source | None], time: str, options: Mapping[str, str | None]
+    events: Source, tables: Mapping[str, Source | None], time: str | None, options: Mapping[str, str | None]
 ) -> dict[str, Key]:
     """Find the keys of users and items.
 
     Args:
         events: The interactions.
         tables: The tables of users and items, by `user` and `item`. None: no table.
-        time: The time column of the interactions.
+        time: The time column of the interactions. None: there is none.
         options: The key columns that the user named, by `user` and `item`. None: inferred.
 
     Returns:

@@ -9,31 +9,33 @@ from two_tower.starter import times, values
 from two_tower.starter.keys import Key, key_values
 from two_tower.starter.source import Source
 
+_NO_TIMES = (
+    "the interactions have no times, so the split is a random holdout of each user's interactions. It measures less "
+    "than a split by time: training may use interactions that came after the held-out ones. Set --timestamp COLUMN if "
+    "a column has the time.",
+    "without times there are no activity features. The user tower reads a sample of the user's other items.",
+    "without times no gate can find a column that was computed from held-out interactions, such as an average rating. "
+    "Leave such columns out with --ignore.",
+)
 _AMBIGUOUS = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}
 
 
 def plan_notes(
-    events: Source, time: str, kind: str, keys: Mapping[str, Key], own: Mapping[str, Source | None]
+    events: Source, time: tuple[str, str] | None, keys: Mapping[str, Key], own: Mapping[str, Source | None]
 ) -> Iterator[str]:
     """Yield notes for the user about ambiguous or unusual data.
 
     Args:
         events: The interactions.
-        time: The time column of the interactions.
-        kind: The kind of the time column.
+        time: The time column of the interactions and the kind of its values. None: there is none.
         keys: The keys, by `user` and `item`.
         own: The tables of users and items, by `user` and `item`. None: no table.
 
     Yields:
-        One sentence each: an ambiguous order of day and month, keys without a row in their table, quantities or prices
-        of 0 or less.
+        One sentence each: no times, an ambiguous order of day and month, keys without a row in their table, quantities
+        or prices of 0 or less.
     """
-    form = kind.partition(" ")[2]
-    other = _AMBIGUOUS.get(form[:5])
-    if other:
-        distinct = events.table[time].unique().drop_null()
-        if times.readable(distinct, form.replace(form[:5], other, 1)):
-            yield f"{time}: the order of day and month is ambiguous; read as {form}. Change it with --timestamp-format."
+    yield from _time_notes(events, *time) if time else _NO_TIMES
     for who, source in own.items():
         if source is None:
             continue
@@ -51,3 +53,12 @@ def plan_notes(
                     f"{name}: 0 or negative in {below:,} interactions (returns?), which are positives too. Drop them "
                     f"with --where '\"{name}\" > 0'."
                 )
+
+
+def _time_notes(events: Source, time: str, kind: str) -> Iterator[str]:
+    form = kind.partition(" ")[2]
+    other = _AMBIGUOUS.get(form[:5])
+    if other:
+        distinct = events.table[time].unique().drop_null()
+        if times.readable(distinct, form.replace(form[:5], other, 1)):
+            yield f"{time}: the order of day and month is ambiguous; read as {form}. Change it with --timestamp-format."

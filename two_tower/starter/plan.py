@@ -87,6 +87,8 @@ class Plan:
         where: An SQL condition; other interactions are dropped. None: no condition.
         delimiter: The delimiter of text files. None: detected.
         activity: The feature views of activity features in the definitions.
+        read_at: The time of all interactions if they have no times: when the files were read, ISO 8601. None: the
+            interactions have times.
         notes: Notes for the user.
     """
 
@@ -100,6 +102,7 @@ class Plan:
     where: str | None = None
     delimiter: str | None = None
     activity: tuple[str, ...] = (USER_ACTIVITY, ITEM_ACTIVITY)
+    read_at: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -133,6 +136,7 @@ class Plan:
             where=data["where"],
             delimiter=data.get("delimiter"),
             activity=tuple(data.get("activity", (USER_ACTIVITY, ITEM_ACTIVITY))),
+            read_at=data.get("read_at"),
             notes=tuple(data["notes"]),
         )
 

@@ -32,8 +32,8 @@ def describe(pulled: Pulled, before: Mapping[str, Any] | None = None) -> dict[st
         before: An earlier description. The new description then also contains the differences (see `feature`).
 
     Returns:
-        JSON values: `as_of`, `interactions`, the features of `user`, `item` and `catalogue` (at the newest snapshot) by
-        name, hashed samples of `keys`, and the statistics of the sources (`views`).
+        JSON values: `as_of`, `split`, `interactions`, the features of `user`, `item` and `catalogue` (at the newest
+        snapshot) by name, hashed samples of `keys`, and the statistics of the sources (`views`).
     """
     schema, as_of = pulled.contract, pulled.bounds.as_of
     newest = pulled.catalogue_at(as_of)
@@ -54,6 +54,7 @@ def describe(pulled: Pulled, before: Mapping[str, Any] | None = None) -> dict[st
         }
     return {
         "as_of": as_of.isoformat(),
+        "split": pulled.bounds.split,
         "interactions": _interactions(pulled, (before or {}).get("interactions")),
         **described,
         "keys": {"user": _user_keys(pulled), "item": _item_keys(pulled)},

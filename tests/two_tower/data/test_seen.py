@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.two_tower.timelines import at, timeline
-from two_tower.data.seen import Interactions
+from two_tower.data.pulled import Bounds
+from two_tower.data.seen import Interactions, known_until
 
 
 def interactions(*events: tuple[str, str, float]) -> Interactions:
@@ -38,6 +41,14 @@ def test_since_leaves_out_what_was_taken_before():
     log = interactions(("u", "a", 0), ("u", "b", 1), ("u", "a", 2), ("u", "c", 3))
     since = np.full(4, log.micros[1])
     assert seen_by_event(log, since) == [set(), set(), {"b"}, {"b"}]
+
+
+def test_without_times_all_items_of_the_training_rows_are_known_in_training():
+    log = interactions(("u", "a", 0), ("u", "b", 0), ("v", "c", 0), ("u", "d", 1))
+    of_pull = Bounds(train_end=at(1), validation_end=at(2), as_of=at(2), snapshots=(at(1), at(2)))
+    for split, counts in (("time", [0, 0, 0, 2]), ("per_user", [2, 2, 1, 2])):
+        until = known_until(log.micros, replace(of_pull, split=split))
+        assert log.spans(np.arange(4), until=until)[1].tolist() == counts
 
 
 def test_items_of_the_catalogue_alone_have_a_code():

@@ -10,10 +10,15 @@ import pytest
 
 from tests.two_tower.starter import tables
 from two_tower.config import PullConfig
-from two_tower.data.features import pull
+from two_tower.data.features import materialize, online_rows, pull
 from two_tower.data.pulled import Pulled
+from two_tower.data.repository import contract, open_store
+from two_tower.data.users import pull_users
+from two_tower.datasets.prepare import write_sources
 from two_tower.errors import InputError
 from two_tower.schema import Dtype, Encoding
+from two_tower.starter import files
+from two_tower.starter.build import build
 from two_tower.starter.create import create, refresh
 from two_tower.starter.decide import Options
 from two_tower.starter.plan import Plan
@@ -167,13 +172,13 @@ def test_what_is_wrong_is_told_and_nothing_is_written(
     assert not (tmp_path / "repo").exists()
 
 
-def test_tables_that_do_not_meet_or_say_no_time_are_told(options: Options, tmp_path: Path) -> None:
+def test_tables_that_do_not_meet_or_times_in_an_unknown_format_are_told(options: Options, tmp_path: Path) -> None:
     other = tables.write(tmp_path / "other.csv", [("id", "age"), ("x1", 3), ("x2", 4)])
     with pytest.raises(InputError, match="no column contains the user ids"):
         create(tmp_path / "repo", Options(interactions=options.interactions, users=other))
-    timeless = tables.write(tmp_path / "t.csv", [("customer", "sku", "stars"), ("a", 1, 5), ("b", 2, 4)])
-    with pytest.raises(InputError, match=r"no column has the time .* Columns: customer, sku, stars. Set --timestamp"):
-        create(tmp_path / "repo", Options(interactions=timeless))
+    unread = tables.write(tmp_path / "t.csv", [("customer", "sku", "date"), ("a", 1, "Mo"), ("b", 2, "Tu")])
+    with pytest.raises(InputError, match=r"in a known format. Columns that may have it: date. Set .* --timestamp none"):
+        create(tmp_path / "repo", Options(interactions=unread))
     nameless = tables.write(tmp_path / "n.csv", [("who", "what", "at"), ("a", 1, "2024-01-01"), ("b", 2, "2024-01-02")])
     with pytest.raises(InputError, match="--user-key COLUMN"):
         create(tmp_path / "repo", Options(interactions=nameless))
@@ -224,3 +229,56 @@ def test_activity_features_without_values_are_left_out(tmp_path: Path) -> None:
     assert plan.activity == ()
     refresh(tmp_path / "people", {})
     assert Plan.read(tmp_path / "people").activity == ()
+
+
+def test_interactions_without_times_train_with_a_holdout_per_user(tmp_path: Path) -> None:
+    rows = [(f"c{n % 29}", n % 31) for n in range(400)]
+    path = tables.write(tmp_path / "orders.csv", [("customer", "sku"), *rows])
+    repo = tmp_path / "repo"
+    plan, made = create(repo, Options(interactions=path))
+    assert plan.notes[0].startswith("the interactions have no times, so the split is a random holdout")
+    assert made.interactions["event_timestamp"].unique().to_pylist() == [datetime.fromisoformat(plan.read_at)]
+    pulled = pull(repo, PullConfig(), None, tmp_path / "pulled")
+    assert pulled.bounds.split == "per_user"
+    assert [f.name for f in pulled.contract.user] == ["seen_items"], "no activity features"
+    assert [f.name for f in pulled.contract.item] == ["item"]
+    for item, history in zip(
+        pulled.interactions["sku"].to_pylist(), pulled.user["seen_items"].to_pylist(), strict=True
+    ):
+        assert item not in (history or [])
+
+    materialize(repo, pulled.bounds.as_of)
+    users = pull_users(repo, pulled.bounds.as_of)
+    rows_online = online_rows(open_store(repo), pulled.contract, users["customer"].to_pylist())
+    assert [set(row["seen_items"]) for row in rows_online] == [
+        {sku for customer, sku in rows if customer == user} for user in users["customer"].to_pylist()
+    ]
+    assert [row["seen_items"] for row in rows_online] == users["seen_items"].to_pylist(), "served as trained"
+
+
+def test_without_times_new_rows_replace_the_older_ones_online(tmp_path: Path) -> None:
+    rows = [(f"c{n % 29}", n % 31) for n in range(400)]
+    path = tables.write(tmp_path / "orders.csv", [("customer", "sku"), *rows])
+    repo = tmp_path / "repo"
+    plan, _ = create(repo, Options(interactions=path))
+    yesterday = datetime.fromisoformat(plan.read_at) - timedelta(days=1)
+    earlier = build(
+        replace(plan, read_at=yesterday.isoformat()), {"event": files.read(path, "interaction", None, None).table}
+    )
+    write_sources(earlier, repo / "data")
+    materialize(repo, yesterday)
+    tables.write(path, [("customer", "sku"), *rows, ("c0", 99)])
+    again, _ = refresh(repo, {})
+    materialize(repo, datetime.fromisoformat(again.read_at))
+    store = open_store(repo)
+    assert 99 in online_rows(store, contract(store), ["c0"])[0]["seen_items"]
+
+
+def test_the_time_column_can_be_ignored(options: Options, tmp_path: Path) -> None:
+    plan, made = create(tmp_path / "repo", replace(options, timestamp="none"))
+    assert columns(plan)["ordered_at"] == "unused"
+    assert columns(plan)["stars"] == "kept stars"
+    pulled = pull(tmp_path / "repo", PullConfig(), None, tmp_path / "pulled")
+    assert pulled.bounds.split == "per_user"
+    assert pulled.user["age"].null_count == 0, "users are known at the time of the interactions"
+    assert made.interactions.num_rows == len({(e["customer"], e["sku"]) for e in made.interactions.to_pylist()})

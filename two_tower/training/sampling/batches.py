@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from two_tower.data.pulled import WEIGHT, Pulled, Split
-from two_tower.data.seen import Interactions
+from two_tower.data.seen import Interactions, known_until
 from two_tower.errors import InputError
 from two_tower.inputs import Array
 from two_tower.schema import TowerName
@@ -153,7 +153,7 @@ class Positives:
         rows, weight = rows[kept], weight[kept]
         require_positives(len(rows))
         seconds, item = pulled.seconds[rows], interactions.item[rows]
-        begin, length = interactions.spans(rows)
+        begin, length = interactions.spans(rows, until=known_until(interactions.micros[rows], pulled.bounds))
 
         def columns(tower: TowerName) -> Columns:
             prepared = prepare_table(encoders, tower, getattr(pulled, tower).take(rows), seconds)

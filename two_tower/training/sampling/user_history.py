@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import EVENT_TIMESTAMP, Split
-from two_tower.data.seen import Interactions, codes
+from two_tower.data.seen import Interactions, codes, known_until
 from two_tower.inputs import Array
 from two_tower.training.sampling.batches import weights
 
@@ -83,6 +83,7 @@ def write_user_history(parts: Parts, folder: Path, memory: int) -> None:
     buckets = -(-len(parts) * ROW_COST // memory)
     (folder / "buckets").mkdir(parents=True)
     items, rows = _distribute(parts, folder, buckets)
+    bounds = parts.described.bounds
     past = {name: np.memmap(folder / name, kind, "w+", shape=(rows,)) for name, kind in _PAST.items()}
     size = 0
     with (folder / SEEN).open("wb") as seen:
@@ -91,7 +92,7 @@ def write_user_history(parts: Parts, folder: Path, memory: int) -> None:
             events = np.fromfile(file, _EVENT)
             if len(events):
                 one = _interactions(events, items)
-                begin, length = one.spans(np.arange(len(events)))
+                begin, length = one.spans(np.arange(len(events)), until=known_until(one.micros, bounds))
                 for name, values in (("repeated", one.repeated), ("begin", begin + size), ("length", length)):
                     past[name][events["row"]] = values
                 one.first_items.astype(np.int32).tofile(seen)
