@@ -40,7 +40,7 @@ def load(reference: str, kind: str) -> Any:
         ) from error
     for name in path.split("."):
         if not hasattr(target, name):
-            public = [n for n in dir(target) if not n.startswith("_")]
+            public = [n for n, value in vars(target).items() if getattr(value, "__module__", "") == module]
             raise InputError(f"{kind}={reference}: {unknown('attribute', name, public)}")
         target = getattr(target, name)
     return target

@@ -72,7 +72,9 @@ class Program(TyperGroup):
             status = ExitStatus.BAD_INPUT
             context = getattr(error, "ctx", None)
             hint = f" See `{context.command_path} --help`." if context else ""
-            Output(as_json="--json" in arguments).error(f"{error.format_message().rstrip('.')}.{hint}", status)
+            message = error.format_message().rstrip(".")
+            end = "" if message.endswith("?") else "."
+            Output(as_json="--json" in arguments).error(f"{message}{end}{hint}", status)
         sys.exit(status)
 
     def get_params(self, ctx: typer.Context) -> list[Any]:

@@ -63,6 +63,8 @@ def locate(source: Source, data_dir: Path | None, cache: Path = CACHE) -> Path:
         InputError: If `data_dir` lacks a file, the download fails, or the archive is not the official one.
     """
     if data_dir is not None:
+        if not data_dir.is_dir():
+            raise InputError(f"--data-dir {data_dir} does not exist. Pass the folder of the raw files.")
         if source.paths(data_dir) is None:
             raise InputError(_incomplete(source, data_dir))
         return data_dir
