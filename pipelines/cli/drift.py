@@ -18,7 +18,7 @@ from two_tower.errors import InputError
 if TYPE_CHECKING:
     from two_tower.checks.drift import Drift
 
-_STYLES = {"much": "red", "some": "yellow", "unknown": "dim", "none": None}
+_STYLES = {"strong": "red", "some": "yellow", "unknown": "dim", "none": None}
 
 
 class DriftCommand(TyperCommand):
@@ -45,7 +45,7 @@ def drift(
         Path | None, typer.Option("--out", metavar="FILE", help="Also write the result as JSON to this file.")
     ] = None,
 ) -> int:
-    """Compare served features with those of training. Exit status 3: at least one drifted much."""
+    """Compare served features with those of training. Exit status 3: at least one drifted strongly."""
     if out_file:
         check_output_file("--out", out_file)
     with output.progress("reading the log and the release"):
@@ -55,7 +55,7 @@ def drift(
         out_file.write_text(json.dumps(document, indent=2) + "\n")
     _print(output, requests, drifts)
     output.json(document)
-    return ExitStatus.HELD if any(one.level == "much" for one in drifts) else ExitStatus.DONE
+    return ExitStatus.HELD if any(one.level == "strong" for one in drifts) else ExitStatus.DONE
 
 
 def _compare(releases: str, release: str, feature_log: Path, since: str) -> "tuple[str, int, list[Drift]]":

@@ -3,7 +3,8 @@
 A feature log is a folder of parquet files, `<release>/<time>-<process>-<number>.parquet`, with one column per user
 feature (the raw input of the tower) and `request_time` (int64 seconds since 1970). Each feature is compared with the
 reference profile of the release: the population stability index over the bins of the profile, where missing values are
-one more bin.
+one more bin. The index of two random samples of the same data is not 0 but grows with the number of bins and falls with
+the number of rows, so the part that random variation explains is subtracted.
 """
 
 from collections.abc import Mapping
@@ -18,13 +19,15 @@ import pyarrow.parquet as pq
 
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import Array, arrow_schema
-from two_tower.schema import Dtype, Feature
+from two_tower.schema import Encoding, Feature
 from two_tower.statistics.distribution import psi
-from two_tower.statistics.profile import numbers
+from two_tower.statistics.profile import bin_shares, mean_day, missing_share
 
 REQUEST_TIME = "request_time"
-LEAST_ROWS = 200  # with fewer rows, random variation would look like drift
-SOME, MUCH = 0.1, 0.25  # limits of the population stability index
+LEAST_ROWS = 200  # with fewer rows, random variation hides most drift
+SOME, STRONG = 0.1, 0.25  # limits of the population stability index
+RARE = 1e-3  # bins with a smaller share in both samples add nothing to the index
+_QUANTILE = 3.1  # of the standard normal distribution: random variation exceeds it in 1 of 1,000 samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +36,10 @@ class Drift:
 
     Attributes:
         feature: The name of the feature.
-        psi: The population stability index. None if there are fewer than LEAST_ROWS rows, or the profile does not have
-            the feature.
-        missing: The share of missing values in the log.
-        missing_before: The share of missing values in the training data.
+        psi: The population stability index above that of random variation, at least 0. None if there are fewer than
+            LEAST_ROWS rows, or the profile does not have the feature.
+        missing: The share of missing values and empty lists in the log.
+        missing_before: The share of missing values and empty lists in the training data.
     """
 
     feature: str
@@ -46,10 +49,10 @@ class Drift:
 
     @property
     def level(self) -> str:
-        """`none`, `some` (psi of at least 0.1), `much` (psi of at least 0.25), or `unknown`."""
+        """`none`, `some` (psi of at least 0.1), `strong` (psi of at least 0.25), or `unknown`."""
         if self.psi is None:
             return "unknown"
-        return "much" if self.psi >= MUCH else "some" if self.psi >= SOME else "none"
+        return "strong" if self.psi >= STRONG else "some" if self.psi >= SOME else "none"
 
 
 def log_schema(features: tuple[Feature, ...]) -> pa.Schema:
@@ -69,52 +72,42 @@ def compare(profile: Mapping[str, Any], rows: pa.Table, features: tuple[Feature,
         The drift of each feature, sorted by descending psi.
     """
     seconds = rows[REQUEST_TIME].to_numpy()
-    drifts = [_feature(profile["features"].get(f.name), rows[f.name], f, seconds) for f in features]
+    drifts = [_feature(profile, rows[f.name], f, seconds) for f in features]
     return sorted(drifts, key=lambda drift: -1.0 if drift.psi is None else drift.psi, reverse=True)
 
 
-def _feature(before: Mapping[str, Any] | None, column: pa.ChunkedArray, f: Feature, seconds: Array) -> Drift:
-    missing = column.null_count / max(1, len(column))
-    missing_before = before["null_share"] if before else 0.0
+def random_psi(bins: int, *rows: int) -> float:
+    """Return the population stability index that samples of one distribution exceed in 1 of 1,000 cases.
+
+    Args:
+        bins: The number of bins.
+        rows: The sizes of the two samples.
+
+    Returns:
+        The quantile. The index follows a chi-squared distribution with `bins` - 1 degrees of freedom, times the sum of
+        the inverse sizes.
+
+    Source:
+        Yurdakul, "Statistical properties of the population stability index", 2018; Wilson and Hilferty, "The
+        distribution of chi-square", PNAS 1931.
+    """
+    freedom = max(1, bins - 1)
+    spread = 2 / (9 * freedom)
+    return float(freedom * (1 - spread + _QUANTILE * spread**0.5) ** 3 * sum(1 / max(1, n) for n in rows))
+
+
+def _feature(profile: Mapping[str, Any], column: pa.ChunkedArray, f: Feature, seconds: Array) -> Drift:
+    before, bins = profile["features"].get(f.name), profile.get("bins", {}).get(f.name)
     index = None
-    if before is not None and len(column) >= LEAST_ROWS:
-        then, now = _top_shares(before, column, f) if "top" in before else _bin_shares(before, column, f, seconds)
-        present = ((t * (1 - missing_before), n * (1 - missing)) for t, n in zip(then, now, strict=True))
-        bins = [(missing_before, missing), *present]
-        index = psi([t for t, _ in bins], [n for _, n in bins])
-    return Drift(feature=f.name, psi=index, missing=missing, missing_before=missing_before)
-
-
-def _top_shares(before: Mapping[str, Any], column: pa.ChunkedArray, f: Feature) -> tuple[list[float], list[float]]:
-    """Return the shares of the most frequent training values, and of all others, in training and in the log."""
-    flat = pc.list_flatten(column) if f.dtype in (Dtype.STRINGS, Dtype.INTS) else column
-    counted = flat.drop_null().value_counts()
-    counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
-    total = sum(counts.values()) or 1
-    then = [share for _, share in before["top"]]
-    now = [counts.get(value, 0) / total for value, _ in before["top"]]
-    return [*then, max(0.0, 1 - sum(then))], [*now, max(0.0, 1 - sum(now))]
-
-
-def _bin_shares(
-    before: Mapping[str, Any], column: pa.ChunkedArray, f: Feature, seconds: Array
-) -> tuple[list[float], list[float]]:
-    """Return the shares between the training quantiles. Equal quantiles are one edge that holds the shares between."""
-    values = numbers(column, f, seconds)
-    if "quantiles" not in before:  # all training values were missing
-        return [0.0], [1.0 if len(values) else 0.0]
-    edges, counts = np.unique(before["quantiles"], return_counts=True)
-    total = max(1, len(values))
-    if len(edges) == 1:
-        equal = float((values == edges[0]).sum() / total)
-        return [1.0, 0.0], [equal, 1 - equal]
-    step = 1 / (len(before["quantiles"]) - 1)
-    then = np.append((counts[0] - 1) * step, counts[1:] * step)  # the minimum, then the bins (edge, next edge]
-    position = np.minimum(np.searchsorted(edges, values, side="left"), len(edges) - 1)
-    now = np.bincount(position, minlength=len(edges)) / total
-    if counts[0] == 1:  # the minimum occurs once and belongs to the first bin
-        then, now = then[1:], np.append(now[0] + now[1], now[2:])
-    return list(then), list(now)
+    if before is not None and bins is not None and len(column) >= LEAST_ROWS:
+        # An age grows with the clock, and the age of the last event does not: the smaller difference counts.
+        shifts = (0.0, mean_day(seconds) - profile["day"]) if f.encoding == Encoding.AGE else (0.0,)
+        shares = [bin_shares(bins, column, f, seconds, days) for days in shifts]
+        used = max(np.count_nonzero(np.maximum(bins["shares"], now) > RARE) for now in shares)
+        index = min(psi(bins["shares"], now) for now in shares)
+        index = max(0.0, index - random_psi(int(used), len(column), profile["rows"]))
+    missing_before = before["null_share"] if before else 0.0
+    return Drift(feature=f.name, psi=index, missing=missing_share(column), missing_before=missing_before)
 
 
 def read_log(folder: Path, release: str, since: int = 0) -> pa.Table:

@@ -1,5 +1,6 @@
 """The reference profile: the distribution of each feature in the training data, for later drift checks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from two_tower.schema import MISSING_INT, Dtype, Encoding, Feature
 
 TOP = 20
 QUANTILES = 11
+BINS = 10
+LISTED = 10_000  # the bins of a feature list at most this many values
 _SECONDS_A_DAY = 86_400
 
 
@@ -23,18 +26,87 @@ def profile(table: pa.Table, features: tuple[Feature, ...], seconds: Array) -> d
         seconds: (rows,) int64, the time of each row in seconds since 1970.
 
     Returns:
-        JSON values: `rows` (the number of rows) and `features`, by name. Each feature has `null_share` (the share of
-        missing values) and one of these:
+        JSON values: `rows` (the number of rows), `day` (their mean time in days since 1970), `features` and `bins`, by
+        name. Each feature has `null_share` (the share of missing values and empty lists) and one of these:
 
         - quantiles: 11 evenly spaced quantiles from the minimum to the maximum (numbers; ages in days; Euclidean norms
           of vectors). Absent if all values are missing.
         - top: the 20 most frequent values with their shares (categories and hashed ids; elements of lists).
+
+        `bins` are what drift is measured on (see `bin_shares`).
     """
-    return {"rows": table.num_rows, "features": {f.name: _feature(table[f.name], f, seconds) for f in features}}
+    return {
+        "rows": table.num_rows,
+        "day": mean_day(seconds),
+        "features": {f.name: _feature(table[f.name], f, seconds) for f in features},
+        "bins": {f.name: _bins(table[f.name], f, seconds) for f in features},
+    }
+
+
+def missing_share(column: pa.ChunkedArray) -> float:
+    """Return the share of the rows that are null or an empty list."""
+    empty = pc.sum(pc.equal(pc.list_value_length(column), 0)).as_py() if pa.types.is_list(column.type) else None
+    return (column.null_count + (empty or 0)) / max(1, len(column))
+
+
+def bin_shares(bins: Mapping[str, Any], column: pa.ChunkedArray, f: Feature, seconds: Array, days: float = 0) -> Array:
+    """Return the share of each bin of a feature.
+
+    Args:
+        bins: The bins, from a profile. Numbers have `edges`: an edge is a bin, and so are the numbers between two
+            edges. Other features have `values`, one list per bin; the last bin has all values that are not listed.
+        column: (rows,) values.
+        f: The feature.
+        seconds: (rows,) int64, the time of each row in seconds since 1970.
+        days: Subtracted from the numbers.
+
+    Returns:
+        (1 + bins,) float64: the share of missing values and empty lists, then the shares of the bins.
+    """
+    if "edges" in bins:
+        values, edges = numbers(column, f, seconds) - days, np.array(bins["edges"], dtype=np.float64)
+        place = np.searchsorted(edges, values, side="left") + np.searchsorted(edges, values, side="right")
+        counts = np.bincount(place, minlength=2 * len(edges) + 1).astype(np.float64)
+    else:
+        counted = _counted(column, f)
+        group = {value: place for place, values in enumerate(bins["values"]) for value in values}
+        places = [group.get(value, len(bins["values"])) for value in counted.field("values").to_pylist()]
+        weights = counted.field("counts").to_numpy()
+        counts = np.bincount(np.array(places, dtype=np.int64), weights, minlength=len(bins["values"]) + 1)
+    missing = missing_share(column)
+    return np.append(missing, counts / max(1.0, counts.sum()) * (1 - missing))
+
+
+def _bins(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, Any]:
+    if f.is_discrete:
+        bins: dict[str, Any] = {"values": _groups(_counted(column, f))}
+    else:
+        ordered = np.sort(numbers(column, f, seconds))
+        bins = {
+            "edges": np.unique(ordered[(np.arange(1, BINS) * len(ordered)) // BINS] if len(ordered) else []).tolist()
+        }
+    return bins | {"shares": bin_shares(bins, column, f, seconds).tolist()}
+
+
+def _groups(counted: pa.StructArray) -> list[list[Any]]:
+    """Return the values from the most to the least frequent: one per group, or groups of a tenth of the rows."""
+    counts = counted.field("counts").to_numpy()
+    order = np.argsort(-counts, kind="stable")
+    values = counted.field("values").take(pa.array(order)).to_pylist()
+    if len(values) <= TOP:
+        return [[value] for value in values]
+    above = (np.cumsum(counts[order]) - counts[order]) / counts.sum()
+    group = np.where(np.arange(len(order)) < LISTED, (above * BINS).astype(np.int64), BINS - 1)
+    return [[values[i] for i in np.flatnonzero(group == place)] for place in range(BINS - 1)]
+
+
+def _counted(column: pa.ChunkedArray, f: Feature) -> pa.StructArray:
+    """Count the values, or the elements of lists."""
+    return (pc.list_flatten(column) if f.dtype in (Dtype.STRINGS, Dtype.INTS) else column).drop_null().value_counts()
 
 
 def _feature(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, Any]:
-    null_share = column.null_count / max(1, len(column))
+    null_share = missing_share(column)
     if f.is_discrete:
         return {"null_share": null_share, "top": _top(column, f)}
     values = numbers(column, f, seconds)
@@ -45,8 +117,7 @@ def _feature(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, A
 
 def _top(column: pa.ChunkedArray, f: Feature) -> list[list[Any]]:
     """Return (value, share of the values that are not missing) pairs, the most frequent first."""
-    flat = pc.list_flatten(column) if f.dtype in (Dtype.STRINGS, Dtype.INTS) else column
-    counted = flat.drop_null().value_counts()
+    counted = _counted(column, f)
     values, counts = counted.field("values"), counted.field("counts")
     total = pc.sum(counts).as_py() or 1
     best = pc.select_k_unstable(counts, k=min(TOP, len(counts)), sort_keys=[("counts", "descending")])

@@ -59,15 +59,15 @@ def test_no_drift_is_status_0(call: list[str]) -> None:
     assert "1,000 requests" in result.stdout and "age" in result.stdout
 
 
-def test_much_drift_is_status_3_and_the_first_feature(call: list[str], tmp_path: Path) -> None:
+def test_strong_drift_is_status_3_and_the_first_feature(call: list[str], tmp_path: Path) -> None:
     log_older_users(tmp_path)
     result = two_tower(*call, "--json", "--out", str(tmp_path / "drift.json"))
     assert result.exit_code == 3
     document = json.loads(result.stdout)
     assert document == json.loads((tmp_path / "drift.json").read_text())
     assert document["requests"] == 1000
-    assert [one["feature"] for one in document["features"] if one["drift"] == "much"] == ["age"]
-    assert "much" in result.stderr
+    assert [one["feature"] for one in document["features"] if one["drift"] == "strong"] == ["age"]
+    assert "strong" in result.stderr
     assert two_tower(*call, "--quiet").output == ""
 
 

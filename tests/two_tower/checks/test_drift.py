@@ -65,8 +65,50 @@ def test_what_has_not_moved_is_told_so(trained) -> None:
 )
 def test_what_has_moved_is_named_first(trained, name: str, values: list) -> None:
     first, *others = compare(trained, rows(2000, 2, **{name: values}), FEATURES)
-    assert (first.feature, first.level) == (name, "much")
+    assert (first.feature, first.level) == (name, "strong")
     assert {one.level for one in others} == {"none"}
+
+
+@pytest.mark.parametrize("replacement", ["random items", "one item", "unknown items", "empty lists"])
+def test_half_of_the_histories_replaced_is_strong(replacement: str) -> None:
+    """Of a thousand items, a history has the popular ones more often."""
+    rng = np.random.default_rng(0)
+    popularity = 1 / np.arange(1, 1001)
+
+    def histories(n: int) -> list[list[int]]:
+        return [rng.choice(1000, rng.integers(5, 30), p=popularity / popularity.sum()).tolist() for _ in range(n)]
+
+    table = rows(5000, 0, recent=histories(5000))
+    trained = profile(table, FEATURES, table[REQUEST_TIME].to_numpy())
+    replaced = {
+        "random items": lambda: rng.choice(1000, 15).tolist(),
+        "one item": lambda: [3] * 15,
+        "unknown items": lambda: rng.choice(1000, 15).tolist(),
+        "empty lists": list,
+    }[replacement]
+    offset = 5000 if replacement == "unknown items" else 0
+    for n in (200, 2000):
+        recent = [[i + offset for i in replaced()] if k % 2 else h for k, h in enumerate(histories(n))]
+        levels = {one.feature: one.level for one in compare(trained, rows(n, 1, recent=recent), FEATURES)}
+        assert levels.pop("recent") == "strong"
+        assert set(levels.values()) == {"none"}
+
+
+def test_samples_of_the_training_rows_drift_in_at_most_5_percent_of_200_draws() -> None:
+    table = rows(3000, 0)
+    trained, rng = profile(table, FEATURES, table[REQUEST_TIME].to_numpy()), np.random.default_rng(1)
+    alarms = 0
+    for _ in range(200):
+        sample = table.take(pa.array(rng.choice(table.num_rows, 200, replace=False)))
+        alarms += any(one.level != "none" for one in compare(trained, sample, FEATURES))
+    assert alarms <= 10
+
+
+def test_an_age_that_grows_with_the_clock_has_not_drifted(trained) -> None:
+    later = rows(2000, 1)
+    place = later.column_names.index(REQUEST_TIME)
+    later = later.set_column(place, REQUEST_TIME, pa.array([NOW + 200 * DAY] * 2000))
+    assert {one.level for one in compare(trained, later, FEATURES)} == {"none"}
 
 
 def test_of_few_rows_and_of_a_feature_without_a_profile_nothing_is_said(trained) -> None:

@@ -39,7 +39,7 @@ def test_known_profiles():
     assert f["spend"]["quantiles"][::5] == [1, 2, 3] and len(f["spend"]["quantiles"]) == 11
     assert f["joined"]["quantiles"][::5] == [0, 2, 4]
     assert f["wakes"]["quantiles"][::5] == [0, 3, 6]
-    assert f["topics"] == {"null_share": 0.25, "top": [["x", 2 / 3], ["y", 1 / 3]]}
+    assert f["topics"] == {"null_share": 0.5, "top": [["x", 2 / 3], ["y", 1 / 3]]}
     assert f["portrait"]["quantiles"][0] == 5
     assert f["empty"] == {"null_share": 1}
 
