@@ -66,7 +66,7 @@ def bin_shares(bins: Mapping[str, Any], column: pa.ChunkedArray, f: Feature, sec
     if "edges" in bins:
         values, edges = numbers(column, f, seconds) - days, np.array(bins["edges"], dtype=np.float64)
         place = np.searchsorted(edges, values, side="left") + np.searchsorted(edges, values, side="right")
-        counts = np.bincount(place, minlength=2 * len(edges) + 1).astype(np.float64)
+        counts: Array = np.bincount(place, minlength=2 * len(edges) + 1)
     else:
         counted = _counted(column, f)
         group = {value: place for place, values in enumerate(bins["values"]) for value in values}
@@ -74,7 +74,7 @@ def bin_shares(bins: Mapping[str, Any], column: pa.ChunkedArray, f: Feature, sec
         weights = counted.field("counts").to_numpy()
         counts = np.bincount(np.array(places, dtype=np.int64), weights, minlength=len(bins["values"]) + 1)
     missing = missing_share(column)
-    return np.append(missing, counts / max(1.0, counts.sum()) * (1 - missing))
+    return np.append(missing, counts / max(1, counts.sum()) * (1 - missing))
 
 
 def _bins(column: pa.ChunkedArray, f: Feature, seconds: Array) -> dict[str, Any]:
