@@ -50,9 +50,10 @@ RUN /opt/tools/bin/pip install '.[train]' && /opt/tools/bin/pip install --no-dep
     && find scipy sympy networkx -type d -name tests -prune -exec rm -r {} + \
     && /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.json /opt/venv/bin/python
 
-# The service does not use Arrow Flight, nor pillow, which kserve depends on.
+# The service does not use Arrow Flight, nor pillow, which kserve depends on. The deploy step, which asks the service before
+# it promotes a release, runs in this image too, and needs Kubeflow's executor.
 FROM builder AS serving-packages
-RUN /opt/tools/bin/pip install '.[serving]' \
+RUN /opt/tools/bin/pip install '.[serving]' && /opt/tools/bin/pip install --no-deps kfp \
     && /opt/tools/bin/pip uninstall --yes mypy mypy_extensions ast-serialize librt pathspec types-greenlet pillow \
     && cd $SITE && rm -r feast/ui pandas/tests pyarrow/_flight* pyarrow/libarrow_flight* \
        pyarrow/libarrow_python_flight* \

@@ -9,3 +9,4 @@ from two_tower import __version__
 # One image per stage of the Dockerfile. The tags are versions, never `latest`: the image is part of the cache key.
 DATA_IMAGE = f"two-tower-data:{__version__}"
 TRAIN_IMAGE = f"two-tower-train:{__version__}"
+SERVING_IMAGE = f"two-tower-serving:{__version__}"

@@ -10,17 +10,20 @@ def publish(
     towers: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Model],
     summary: dsl.Input[dsl.Artifact],
+    users: dsl.Input[dsl.Dataset],
     dataset: str,
     releases: str,
-    requests: dsl.Output[dsl.Artifact],
+    questions: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Publish the release, write requests for its smoke test, and return its id."""
+    """Publish the release, write the questions of its smoke test, and return its id."""
     from pathlib import Path
 
     from two_tower.data.pulled import Pulled
-    from two_tower.deployment import smoke_test
+    from two_tower.deployment.questions import Questions
     from two_tower.releases import publish
 
-    smoke_test.write(smoke_test.requests_of_pull(Pulled.read(Path(pulled.path))), Path(requests.path))
+    contract = Pulled.read(Path(pulled.path), tables=()).contract
+    known = Questions.of_run(Path(users.path), contract, Path(towers.path), Path(index.path))
+    known.write(Path(questions.path), contract)
     folders = (Path(artifact.path) for artifact in (repo, pulled, towers, index, summary))
     return publish.publish(*folders, dataset=dataset, releases=releases)

@@ -10,16 +10,17 @@ def publish_refreshed(
     catalogue: dsl.Input[dsl.Dataset],
     verdict: dsl.Input[dsl.Artifact],
     releases: str,
-    requests: dsl.Output[dsl.Artifact],
+    questions: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Publish the current release with the new index, write requests for its smoke test, and return its id."""
+    """Publish the current release with the new index, write the questions of its smoke test, and return its id."""
     from pathlib import Path
 
     from two_tower.data.catalogue import Catalogue
-    from two_tower.deployment import smoke_test
+    from two_tower.deployment.questions import Questions, digests
     from two_tower.gates import Verdict
     from two_tower.releases import refresh
 
     new = Catalogue.read(Path(catalogue.path))
-    smoke_test.write(smoke_test.requests_by_id(new.users), Path(requests.path))
+    files = digests(Path(served.path)) | digests(Path(index.path))
+    Questions(users=new.users, files=files).write(Path(questions.path), new.contract)
     return refresh.publish(Path(served.path), Path(index.path), new, Verdict.read(Path(verdict.path)), releases)

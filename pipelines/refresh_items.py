@@ -69,7 +69,7 @@ def refresh_items_in(shards: int) -> GraphComponent:
         deployed = deploy(
             release=published.outputs["Output"],
             releases=releases,
-            requests=published.outputs["requests"],
+            questions=published.outputs["questions"],
             config=deploy_config,
         )
         deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")

@@ -84,13 +84,14 @@ def steps(
         towers=towers,
         index=indexed,
         summary=reported.outputs["summary"],
+        users=online.outputs["users"],
         dataset=title,
         releases=releases,
-    ).after(online)
+    )
     deployed = deploy(
         release=published.outputs["Output"],
         releases=releases,
-        requests=published.outputs["requests"],
+        questions=published.outputs["questions"],
         config=deploy_config,
     )
     deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")

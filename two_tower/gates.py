@@ -13,7 +13,7 @@ class Verdict:
     """The result of one gate.
 
     Attributes:
-        gate: The name of the gate: data, parity, promotion, leaks, or skew.
+        gate: The name of the gate: data, leaks, parity, promotion, refresh, deploy, or skew.
         passed: Whether the gate passed.
         reasons: One sentence for each reason why the gate did not pass. Empty if it passed.
         details: The measured values, as JSON values.

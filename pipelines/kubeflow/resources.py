@@ -50,7 +50,7 @@ NEEDS = {
     "publish-refreshed": Need("model"),
     "fetch": Need("model"),
     "report": Need("light"),
-    "deploy": Need("light"),
+    "deploy": Need("model"),
     "gate": Need("light", retried=False),
 }
 LIGHT_CPU, LIGHT_MEMORY = "500m", "2Gi"

@@ -83,7 +83,9 @@ def run_container(
     container = None
     try:
         try:
-            container = client.containers.create(image, command, volumes=volumes, **options)
+            # The command of a step replaces the entry point of its image, as on a cluster.
+            entry, *arguments = command
+            container = client.containers.create(image, arguments, entrypoint=[entry], volumes=volumes, **options)
             container.start()
         except APIError as error:
             raise InputError(_not_started(image, error, bool(options.get("device_requests")))) from error

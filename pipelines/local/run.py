@@ -19,6 +19,7 @@ from rich.console import Console
 
 from pipelines.cli.run_progress import RunProgress
 from pipelines.exit_status import ExitStatus
+from pipelines.local.checks import check_service
 from pipelines.local.outcome import explain, next_steps, quality
 from pipelines.local.runner import LocalRun, artifact, display_names
 from pipelines.local.runner import run as run_locally
@@ -120,6 +121,7 @@ def run_training(request: Request, out: Console, err: Console, *, debug: bool = 
     settings = request.settings
     if request.runner == Runner.SUBPROCESS:
         check_plugins(settings.train)
+        check_service(settings.deploy)
     request.out.mkdir(parents=True, exist_ok=True)
     if not settings.train.checkpoints:
         # Outside the folders of the steps, which are new in each run.
@@ -203,6 +205,9 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console, *, d
     elif status:
         assert done.failed is not None
         summary["error"] = {"message": f"step {done.failed.name} failed: {error}", "status": int(status)}
+    if (file := artifact(done, "deploy", "verdict")).exists():
+        verdict = json.loads(file.read_text())
+        summary["gates"][verdict.pop("gate")] = verdict
     _write_run(request, done, summary)
     _write_pages(request, done, summary)
     if summary["metrics"]:
@@ -268,7 +273,8 @@ def _write_pages(request: Request, done: LocalRun, summary: dict[str, Any]) -> N
     else:
         report.unlink(missing_ok=True)  # the report of an earlier run in this folder
         return
-    steps = with_run(report.read_text(), _steps(request, done), done.output, summary.get("next", ()))
+    questions = summary["gates"].get("deploy", {}).get("details", {}).get("questions", ())
+    steps = with_run(report.read_text(), _steps(request, done), done.output, summary.get("next", ()), questions)
     report.write_text(steps)
 
 

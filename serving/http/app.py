@@ -64,10 +64,10 @@ def serve(
         raise InputError(
             f"no feature_store.yaml in {feature_repo}. Pass the folder of a Feast repository as --feature-repo."
         )
-    with _listen(host, port, "--port") as listening:
+    with listen(host, port, "--port") as listening:
         if grpc_port is None:
             grpc_port = listening.getsockname()[1] + 1
-        with _listen(host, grpc_port, "--grpc-port") as free:  # gRPC opens it itself, and its errors say little
+        with listen(host, grpc_port, "--grpc-port") as free:  # gRPC opens it itself, and its errors say little
             grpc_port = free.getsockname()[1]
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
@@ -126,7 +126,8 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _listen(host: str, port: int, option: str) -> socket.socket:
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """Open a socket that listens; port 0 chooses a free one. Raises InputError that names the option."""
     try:
         return socket.create_server((host, port), family=_family(host))
     except (OSError, OverflowError) as error:

@@ -15,12 +15,12 @@ PURPOSE = {
     "data": "import kfp.dsl.executor_main, two_tower.data.features, two_tower.checks.expectations",
     "train": "import kfp.dsl.executor_main, two_tower.training.train, two_tower.exporting.export, "
     "two_tower.evaluation.evaluate, two_tower.releases.publish",
-    "serving": "import feast, serving.http.app, pipelines.cli.main",
+    "serving": "import kfp.dsl.executor_main, feast, serving.http.app, serving.http.background, pipelines.cli.main",
 }
 FOREIGN = {
     "data": ("torch", "onnxscript"),
     "train": ("feast", "great_expectations"),
-    "serving": ("torch", "kfp", "mypy"),
+    "serving": ("torch", "mypy"),
 }
 
 

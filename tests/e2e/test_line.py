@@ -36,7 +36,12 @@ def test_recall_is_one_and_an_unchanged_run_is_reused_until_data_change(run, rep
         "leaks": True,
         "parity": True,
         "promotion": True,
+        "deploy": True,
     }
+    table = {row["kind"]: (row["asked"], row["differ"]) for row in record["gates"]["deploy"]["details"]["questions"]}
+    assert table["features online"][0] == table["items by user id"][0] > 10
+    assert not any(differ for _, differ in table.values())
+    assert "Smoke test of the staged release" in (first.out / "report.html").read_text()
     assert (first.out / "report.html").is_file()
     assert (first.out / "releases" / "current").read_text().strip() == record["release"]
     assert {step["name"]: step["seconds"] for step in record["steps"]}["train"] > 0

@@ -25,7 +25,7 @@ from two_tower.data.features import materialize, pull
 from two_tower.data.online_config import online_config
 from two_tower.data.pulled import Pulled
 from two_tower.datasets.prepare import prepare
-from two_tower.deployment.smoke_test import as_json
+from two_tower.deployment.service_questions import as_json
 from two_tower.evaluation.scorers import compare
 from two_tower.exporting.export import export
 from two_tower.inputs import table_from_rows

@@ -13,13 +13,17 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
+from serving.http.background import serve_in_background
 from tests.two_tower import parts
+from tests.two_tower.deployment.conftest import consistent
 from two_tower.config import DeployConfig
 from two_tower.deployment import deploy, smoke_test
+from two_tower.deployment.questions import Questions
+from two_tower.deployment.smoke_test import Address
 from two_tower.releases import release
 
 RELEASES = "s3://shop/releases"
-REQUEST = {"user_id": "u", "k": 3, "features": {"group": "a"}}
+QUESTIONS = Questions(users=["u"])  # the releases name no online store: the user gets popular items
 
 
 @pytest.fixture
@@ -67,20 +71,26 @@ def serving(log, **environment: str):
 
 
 def made(tmp_path, name: str) -> str:
-    return release.publish(RELEASES, [parts.write(tmp_path / name, prefix=name)], parts.manifest())
+    return release.publish(RELEASES, [consistent(tmp_path / name, prefix=name)], parts.manifest())
+
+
+def differences(address: str, made: str, cache) -> list[str]:
+    """The reasons of the smoke test of a release at an address."""
+    opened = release.open_release(RELEASES, made, cache)
+    return smoke_test.run(Address(address), RELEASES, opened, QUESTIONS, slowest_ms=5000)[0]
 
 
 @pytest.mark.slow
 def test_a_deployed_release_is_served_and_the_next_one_without_a_restart(s3, tmp_path) -> None:
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
-    deploy.deploy(first, RELEASES, [], DeployConfig())
+    assert deploy.deploy(first, RELEASES, QUESTIONS, DeployConfig(), serve_in_background).passed
     with serving(tmp_path / "log") as address:
-        assert smoke_test.run(address, [REQUEST] * 3, first, slowest_ms=5000)[0] == []
-        deploy.deploy(second, RELEASES, [], DeployConfig())
+        assert differences(address, first, tmp_path) == []
+        deploy.deploy(second, RELEASES, QUESTIONS, DeployConfig(), serve_in_background)
         reasons = ["not asked yet"]
         until = time.monotonic() + 30
         while reasons and time.monotonic() < until:
-            reasons, _ = smoke_test.run(address, [REQUEST], second, slowest_ms=5000)
+            reasons = differences(address, second, tmp_path)
         assert reasons == []
 
 
@@ -89,4 +99,4 @@ def test_a_pinned_service_serves_its_release_whatever_is_current(s3, tmp_path) -
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
     release.activate(RELEASES, first)
     with serving(tmp_path / "log", TWO_TOWER_RELEASE=second) as address:
-        assert smoke_test.run(address, [REQUEST], second, slowest_ms=5000)[0] == []
+        assert differences(address, second, tmp_path) == []

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from two_tower.recommender.errors import RequestError
+from two_tower.recommender.recommender import load_release
+
 TOKEN = "a-valid-token"
 LOOKS = 2  # requests for a new revision until it is ready
 
@@ -60,7 +63,10 @@ def merged(target: Any, patch: Any) -> Any:
 
 @dataclass
 class Cluster:
-    """never: releases whose pods do not start. answers: faulty behaviour by release. log: received calls."""
+    """never: releases whose pods do not start. answers: faulty behaviour by release. log: received calls.
+
+    releases: folder or URL of the releases that the pods read.
+    """
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     never: set[str] = field(default_factory=set)
@@ -69,6 +75,7 @@ class Cluster:
     failing: Counter[str] = field(default_factory=Counter)  # method → number of calls that first get a 503
     requests: Counter[str] = field(default_factory=Counter)  # number of requests by the release that responded
     address: str = ""
+    releases: str = ""
     mode: str = "Serverless"
 
     def changes(self) -> list[str]:
@@ -134,9 +141,21 @@ class Cluster:
         manner = self.answers.get(release, "")
         if manner == "fails":
             return 500, {"error": {"code": "fault", "message": "broken", "hint": ""}}
-        items = [{"item_id": f"i{n}", "score": 1.0 - n / 100} for n in range(request["k"])]
-        fallback = {"no store": "store", "unknown": "popular"}.get(manner) if "features" not in request else None
-        return 200, {"items": items, "release": "another" if manner == "old" else release, "fallback": fallback}
+        options = {name: value for name, value in request.items() if name not in ("user_id", "features")}
+        try:
+            body = load_release(self.releases, release).recommend(
+                request.get("user_id"), features=request.get("features"), **options
+            )
+        except RequestError as error:
+            return error.status, error.body()
+        response = body.to_dict()
+        if manner == "old":
+            response["release"] = "another"
+        if manner == "no store":
+            response["fallback"] = "store"
+        if manner == "wrong items":
+            response["items"] = response["items"][::-1]
+        return 200, response
 
 
 def pinned(revision: dict[str, Any]) -> str:

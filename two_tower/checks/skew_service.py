@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from two_tower.checks.skew_stores import Row, nan
-from two_tower.deployment.smoke_test import as_json
+from two_tower.deployment.service_questions import as_json
 from two_tower.errors import InputError
 from two_tower.http_json import call
 from two_tower.inputs import Array, table_from_rows

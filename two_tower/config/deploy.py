@@ -18,9 +18,10 @@ class DeployConfig(Section):
     """Deployment: where a release is served, and the smoke test that it passes before."""
 
     deployer: Literal["local", "kserve"] = "local"
-    """How a release is deployed. `local` moves the pointer `current`, which every service that follows it reads.
-    `kserve` gives the release a share of an InferenceService's traffic, runs the smoke test, then promotes the release
-    or rolls it back. Use `kserve` if the service runs on KServe in serverless mode."""
+    """How a release is deployed. `local` serves the release on the machine of the deploy step, runs the smoke test,
+    then moves the pointer `current`, which every service that follows it reads. `kserve` gives the release a share of
+    an InferenceService's traffic, runs the smoke test, then promotes the release or rolls it back. Use `kserve` if the
+    service runs on KServe in serverless mode."""
 
     service: Annotated[str, Form(re.compile(_NAME), f"{_NAME_WORDS}with a letter first")] = "two-tower"
     """Name of the InferenceService, and of the model in the model registry. Change it if the namespace holds
@@ -47,12 +48,13 @@ class DeployConfig(Section):
     short exposure to a bad release is costly."""
 
     ready_timeout: Count = 600
-    """Seconds in which the new release has to become ready (`kserve` only). Raise it if nodes take long to start or the
-    release is large."""
+    """Seconds in which the new release has to become ready. Raise it if nodes take long to start or the release is
+    large."""
 
     questions: Count = 100
-    """Maximum number of users whose requests the smoke test sends, each by id and with features (`kserve` only). Raise
-    it to measure the latency on more requests; lower it to promote sooner."""
+    """Number of users of the smoke test, at most 500: half of them the newest, half spread over all users. Their
+    features in the online store and their items have to be those that the run knows. Raise it to compare more users;
+    lower it to promote sooner."""
 
     slowest_ms: Positive = 250.0
     """Latency in milliseconds within which 95 % of the responses of the smoke test have to arrive (`kserve` only). Set

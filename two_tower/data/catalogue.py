@@ -15,6 +15,7 @@ from two_tower.schema import POPULARITY, Contract
 
 POPULARITY_WINDOW = timedelta(days=30)
 USERS = 500  # the catalogue keeps the ids of this many users
+VIEWS = b"views"  # metadata of a table of users' features: JSON of the feature view by feature
 
 
 @dataclass(frozen=True, kw_only=True)

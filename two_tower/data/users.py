@@ -19,15 +19,16 @@ _MARGIN = timedelta(seconds=1)  # as in `materialize`: the timestamps of rows ab
 _ROW = "two_tower_row"
 
 
-def pull_users(repo: Path, as_of: datetime) -> pa.Table:
-    """Read the features of all users at one time.
+def pull_users(repo: Path, as_of: datetime, users: pa.Array | None = None) -> pa.Table:
+    """Read the features of users at one time.
 
     Args:
         repo: The folder of a Feast feature repository after `apply`.
         as_of: The time of the newest interaction. Rows up to one second later are read too, as in `materialize`.
+        users: The keys of the users. Default: all, sorted.
 
     Returns:
-        Table with one row per user, sorted by key: the user key, the features of `user_tower`, and the feature of
+        Table with one row per user, in their order: the user key, the features of `user_tower`, and the feature of
         `user_seen` if the repository has that service.
 
     Raises:
@@ -40,7 +41,7 @@ def pull_users(repo: Path, as_of: datetime) -> pa.Table:
     with reading, contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
-        keys = _keys(store, schema, until)
+        keys = _keys(store, schema, until) if users is None else users
         columns = _join(store, USER_SERVICE, schema.user, schema.user_key, keys, until)
         if schema.seen:
             columns |= _join(store, SEEN_SERVICE, (schema.seen,), schema.user_key, keys, until)

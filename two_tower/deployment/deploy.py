@@ -1,13 +1,26 @@
 """Deployment of a release: stage it, run a smoke test against it, then promote it or roll it back."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 from two_tower.config import DeployConfig
 from two_tower.deployment import smoke_test
 from two_tower.deployment.kserve import KServe, NotReadyError
+from two_tower.deployment.questions import Questions
+from two_tower.deployment.smoke_test import Address
 from two_tower.gates import Verdict
+from two_tower.http_json import call
 from two_tower.releases import model_registry, release
+from two_tower.storage import open_storage
+
+POLL_INTERVAL = 0.1  # seconds
+
+# Serves a release of a folder until the block ends; the addresses for HTTP and gRPC. `serving.http.background` has one.
+Serve = Callable[[str, str], AbstractContextManager[tuple[str, str]]]
 
 
 class Deployer(Protocol):
@@ -22,11 +35,11 @@ class Deployer(Protocol):
     def stage(self, release_id: str) -> None:
         """Start a release in parallel to the current one, with at most a share of the traffic."""
 
-    def wait(self) -> str | None:
+    def wait(self) -> Address | str:
         """Wait until the staged release is ready.
 
         Returns:
-            The address at which it answers; None if it answers nowhere before it is promoted.
+            The address at which it answers. A text is the address for HTTP of a service that users share.
 
         Raises:
             kserve.NotReadyError: It did not become ready in time.
@@ -40,58 +53,106 @@ class Deployer(Protocol):
 
 
 class Local:
-    """Deploys releases by the pointer of their folder or bucket, which services follow."""
+    """Deploys releases by the pointer of their folder or bucket, which services follow.
 
-    def __init__(self, releases: str) -> None:
-        self._releases = releases
+    A staged release is served on this machine, from a folder of its own: it neither reads nor writes the side items of
+    the releases.
+
+    Args:
+        releases: Folder or URL of the releases.
+        serve: Serves a release on this machine.
+        ready_timeout: Seconds in which the staged release has to become ready.
+    """
+
+    def __init__(self, releases: str, serve: Serve, ready_timeout: float) -> None:
+        self._releases, self._serve, self._ready_timeout = releases, serve, ready_timeout
+        self._staged = ExitStack()
+        self._address: Address | None = None
 
     def serving(self) -> str | None:
         return release.current(self._releases)
 
     def stage(self, release_id: str) -> None:
         release.verify(self._releases, release_id)
+        with ExitStack() as opened:
+            own = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="two-tower-")))
+            folder = open_storage(self._releases).local(release_id, own)
+            if folder.parent != own:
+                (own / release_id).symlink_to(folder.resolve())
+            http, grpc = opened.enter_context(self._serve(str(own), release_id))
+            self._address = Address(http, grpc, shared=False)
+            self._staged = opened.pop_all()
 
-    def wait(self) -> str | None:
-        return None
+    def wait(self) -> Address:
+        assert self._address, "a release is staged"
+        deadline = time.monotonic() + self._ready_timeout
+        while True:
+            try:
+                response = call("GET", f"{self._address.http}/v2/health/ready")
+                if response.status == 200:
+                    return self._address
+                reason = str(response.body)[:200]
+            except OSError as error:
+                reason = str(error)
+            if time.monotonic() >= deadline:
+                raise NotReadyError(
+                    f"the release was not ready within {self._ready_timeout:g} s: {reason}. See the log of this step."
+                )
+            time.sleep(POLL_INTERVAL)
 
     def promote(self, release_id: str) -> None:
+        self._staged.close()
         release.activate(self._releases, release_id)
 
     def roll_back(self) -> None:
-        """Do nothing: staging has changed nothing."""
+        self._staged.close()
 
 
-def create_deployer(releases: str, config: DeployConfig) -> Deployer:
+def create_deployer(releases: str, config: DeployConfig, serve: Serve) -> Deployer:
     """Create the deployer that the settings name.
+
+    Args:
+        releases: Folder or URL of the releases.
+        config: Settings of the deployment.
+        serve: Serves a release on this machine, for the deployer `local`.
 
     Raises:
         InputError: The cluster of the deployer is not known, or cannot read the releases.
     """
-    return KServe.connect(releases, config) if config.deployer == "kserve" else Local(releases)
+    if config.deployer == "kserve":
+        return KServe.connect(releases, config)
+    return Local(releases, serve, config.ready_timeout)
 
 
-def deploy(release_id: str, releases: str, requests: Sequence[Mapping[str, Any]], config: DeployConfig) -> Verdict:
+def deploy(release_id: str, releases: str, questions: Questions, config: DeployConfig, serve: Serve) -> Verdict:
     """Deploy a published release, and register it if the settings name a model registry.
 
     Args:
         release_id: Id of the release.
         releases: Folder or URL of the releases.
-        requests: Bodies of the requests for the smoke test (see `smoke_test`).
+        questions: Users of the smoke test, and what the run knows of them.
         config: Settings of the deployment.
+        serve: Serves a release on this machine, for the deployer `local`.
     """
-    verdict = roll_out(release_id, create_deployer(releases, config), requests, config)
+    deployer = create_deployer(releases, config, serve)
+    verdict = roll_out(release_id, releases, deployer, questions.first(config.questions), config.slowest_ms)
     if verdict.passed and config.model_registry:
         manifest = release.verify(releases, release_id)
         model_registry.register(config.model_registry, config.service, f"{releases}/{release_id}", manifest)
     return verdict
 
 
-def roll_out(
-    release_id: str, deployer: Deployer, requests: Sequence[Mapping[str, Any]], config: DeployConfig
-) -> Verdict:
+def roll_out(release_id: str, releases: str, deployer: Deployer, questions: Questions, slowest_ms: float) -> Verdict:
     """Stage a published release, run the smoke test against it, and promote it or roll it back.
 
     A release that already serves is left unchanged. If any step fails, the previous release keeps serving.
+
+    Args:
+        release_id: Id of the release.
+        releases: Folder or URL of the releases.
+        deployer: The environment that the release is deployed to.
+        questions: Users of the smoke test, and what the run knows of them.
+        slowest_ms: Allowed 95th percentile of the latency of a service that users share, milliseconds.
 
     Returns:
         A verdict whose detail `action` is promoted, rolled back or unchanged.
@@ -101,7 +162,7 @@ def roll_out(
         return Verdict(gate="deploy", passed=True, details={"action": "unchanged", "release": release_id})
     deployer.stage(release_id)
     try:
-        reasons, figures = _test_staged(release_id, deployer, requests[: 2 * config.questions], config)
+        reasons, figures = _test_staged(release_id, releases, deployer, questions, slowest_ms)
     except BaseException:
         deployer.roll_back()
         raise
@@ -117,20 +178,27 @@ def roll_out(
 
 
 def _test_staged(
-    release_id: str, deployer: Deployer, requests: Sequence[Mapping[str, Any]], config: DeployConfig
+    release_id: str, releases: str, deployer: Deployer, questions: Questions, slowest_ms: float
 ) -> tuple[list[str], dict[str, Any]]:
     """The reasons why the staged release must not serve, and the figures of the smoke test."""
     try:
         address = deployer.wait()
     except NotReadyError as error:
         return [str(error)], {}
-    if address is None:
-        return [], {}
-    return smoke_test.run(address, requests, release_id, config.slowest_ms)
+    address = Address(address) if isinstance(address, str) else address
+    with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
+        opened = release.open_release(releases, release_id, Path(cache))
+        return smoke_test.run(address, releases, opened, questions, slowest_ms)
 
 
 def page(verdict: Verdict) -> str:
     """Return the verdict as Markdown, for the page of the pipeline step."""
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in verdict.details.items())
+    details = {name: value for name, value in verdict.details.items() if name != "questions"}
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in details.items())
     reasons = "".join(f"- {reason}\n" for reason in verdict.reasons)
-    return f"# Deploy: {verdict.details['action']}\n\n{reasons}\n| | |\n|---|---|\n{rows}\n"
+    asked = "".join(
+        f"| {row['kind']} | {row['asked']} | {row['right']} | {row['differ']} |\n"
+        for row in verdict.details.get("questions", ())
+    )
+    table = f"\n| questions | asked | right | differ |\n|---|---|---|---|\n{asked}" if asked else ""
+    return f"# Deploy: {verdict.details['action']}\n\n{reasons}\n| | |\n|---|---|\n{rows}\n{table}"

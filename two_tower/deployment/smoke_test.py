@@ -1,147 +1,246 @@
-"""The smoke test: real requests to a service before it receives all of the traffic."""
+"""The smoke test: a staged release answers questions whose right answers are known, before it is promoted.
 
-import json
+The right features are those of the offline store as of the run. The right items are those that both towers and an exact
+search give, as the evaluation ranks, for the features that the online store has at the time of the question.
+"""
+
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from two_tower.data.catalogue import USERS
-from two_tower.data.pulled import Pulled
+from two_tower.deployment import feature_comparison, grpc_client, service_questions
+from two_tower.deployment.exact_ranking import ExactRanking
+from two_tower.deployment.questions import Questions
+from two_tower.deployment.service_questions import OVER_GRPC, UPSERT, Answer, Question, Row
 from two_tower.http_json import Response, call
-from two_tower.inputs import Array
+from two_tower.recommender.catalogue import Catalogue
+from two_tower.recommender.online_store import OnlineStore, StoreError
+from two_tower.recommender.side_index import SideIndex
+from two_tower.recommender.tower import Tower
+from two_tower.releases.manifest import File
+from two_tower.releases.release import Release
+from two_tower.schema import POPULARITY, Contract
 
-K = 10
-MAX_UNKNOWN = 0.5  # share of the users that may be missing in the online store
+FILES, FEATURES = "files of the release", "features online"
 TIMEOUT = 5.0  # seconds per request
-MAX_UNANSWERED = 5  # requests without any response, after which the test stops
+MAX_RETRIES = 20  # of all requests: on a busy machine the service or the online store may be late
+PAUSE = 0.5  # seconds before a retry
+ITEMS_TOKEN = "TWO_TOWER_ITEMS_TOKEN"  # noqa: S105 - a variable's name: the service's token for upserts
 
 
-def requests_of_pull(pulled: Pulled, count: int = USERS) -> list[dict[str, Any]]:
-    """Return requests for the `count` most recently active users: each by id, and with the features of that time."""
-    key = pulled.contract.user_key
-    rows = _newest_rows(pulled.interactions[key], count)
-    users = pulled.interactions[key].take(pa.array(rows)).to_pylist()
-    features = pulled.user.take(pa.array(rows)).to_pylist()
-    return [
-        request
-        for user, row in zip(users, features, strict=True)
-        for request in ({"user_id": user, "k": K}, {"user_id": user, "k": K, "features": as_json(row)})
-    ]
+@dataclass(frozen=True)
+class Address:
+    """The address of a staged release.
+
+    Attributes:
+        http: Address for REST, such as http://localhost:8080.
+        grpc: Address for gRPC, such as localhost:8081; None if it cannot be reached.
+        shared: Whether requests of users reach the same service. Then the test upserts no item, and measures latency.
+    """
+
+    http: str
+    grpc: str | None = None
+    shared: bool = True
 
 
-def requests_by_id(users: Sequence[str | int]) -> list[dict[str, Any]]:
-    """Return one request per user id, without features."""
-    return [{"user_id": user, "k": K} for user in users]
+@dataclass
+class Tally:
+    """Counts questions and differences by kind.
+
+    Attributes:
+        asked: Number of questions by kind.
+        differ: Number of wrong answers by kind.
+        reasons: Sentences about the wrong answers.
+    """
+
+    asked: dict[str, int] = field(default_factory=dict)
+    differ: dict[str, int] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, asked: int, differ: int, reasons: Iterable[str]) -> None:
+        """Add the result of the questions of one kind."""
+        self.asked[kind] = self.asked.get(kind, 0) + asked
+        self.differ[kind] = self.differ.get(kind, 0) + differ
+        self.reasons += reasons
+
+    def add_faults(self, kinds: Sequence[str], faults: Sequence[str]) -> None:
+        """Add one fault per question, empty if there is none."""
+        for kind in dict.fromkeys(kinds):
+            of_kind = [fault for one, fault in zip(kinds, faults, strict=True) if one == kind]
+            wrong = list(filter(None, of_kind))
+            reason = f"{kind}: {len(wrong)} of {len(of_kind)} answers are wrong. {wrong[0]}." if wrong else ""
+            self.add(kind, len(of_kind), len(wrong), filter(None, [reason]))
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row per kind: kind, asked, right, differ."""
+        return [
+            {"kind": kind, "asked": n, "right": n - self.differ[kind], "differ": self.differ[kind]}
+            for kind, n in self.asked.items()
+        ]
 
 
-def write(requests: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write requests as a JSON file."""
-    path.write_text(json.dumps(requests, allow_nan=False))
+class Client:
+    """A client of the service over REST, which tries a request again if the service or its online store is late.
 
+    Attributes:
+        latencies: Milliseconds of each response.
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Read the requests of a file that `write` wrote."""
-    return list(json.loads(path.read_text()))
+    Args:
+        address: Address of the service.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._retries = MAX_RETRIES
+        self.latencies: list[float] = []
+
+    def recommend(self, body: Mapping[str, Any]) -> Answer:
+        """Send a request for items. Raises OSError if the service does not respond."""
+        while True:
+            sent = time.time()
+            try:
+                response = call("POST", f"{self._address}/v1/recommend", body, timeout=TIMEOUT)
+            except OSError:
+                if not self._may_retry():
+                    raise
+            else:
+                self.latencies.append(1000 * response.seconds)
+                late = isinstance(response.body, dict) and response.body.get("fallback") == "store"
+                if not late or not self._may_retry():
+                    return Answer(status=response.status, body=response.body, sent=sent)
+
+    def upsert(self, item: str | int, features: Mapping[str, Any]) -> Response:
+        """Add an item to the side index. Raises OSError if the service does not respond."""
+        token = os.environ.get(ITEMS_TOKEN)
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        body = {"items": [{"item_id": item, "features": features}]}
+        return call("POST", f"{self._address}/v1/items", body, headers=headers, timeout=TIMEOUT)
+
+    def _may_retry(self) -> bool:
+        """Wait before a retry; False if there were too many."""
+        self._retries -= 1
+        if self._retries < 0:
+            return False
+        time.sleep(PAUSE)
+        return True
 
 
 def run(
-    address: str, requests: Sequence[Mapping[str, Any]], release_id: str, slowest_ms: float
+    address: Address, releases: str | Path, release: Release, questions: Questions, slowest_ms: float
 ) -> tuple[list[str], dict[str, Any]]:
-    """Send requests to a service and check its responses.
-
-    Each response must come from the release `release_id` and hold k different items in descending order of score. A
-    request with features must be answered by the towers. 95 % of the responses may take at most `slowest_ms`. The
-    online store must not fail, and it must know at least half of the users that are requested by id.
+    """Ask a service the questions, and compare its answers with the right ones.
 
     Args:
-        address: Address of the service, such as http://localhost:8080.
-        requests: Bodies of POST /v1/recommend.
-        release_id: Id of the release that has to answer.
-        slowest_ms: Allowed 95th percentile of the latency, milliseconds.
+        address: Address of the service.
+        releases: Folder or URL of the releases, which holds the side items.
+        release: The release that the service has to serve, verified, on this machine.
+        questions: Users, and what the run knows of them.
+        slowest_ms: Allowed 95th percentile of the latency in milliseconds, at a shared address.
 
     Returns:
-        The reasons why the service must not receive traffic, one sentence each, and the figures of the test.
+        The reasons why the release must not be promoted, one sentence each, and the figures of the test. Its table
+        `questions` has the numbers of questions and of right answers by kind.
     """
-    faults: Counter[str] = Counter()
-    unknown, by_id, unanswered = 0, 0, 0
-    latencies: list[float] = []
-    for request in requests:
-        try:
-            response = call("POST", f"{address}/v1/recommend", request, timeout=TIMEOUT)
-        except OSError as error:
-            faults[f"no answer from {address}: {error}"] += 1
-            unanswered += 1
-            if unanswered == MAX_UNANSWERED:
-                break
-            continue
-        latencies.append(1000 * response.seconds)
-        if fault := _fault(request, response, release_id):
-            faults[fault] += 1
-        elif "features" not in request:
-            by_id += 1
-            unknown += response.body["fallback"] == "popular"
-    reasons = [f"{count} of {len(requests)} requests: {fault}." for fault, count in faults.most_common(3)]
-    p95 = _percentile_95(latencies)
-    if latencies and p95 > slowest_ms:
-        reasons.append(f"95 % of the responses took up to {p95:.1f} ms; {slowest_ms:g} ms are allowed.")
-    if by_id and unknown > MAX_UNKNOWN * by_id:
-        reasons.append(
-            f"the online store knows {by_id - unknown} of {by_id} requested users. Materialise the features into the "
-            "store that the service reads."
-        )
-    return reasons, {"requests": len(requests), "failed": faults.total(), "unknown_users": unknown, "p95_ms": p95}
+    tally, client = Tally(), Client(address.http)
+    _compare_files(release, questions, tally)
+    try:
+        rows = _online_rows(release, questions, tally)
+        side = _side_items(releases, release) if address.shared else frozenset()
+        _ask_all(address, client, release, questions, rows, side, tally)
+    except StoreError as error:
+        tally.reasons.append(f"the online store cannot be read with the configuration of the release: {error}.")
+    except OSError as error:
+        tally.reasons.append(f"no answer from {address.http}: {error}.")
+    p95 = _percentile_95(client.latencies)
+    if address.shared and p95 > slowest_ms:
+        tally.reasons.append(f"95 % of the responses took up to {p95:.1f} ms; {slowest_ms:g} ms are allowed.")
+    return tally.reasons, {"p95_ms": round(p95, 3), "questions": tally.table()}
 
 
-def _fault(request: Mapping[str, Any], response: Response, release_id: str) -> str:
-    """Describes the fault of a response; empty if it has none."""
-    if response.status != 200 or not isinstance(response.body, dict):
+def _compare_files(release: Release, questions: Questions, tally: Tally) -> None:
+    """Compare the towers and the items of the release with those that the run evaluated."""
+    other = [name for name, digest in questions.files.items() if release.manifest.files.get(name) != digest]
+    reasons = [
+        f"{name} of release {release.id} is not the file that this run evaluated: publish the files of one run."
+        for name in other
+    ]
+    tally.add(FILES, len(questions.files), len(other), reasons)
+
+
+def _online_rows(release: Release, questions: Questions, tally: Tally) -> Sequence[Row | None]:
+    """Read the users from the online store as the service does, and compare them with the offline store.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    users = questions.users
+    if not release.has(File.FEATURE_STORE) or not users:
+        return [None] * len(users)
+    rows = OnlineStore(release.folder, release.contract).rows(users)
+    if questions.rows is not None:
+        differing, reasons = feature_comparison.compare(users, questions.rows, rows, release.contract, questions.views)
+        tally.add(FEATURES, len(users), differing, reasons)
+    return rows
+
+
+def _ask_all(
+    address: Address,
+    client: Client,
+    release: Release,
+    questions: Questions,
+    rows: Sequence[Row | None],
+    side: frozenset[Any],
+    tally: Tally,
+) -> None:
+    """Ask the questions of all kinds. Raises OSError if the service does not respond."""
+    contract, ranking = release.contract, ExactRanking(release)
+
+    def judge(asked: Sequence[Question], answers: Sequence[Answer]) -> None:
+        faults = service_questions.faults(asked, answers, contract, ranking, release.id, side)
+        tally.add_faults([one.kind for one in asked], faults)
+
+    features = rows if questions.rows is None else questions.rows
+    asked = list(service_questions.about_users(questions.users, rows, features, contract, ranking))
+    judge(asked, [client.recommend(one.body) for one in asked])
+    by_id = [one for one in asked if one.kind == service_questions.BY_ID]
+    if address.grpc and by_id:
+        sent, k = time.time(), by_id[0].body["k"]
+        bodies = grpc_client.recommend(address.grpc, questions.users, k, contract.user_key_dtype)
+        over_grpc = [Question(kind=OVER_GRPC, body=one.body, row=one.row) for one in by_id]
+        judge(over_grpc, [Answer(status=200, body=body, sent=sent) for body in bodies])
+    if not address.shared:
+        tally.add_faults([UPSERT], [_upsert(client, contract, ranking)])
+        known = [one for one in by_id if one.row is not None][: service_questions.FEW]
+        again = [Question(kind=UPSERT, body=one.body, row=one.row) for one in known]
+        judge(again, [client.recommend(one.body) for one in again])
+
+
+def _side_items(releases: str | Path, release: Release) -> frozenset[Any]:
+    """Ids of the items that users of the service have upserted."""
+    tower = Tower(release.folder, "item", release.contract, "cpu", threads=1)
+    catalogue = Catalogue(release.folder, release.contract)
+    index = SideIndex(releases, release.manifest.embedding_space, release.contract, catalogue, tower)
+    index.refresh()
+    return frozenset(index.items.ids)
+
+
+def _upsert(client: Client, contract: Contract, ranking: ExactRanking) -> str:
+    """Upsert an item that does not exist, and add it to the ranking; the fault of the response, empty if none."""
+    item, features = service_questions.new_item(ranking, contract)
+    sent = time.time()
+    response = client.upsert(item, service_questions.as_json(features))
+    if response.status != 200:
         return f"HTTP {response.status}: {str(response.body)[:200]}"
-    body = response.body
-    if body.get("release") != release_id:
-        return f"answered by release {body.get('release')}"
-    if body.get("fallback") == "store":
-        return "the online store failed"
-    if "features" in request and body.get("fallback"):
-        return f"answered by the fallback {body['fallback']!r} although the request has features"
-    items = body.get("items", [])
-    scores = [item["score"] for item in items]
-    if len({item["item_id"] for item in items}) != request["k"]:
-        return f"{len(items)} items instead of {request['k']} different ones"
-    if not all(map(math.isfinite, scores)) or scores != sorted(scores, reverse=True):
-        return "scores that are not finite or not in descending order"
+    row = {**features, contract.item_key: item, POPULARITY: 0.0}
+    ranking.add(pa.Table.from_pylist([row], ranking.table.schema), int(sent))
     return ""
 
 
 def _percentile_95(latencies: Sequence[float]) -> float:
     return sorted(latencies)[math.ceil(0.95 * len(latencies)) - 1] if latencies else 0.0
-
-
-def _newest_rows(users: pa.ChunkedArray, count: int) -> list[int]:
-    """The last row of each of the `count` most recently active users; the rows are in ascending order of time."""
-    codes: Array = users.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    last = {code: row for row, code in enumerate(codes.tolist())}
-    return sorted(last.values(), reverse=True)[:count]
-
-
-def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return raw feature values in the form of a request; missing values are left out."""
-    values = {name: _value(value) for name, value in row.items()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        elements = [_value(element) for element in value]
-        return (
-            None if any(isinstance(v, float) and e is None for v, e in zip(value, elements, strict=True)) else elements
-        )
-    return value

@@ -85,7 +85,13 @@ def write(path: Path, report: RunReport) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None, next_steps: Sequence[str] = ()) -> str:
+def with_run(
+    page: str,
+    steps: Sequence[Mapping[str, Any]],
+    release: str | None,
+    next_steps: Sequence[str] = (),
+    questions: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Add a table of the steps, and the id of the promoted release or the next steps, to a page.
 
     Args:
@@ -94,6 +100,7 @@ def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None,
             or for none.
         release: Id of the promoted release, or None.
         next_steps: What to do after a gate has held the run; one sentence each.
+        questions: Rows of the smoke test's table: `kind`, `asked`, `right` and `differ`.
 
     Returns:
         The HTML with the table.
@@ -101,7 +108,9 @@ def with_run(page: str, steps: Sequence[Mapping[str, Any]], release: str | None,
     longest = max((step["seconds"] for step in steps), default=0) or 1
     priced = bool(steps) and "cost" in steps[0]
     page_of_run = environment().get_template("run.html")
-    fragment = page_of_run.render(steps=steps, longest=longest, release=release, priced=priced, next_steps=next_steps)
+    fragment = page_of_run.render(
+        steps=steps, longest=longest, release=release, priced=priced, next_steps=next_steps, questions=questions
+    )
     return page.replace(RUN, fragment)
 
 

@@ -109,7 +109,9 @@ def test_every_step_is_placed_by_default(compiled, pipeline: str) -> None:
     line = compiled(pipeline)
     for name in line.containers():
         container, resources = line.container(name), line.container(name)["resources"]
-        assert container["image"] in (f"two-tower-data:{__version__}", f"two-tower-train:{__version__}"), name
+        assert container["image"] in {f"two-tower-{image}:{__version__}" for image in ("data", "train", "serving")}, (
+            name
+        )
         assert resources["resourceCpuRequest"] and resources["resourceMemoryRequest"], name
         assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"], name
         assert ("accelerator" in resources) == (name == "train"), name

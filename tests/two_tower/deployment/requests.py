@@ -1,12 +1,20 @@
-"""The smoke test's requests and the settings of a deployment to the stand-in cluster."""
+"""Questions of the smoke test, and the settings of a deployment to the stand-in cluster."""
+
+from contextlib import AbstractContextManager
 
 from tests.two_tower.cluster import Cluster
 from two_tower.config import DeployConfig
-from two_tower.deployment.smoke_test import requests_by_id
+from two_tower.deployment.questions import Questions
 
-REQUESTS = [*requests_by_id(["u1", "u2"]), {"user_id": "u3", "k": 10, "features": {"group": "a"}}]
+ROW = {"age": None, "visits": 2, "member": True, "joined": None, "recent": ["i1"], "taste": None, "seen_items": ["i2"]}
+QUESTIONS = Questions(users=["u1", "u2"], rows=[{"group": "a", **ROW}, {"group": "b", **ROW}])
+ASKED = 2 + 2 + 1  # by id, by features, the unknown user
 
 
 def settings(kube: Cluster, **changes) -> DeployConfig:
     defaults = {"deployer": "kserve", "namespace": "shop", "kubernetes_api": kube.address, "ready_timeout": 2}
     return DeployConfig(**(defaults | changes))
+
+
+def no_service(releases: str, release: str) -> AbstractContextManager[tuple[str, str]]:
+    raise AssertionError("the deployer of a cluster starts no service")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.two_tower.cluster import TOKEN, Cluster
-from tests.two_tower.deployment.requests import REQUESTS, settings
+from tests.two_tower.deployment.requests import QUESTIONS, no_service, settings
 from two_tower.config import DeployConfig
 from two_tower.deployment import deploy, kubernetes
 from two_tower.errors import InputError
@@ -13,7 +13,7 @@ from two_tower.errors import InputError
 def test_an_api_server_that_restarts_is_waited_for(kube: Cluster, releases) -> None:
     where, first, _ = releases
     kube.failing.update({"GET": 2, "POST": 1})
-    assert deploy.deploy(first, where, REQUESTS, settings(kube)).passed
+    assert deploy.deploy(first, where, QUESTIONS, settings(kube), no_service).passed
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,14 @@ def test_an_address_where_nothing_listens(releases) -> None:
             deployer="kserve", namespace="shop", kubernetes_api=f"http://127.0.0.1:{free.getsockname()[1]}"
         )
         with pytest.raises(InputError, match=r"no Kubernetes API server responds.*kubernetes_api"):
-            deploy.deploy(releases[1], releases[0], REQUESTS, config)
+            deploy.deploy(releases[1], releases[0], QUESTIONS, config, no_service)
 
 
 def test_outside_of_a_cluster_one_has_to_be_named(releases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(InputError, match="kubectl proxy"):
-        deploy.deploy(releases[1], releases[0], REQUESTS, DeployConfig(deployer="kserve", namespace="shop"))
+        deploy.deploy(
+            releases[1], releases[0], QUESTIONS, DeployConfig(deployer="kserve", namespace="shop"), no_service
+        )
     with pytest.raises(InputError, match="cannot read it"):
-        deploy.deploy(releases[1], "/releases", REQUESTS, DeployConfig(deployer="kserve"))
+        deploy.deploy(releases[1], "/releases", QUESTIONS, DeployConfig(deployer="kserve"), no_service)

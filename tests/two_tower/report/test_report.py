@@ -218,3 +218,11 @@ def test_changes_are_a_table(write):
     page = write(since="r-0", changes=[("recall@20", "0.3", "0.4")])
     assert "Changes since release <code>r-0</code>" in page
     assert "<td>recall@20</td><td>0.3</td><td>0.4</td>" in page
+
+
+def test_the_smoke_test_has_a_table(tmp_path) -> None:
+    write_report(tmp_path / "report.html", RunReport(title="shop", verdicts=[PASSED]))
+    questions = [{"kind": "features online", "asked": 7, "right": 5, "differ": 2}]
+    page = with_run((tmp_path / "report.html").read_text(), STEPS, None, questions=questions)
+    assert "<td>features online</td><td>7</td><td>5</td><td>2</td>" in page
+    assert "Smoke test" not in with_run((tmp_path / "report.html").read_text(), STEPS, None)
