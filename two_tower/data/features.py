@@ -22,6 +22,7 @@ from feast import FeatureStore, FeatureView
 from two_tower.config import PullConfig
 from two_tower.data import holdout, sources, split, stores
 from two_tower.data.catalogue import Catalogue
+from two_tower.data.materialize import check as check_materialization
 from two_tower.data.materialize import materialize
 from two_tower.data.online import online_rows
 from two_tower.data.pulled import (
@@ -102,6 +103,8 @@ def pull_into(
             rows = rows.append_column(SPLIT, pa.array(split.labels(micros, bounds), pa.string()))
         with _timed("statistics of the sources"):
             states = _states(store, schema, bounds.as_of)
+        with _timed("newest rows of the online views"):
+            check_materialization(store, bounds.as_of)
         with _timed("features as of the interactions"):
             for part, start in enumerate(range(0, rows.num_rows, WINDOW)):
                 window = rows.slice(start, WINDOW)
@@ -162,6 +165,9 @@ def _check_sources(store: FeatureStore, schema: Contract) -> None:
         key = schema.key(tower)
         for source, fields in _views(store, tower):
             sources.check(store, source, dict.fromkeys(_own_keys(source), keys[key]) | {n: dtypes[n] for n in fields})
+    for source in store.list_feature_views():
+        if source.online:  # materialisation writes all columns, and also views that no tower uses
+            sources.check(store, source, sources.dtypes([*source.entity_columns, *source.features]))
 
 
 def _states(store: FeatureStore, schema: Contract, as_of: datetime) -> dict[str, dict[str, Any]]:

@@ -1,25 +1,29 @@
 """The source tables of feature views: check their columns, read their rows, and compute statistics."""
 
 import contextlib
+import functools
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import ibis
 import numpy as np
 import pyarrow as pa
-from feast import FeatureStore, FeatureView
+import pyarrow.compute as pc
+from feast import FeatureStore, FeatureView, Field
 from feast.infra.offline_stores.file_source import FileSource
 
-from two_tower.data.asof_store import source_column
+from two_tower.data.asof import TIME
+from two_tower.data.asof_store import AsOfOfflineStore, source_column
 from two_tower.data.hashing import mix
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.schema import Dtype
 
+FIRST = datetime(1700, 1, 1, tzinfo=UTC)  # before any feature row, and within the range of pandas timestamps
 _LAST = datetime(2261, 1, 1, tzinfo=UTC)  # Feast's PostgreSQL store requires an end date
 _DAY = 86_400_000_000  # microseconds
 _INTEGER, _REAL = r"u?int\d+", r"halffloat|float|double"
@@ -46,7 +50,7 @@ ACCEPTED: dict[Dtype, str] = {
 }
 
 
-def check(store: FeatureStore, view: FeatureView, columns: Mapping[str, Dtype]) -> None:
+def check(store: FeatureStore, view: FeatureView, columns: Mapping[str, Dtype | None]) -> None:
     """Check the columns of a feature view's source against the definitions.
 
     The column types of a warehouse have other names; for a warehouse only the column names are checked.
@@ -54,11 +58,11 @@ def check(store: FeatureStore, view: FeatureView, columns: Mapping[str, Dtype]) 
     Args:
         store: The feature store.
         view: The feature view.
-        columns: Name in the view → declared dtype.
+        columns: Name in the view → declared dtype. None: a dtype that no tower takes; only the name is checked.
 
     Raises:
-        InputError: If the source file does not exist or is not a complete parquet file, a column is missing, a column
-            does not have the declared type, or the timestamps are in nanoseconds.
+        InputError: If the source file does not exist or is not a complete parquet file, a column is missing, or a
+            column does not have the declared type.
     """
     source = view.batch_source
     try:
@@ -78,16 +82,16 @@ def check(store: FeatureStore, view: FeatureView, columns: Mapping[str, Dtype]) 
         column = source_column(view, name)
         if column not in types:
             raise unknown(f"column of feature view {view.name!r} in {_location(view)}", column, types)
-        if isinstance(source, FileSource) and not re.fullmatch(f"{ACCEPTED[dtype]}|null", types[column]):
+        if dtype and isinstance(source, FileSource) and not re.fullmatch(f"{ACCEPTED[dtype]}|null", types[column]):
             raise InputError(
                 f"column {column!r} of feature view {view.name!r} in {_location(view)} has the type {types[column]}; "
                 f"{dtype} needs {ARROW_TYPES[dtype]}. Correct the file, or the dtype of the field in the definitions."
             )
-    if isinstance(source, FileSource) and re.match(r"timestamp\[ns, ", types[source_column(view, stamp)]):
-        raise InputError(
-            f"column {stamp!r} of feature view {view.name!r} in {_location(view)} has nanoseconds, which DuckDB cannot "
-            "compare. Write microseconds: to_parquet(…, coerce_timestamps='us')."
-        )
+
+
+def dtypes(fields: Iterable[Field]) -> dict[str, Dtype | None]:
+    """Return the dtype of each field of a feature view, by name. None: no tower takes the dtype."""
+    return {f.name: Dtype(str(f.dtype)) if str(f.dtype) in set(Dtype) else None for f in fields}
 
 
 def read(store: FeatureStore, view: FeatureView, columns: list[str], until: datetime | None = None) -> pa.Table:
@@ -114,6 +118,54 @@ def read(store: FeatureStore, view: FeatureView, columns: list[str], until: date
     )
     table = job.to_arrow()
     return table.select([source_column(view, n) for n in names]).rename_columns(names)
+
+
+def latest(store: FeatureStore, view: FeatureView, until: datetime, size: int) -> Iterator[pa.Table]:
+    """Read the newest row of each key of an online view: the rows that the online store should have.
+
+    Args:
+        store: The feature store, opened with `asof=True`.
+        view: The feature view.
+        until: Rows with a later timestamp are left out.
+        size: The largest number of rows of a table.
+
+    Yields:
+        Tables with the join keys and features, by their names in the view and with the types of their dtypes, and the
+        timestamps as `asof.TIME`. Columns with a dtype that no tower takes have the type of the source.
+
+    Raises:
+        InputError: If a value does not fit its dtype.
+    """
+    columns = dtypes([*view.entity_columns, *view.features])
+    offline = store.provider.offline_store
+    if isinstance(offline, AsOfOfflineStore):
+        tables = offline.latest(store.config, view, until, size)
+    else:
+        tables = _latest_of_warehouse(store, view, until, size)
+    for table in tables:
+        data = [cast(table[name], name, dtype) if dtype else table[name] for name, dtype in columns.items()]
+        yield pa.table([*data, cast(table[TIME], TIME, Dtype.TIMESTAMP)], names=[*columns, TIME])
+
+
+def _latest_of_warehouse(store: FeatureStore, view: FeatureView, until: datetime, size: int) -> Iterator[pa.Table]:
+    source = view.batch_source
+    names = {column.name: source_column(view, column.name) for column in [*view.entity_columns, *view.features]}
+    keys = [source_column(view, column.name) for column in view.entity_columns]
+    job = store.provider.offline_store.pull_latest_from_table_or_query(
+        config=store.config,
+        data_source=source,
+        join_key_columns=keys,
+        feature_name_columns=[column for column in names.values() if column not in keys],
+        timestamp_field=source.timestamp_field,
+        created_timestamp_column=source.created_timestamp_column or None,
+        start_date=FIRST,
+        end_date=until,
+    )
+    table = job.to_arrow()
+    known = functools.reduce(pc.and_, [table[key].is_valid() for key in keys])
+    table = table.select([*names.values(), source.timestamp_field]).rename_columns([*names, TIME]).filter(known)
+    for start in range(0, table.num_rows, size):
+        yield table.slice(start, size)
 
 
 def state(store: FeatureStore, view: FeatureView, keys: list[str], as_of: datetime) -> dict[str, Any]:
@@ -178,6 +230,9 @@ def _repeats(columns: list[Array]) -> int:
 def cast(column: pa.ChunkedArray, name: str, dtype: Dtype) -> pa.ChunkedArray:
     """Cast a pulled column to the Arrow type of its dtype.
 
+    Null elements of lists of integers or strings are removed, because an online store cannot keep them. Null elements
+    of vectors become NaN.
+
     Args:
         column: The column.
         name: The name of the column, for the error message.
@@ -191,12 +246,27 @@ def cast(column: pa.ChunkedArray, name: str, dtype: Dtype) -> pa.ChunkedArray:
     """
     try:
         # Timestamps may lose digits below a microsecond, and floats may be rounded to float32. Other casts are exact.
-        return column.cast(ARROW_TYPES[dtype], safe=dtype not in (Dtype.TIMESTAMP, Dtype.FLOAT32, Dtype.FLOATS))
+        cast = column.cast(ARROW_TYPES[dtype], safe=dtype not in (Dtype.TIMESTAMP, Dtype.FLOAT32, Dtype.FLOATS))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
             f"column {name!r} has the type {column.type}, which does not fit {dtype} ({ARROW_TYPES[dtype]}): {error}. "
             "Correct the source, or the dtype of the field."
         ) from error
+    is_list = dtype in (Dtype.STRINGS, Dtype.INTS, Dtype.FLOATS)
+    return pa.chunked_array(map(_without_null_elements, cast.chunks), cast.type) if is_list else cast
+
+
+def _without_null_elements(lists: pa.ListArray) -> pa.ListArray:
+    elements = lists.flatten()
+    if not elements.null_count:
+        return lists
+    if pa.types.is_floating(elements.type):
+        kept, lengths = elements.fill_null(float("nan")), pc.list_value_length(lists).fill_null(0).to_numpy()
+    else:
+        parents = pc.list_parent_indices(lists).filter(elements.is_valid()).to_numpy()
+        kept, lengths = elements.drop_null(), np.bincount(parents, minlength=len(lists))
+    offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, kept, mask=lists.is_null())
 
 
 @contextlib.contextmanager

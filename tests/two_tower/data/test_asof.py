@@ -44,14 +44,15 @@ def ask(source: FeatureRows, asked: list[tuple[str, int]], ttl: timedelta | None
 
 def naive(
     rows: list[tuple[str, int, int | None]], key: str, second: int, *, created: bool, ttl: int | None
-) -> set[int | None]:
-    """Numbers of the rows that may be the answer: every earlier row of the key is looked at."""
-    earlier = [(time, made, n) for n, (k, time, made) in enumerate(rows) if k == key and time <= second]
-    newest = max((time for time, _, _ in earlier), default=None)
-    if newest is None or (ttl and newest + ttl < second):
-        return {None}
-    writings = [(-1 if made is None else made, n) for time, made, n in earlier if time == newest]
-    return {n for made, n in writings if not created or made == max(writings)[0]}
+) -> int | None:
+    """Number of the row that is the answer: every earlier row of the key is looked at."""
+    earlier = [
+        (time, -1 if made is None or not created else made, n)
+        for n, (k, time, made) in enumerate(rows)
+        if k == key and time <= second
+    ]
+    newest = max(earlier, default=None)
+    return None if newest is None or (ttl and newest[0] + ttl < second) else newest[2]
 
 
 KEYS = st.sampled_from("abcd")
@@ -72,9 +73,29 @@ def test_each_row_is_the_newest_of_its_key_whatever_the_window(rows, asked, crea
     found = [row for i in range(0, len(asked), window) for row in ask(source, asked[i : i + window], expires)]
     everything = table(rows, created=created).drop_columns([KEY, TIME]).to_pylist()
     for (key, second), row in zip(asked, found, strict=True):
-        assert row["n"] in naive(rows, key, second, created=created, ttl=ttl)
+        assert row["n"] == naive(rows, key, second, created=created, ttl=ttl)
         expected = dict.fromkeys(row) if row["n"] is None else {c: everything[row["n"]][c] for c in row}
         assert row == expected
+
+
+@given(rows=ROWS, second=st.integers(-1, 13), created=st.booleans(), size=st.integers(1, 31))
+def test_the_latest_rows_are_those_of_a_lookup_at_the_same_time(rows, second, created, size):
+    source = held(table(rows, created=created))
+    latest = list(source.latest(at(second), size))
+    assert all(0 < part.num_rows <= size for part in latest)
+    numbers = {
+        n: time for part in latest for n, time in zip(part["n"].to_pylist(), part[TIME].to_pylist(), strict=True)
+    }
+    asked = [row["n"] for row in ask(source, [(key, second) for key in "abcd"])]
+    assert set(numbers) == {n for n in asked if n is not None}
+    assert all(time == at(rows[n][1]) for n, time in numbers.items())
+
+
+def test_the_last_of_many_rows_with_equal_key_and_time_counts():
+    keys = np.tile(np.arange(20_000), 2)
+    rows = pa.table({KEY: keys, TIME: stamps([0] * len(keys)), "n": np.arange(len(keys))})
+    found = held(rows, batch=10_000).as_of(pd.Series(keys[:20_000]), stamps([1] * 20_000), None)
+    assert found["n"].to_pylist() == list(range(20_000, 40_000))
 
 
 def test_a_row_of_the_very_instant_counts_and_a_microsecond_later_does_not():

@@ -96,10 +96,6 @@ def test_the_features_are_the_same_whatever_the_window(repo, tmp_path, pulled, m
     assert again == pulled
 
 
-def _nanoseconds(table: pa.Table) -> pa.Table:
-    return table.set_column(table.column_names.index("at"), "at", table["at"].cast(pa.timestamp("ns", tz="UTC")))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -113,7 +109,6 @@ def _nanoseconds(table: pa.Table) -> pa.Table:
             "'customer' .* has the type string; Int64",
         ),
         (lambda t: t.set_column(0, "customer", pa.array(t["customer"].to_numpy() + 0.5)), "does not fit Int64"),
-        (_nanoseconds, "'at' .* has nanoseconds"),
     ],
 )
 def test_interactions_that_cannot_be_used_are_named(tmp_path, change, message):
