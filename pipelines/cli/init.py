@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from two_tower.datasets.tables import Tables
     from two_tower.starter.plan import Column, Plan, Table
 
-DROPPED = {  # reasons of `Tables.report`, in words
-    "no_user": "interactions without a user",
-    "no_item": "interactions without an item",
-    "no_time": "interactions without a time",
-    "not_wanted": "interactions that do not match --where",
-    "duplicate": "interactions of the same user, item and time as another one",
-    "user_without_key": "users without a key",
-    "item_without_key": "items without a key",
-    "user_again": "duplicate users (the last row counts)",
-    "item_again": "duplicate items (the last row counts)",
-}
 STATIC_COLUMNS = (
     "columns of the users and items tables are treated as known at all times. A column that sums up later events leaks "
     "the future: `two-tower leaks` checks for it"
@@ -160,6 +149,8 @@ def _document(folder: Path, is_refresh: bool, plan: "Plan", tables: "Tables") ->
 
 
 def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
+    from two_tower.starter.build import DROPPED
+
     text = output.text
     for name, table in (("users", plan.users), ("items", plan.items), ("interactions", plan.interactions)):
         if table is None:

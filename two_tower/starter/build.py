@@ -1,7 +1,7 @@
 """Apply a plan to its files: build the tables of a feature repository."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import duckdb
@@ -18,6 +18,18 @@ from two_tower.starter import values
 from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, ROW, Column, Plan, Table
 
 Who = Literal["user", "item"]
+DROPPED = {  # the reasons of `Tables.report`, in words
+    "no_user": "interactions without a user",
+    "no_item": "interactions without an item",
+    "no_time": "interactions without a time",
+    "in_future": "interactions later than now",
+    "not_wanted": "interactions that do not match --where",
+    "duplicate": "interactions of the same user, item and time as another one",
+    "user_without_key": "users without a key",
+    "item_without_key": "items without a key",
+    "user_again": "duplicate users (the last row counts)",
+    "item_again": "duplicate items (the last row counts)",
+}
 
 
 def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
@@ -67,6 +79,7 @@ def _events(plan: Plan, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         "no_user": rows[plan.user_key].is_valid(),
         "no_item": rows[plan.item_key].is_valid(),
         "no_time": rows[EVENT_TIMESTAMP].is_valid(),
+        "in_future": pc.less_equal(rows[EVENT_TIMESTAMP], _latest()).fill_null(True),
         "not_wanted": condition,
     }
     report, valid = {}, np.ones(rows.num_rows, dtype=bool)
@@ -74,17 +87,23 @@ def _events(plan: Plan, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         still_valid = valid & np.asarray(mask)
         report[name] = int(valid.sum() - still_valid.sum())
         valid = still_valid
+    if not valid.any():
+        reasons = "; ".join(f"{count:,} {DROPPED[name]}" for name, count in report.items() if count)
+        raise InputError(
+            f"{plan.interactions.path}: all interactions were dropped: {reasons}. Check the columns of the keys and of "
+            "the time, and --where."
+        )
     rows = rows.filter(pa.array(valid))
     order = [(EVENT_TIMESTAMP, "ascending"), (plan.user_key, "ascending"), (plan.item_key, "ascending")]
     rows = rows.sort_by(order)
     distinct = _first_of_equal(rows, [name for name, _ in order])
     report["duplicate"] = int(rows.num_rows - distinct.sum())
-    if not distinct.any():
-        raise InputError(
-            f"{plan.interactions.path}: all interactions were dropped; dropped rows by reason: {report}. Check the "
-            "columns of the keys and of the time, and --where."
-        )
     return rows.filter(pa.array(distinct)), report
+
+
+def _latest() -> pa.Scalar:
+    """Return the latest possible time of an interaction: now, in the time zone that is farthest ahead."""
+    return pa.scalar(datetime.now(UTC) + timedelta(hours=14), TIMESTAMP)
 
 
 def _first_of_equal(rows: pa.Table, names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

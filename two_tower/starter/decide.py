@@ -16,7 +16,7 @@ from two_tower.errors import unknown
 from two_tower.schema import Dtype
 from two_tower.starter import files, values
 from two_tower.starter.encode import Use, use_of
-from two_tower.starter.event_time import find_time
+from two_tower.starter.event_time import Time, find_time
 from two_tower.starter.keys import Key, find_keys, key_values
 from two_tower.starter.notes import plan_notes
 from two_tower.starter.plan import OWN_NAMES, Column, Plan, Table
@@ -93,12 +93,12 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
         if name not in every:
             raise unknown("column for --ignore", name, every)
     time = find_time(events, options.timestamp, options.timestamp_format)
-    keys = find_keys(events, own, time and time[0], {"user": options.user_key, "item": options.item_key})
+    keys = find_keys(events, own, time.column if time else None, {"user": options.user_key, "item": options.item_key})
     used_names = set(OWN_NAMES)
     key_names = {who: _key_name(who, keys[who], events, used_names) for who in keys}
     now = datetime.now(UTC).replace(microsecond=0)
     seconds = (
-        values.read_as(events.table[time[0]], *time).array
+        values.read_as(events.table[time.column], time.column, time.kind).array
         if time
         else pa.repeat(pa.scalar(now, TIMESTAMP), events.table.num_rows)
     )
@@ -249,7 +249,7 @@ def _event_table(
     events: Source,
     keys: Mapping[str, Key],
     key_names: Mapping[str, str],
-    time: tuple[str, str] | None,
+    time: Time | None,
     options: Options,
     derived: Iterable[str],
     used_names: set[str],
@@ -263,8 +263,9 @@ def _event_table(
         ),
     }
     if time:
-        why = "time of the interaction"
-        special[time[0]] = Column(source=time[0], role="time", field=EVENT_TIMESTAMP, kind=time[1], why=why)
+        special[time.column] = Column(
+            source=time.column, role="time", field=EVENT_TIMESTAMP, kind=time.kind, why=time.why
+        )
     if options.weight is not None:
         if options.weight not in events.table.column_names:
             raise unknown(f"column of {events.name} for --weight", options.weight, events.table.column_names)
@@ -293,7 +294,7 @@ def _event_table(
         path=str(options.interactions.resolve()),
         names=options.interaction_columns,
         columns=tuple(columns),
-        stamp=time[0] if time else None,
+        stamp=time.column if time else None,
     )
 
 

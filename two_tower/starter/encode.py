@@ -58,7 +58,9 @@ def use_of(column: pa.ChunkedArray, name: str, from_text: bool) -> Use:
         case "flag":
             return Use(kind=kind, dtype=Dtype.BOOL, why="true or false")
         case "time":
-            return Use(kind=kind, dtype=Dtype.TIMESTAMP, why=f"times ({_how(kind)}): age in days")
+            return Use(
+                kind=kind, dtype=Dtype.TIMESTAMP, why=f"times ({times.describe(kind.partition(' ')[2])}): age in days"
+            )
         case "integer":
             return _integer(known, name, kind)
         case "number":
@@ -74,13 +76,6 @@ def _nested(type_: pa.DataType) -> bool:
 
 def _unused(kind: str, why: str) -> Use:
     return Use(kind=kind, dtype=None, why=why)
-
-
-def _how(kind: str) -> str:
-    how = kind.partition(" ")[2]
-    return {"iso": "ISO 8601", "as is": "type of the file"}.get(how) or (
-        f"{how} since 1970" if how in times.EPOCHS else how
-    )
 
 
 def _integer(known: pa.Array, name: str, kind: str) -> Use:

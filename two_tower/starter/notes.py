@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.starter import times, values
+from two_tower.starter.event_time import Time
 from two_tower.starter.keys import Key, key_values
 from two_tower.starter.source import Source
 
@@ -17,17 +19,16 @@ _NO_TIMES = (
     "without times no gate can find a column that was computed from held-out interactions, such as an average rating. "
     "Leave such columns out with --ignore.",
 )
-_AMBIGUOUS = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}
 
 
 def plan_notes(
-    events: Source, time: tuple[str, str] | None, keys: Mapping[str, Key], own: Mapping[str, Source | None]
+    events: Source, time: Time | None, keys: Mapping[str, Key], own: Mapping[str, Source | None]
 ) -> Iterator[str]:
     """Yield notes for the user about ambiguous or unusual data.
 
     Args:
         events: The interactions.
-        time: The time column of the interactions and the kind of its values. None: there is none.
+        time: The time column of the interactions. None: there is none.
         keys: The keys, by `user` and `item`.
         own: The tables of users and items, by `user` and `item`. None: no table.
 
@@ -35,7 +36,7 @@ def plan_notes(
         One sentence each: no times, an ambiguous order of day and month, keys without a row in their table, quantities
         or prices of 0 or less.
     """
-    yield from _time_notes(events, *time) if time else _NO_TIMES
+    yield from _time_notes(events, time) if time else _NO_TIMES
     for who, source in own.items():
         if source is None:
             continue
@@ -55,10 +56,12 @@ def plan_notes(
                 )
 
 
-def _time_notes(events: Source, time: str, kind: str) -> Iterator[str]:
-    form = kind.partition(" ")[2]
-    other = _AMBIGUOUS.get(form[:5])
-    if other:
-        distinct = events.table[time].unique().drop_null()
-        if times.readable(distinct, form.replace(form[:5], other, 1)):
-            yield f"{time}: the order of day and month is ambiguous; read as {form}. Change it with --timestamp-format."
+def _time_notes(events: Source, time: Time) -> Iterator[str]:
+    form = time.kind.partition(" ")[2]
+    other = times.swapped(form)
+    distinct = events.table[time.column].cast(pa.string()).unique().drop_null()
+    if other != form and times.readable(distinct, other):
+        yield (
+            f"{time.column}: the order of day and month is ambiguous; read as {form}. Change it with "
+            "--timestamp-format."
+        )

@@ -1,7 +1,7 @@
 """Infer the kind of a column from its values, and parse the values.
 
-The kinds are `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `as is`, and `time FORMAT`. FORMAT is
-`iso`, `s`, `ms`, `us`, `ns` (since 1970), or a strptime format.
+The kinds are `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `as is`, and `time FORMAT`. The module
+`times` describes FORMAT.
 """
 
 import math
@@ -61,8 +61,8 @@ def kind_of(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
 def _number_kind(column: pa.ChunkedArray, name: str) -> str:
     numbers = column.cast(pa.float64(), safe=False).drop_null()
     whole = pa.types.is_integer(column.type) or bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
-    if whole and times.is_time_name(name) and (unit := times.epoch_unit(numbers)):
-        return f"time {unit}"
+    if times.is_time_name(name) and (form := times.format_of_numbers(numbers)):
+        return f"time {form}"
     return "integer" if whole and _fits(numbers) else "number"
 
 
@@ -80,7 +80,7 @@ def _text_kind(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
             return _padded_or(_number_kind(pa.chunked_array([parsed]), name), distinct)
         if {value.lower() for value in distinct.slice(0, 9).to_pylist()} <= set(_FLAGS):
             return "flag"
-    form = times.time_format(distinct)
+    form = times.format_of_texts(distinct, name)
     return f"time {form}" if form else "text"
 
 
@@ -138,7 +138,7 @@ def _plain(column: pa.ChunkedArray, kind: str) -> pa.Array:
         column = column.cast(pa.timestamp("us"))
     if column.type.tz is None:
         column = column.cast(pa.timestamp(column.type.unit, tz="UTC"))
-    return column.cast(TIMESTAMP, safe=False).combine_chunks()
+    return times.usual_years(column.cast(TIMESTAMP, safe=False).combine_chunks())
 
 
 def _from_numbers(column: pa.ChunkedArray, word: str, how: str) -> pa.Array:
@@ -148,7 +148,9 @@ def _from_numbers(column: pa.ChunkedArray, word: str, how: str) -> pa.Array:
         whole = column if pa.types.is_integer(column.type) else pc.round(column)
         return whole.cast(pa.int64()).combine_chunks()
     numbers = column.cast(pa.float64(), safe=False).combine_chunks()
-    return times.since_1970(numbers, how) if word == "time" else numbers.cast(pa.float32())
+    if word == "time":
+        return times.parse_numbers(numbers, how)
+    return pc.if_else(pc.is_nan(numbers), None, numbers).cast(pa.float32())  # as in CSV, where NaN is a missing value
 
 
 def _numbers_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -171,7 +173,7 @@ def _parse(distinct: pa.Array, word: str, how: str) -> pa.Array:
         case "flag":
             return pa.array([None if v is None else _FLAGS.get(v.lower()) for v in distinct.to_pylist()], pa.bool_())
         case "time":
-            return times.since_1970(numbers(distinct), how) if how in times.EPOCHS else times.parse(distinct, how)
+            return times.parse(distinct, how)
         case "words":
             return _listed(distinct, words)
         case "list":

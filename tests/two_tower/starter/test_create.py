@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -282,3 +283,28 @@ def test_the_time_column_can_be_ignored(options: Options, tmp_path: Path) -> Non
     assert pulled.bounds.split == "per_user"
     assert pulled.user["age"].null_count == 0, "users are known at the time of the interactions"
     assert made.interactions.num_rows == len({(e["customer"], e["sku"]) for e in made.interactions.to_pylist()})
+
+
+def test_interactions_later_than_now_are_dropped(tmp_path: Path) -> None:
+    rows = [
+        (f"c{n % 7}", n % 11, tables.when(n) if n % 50 else datetime(2031, 1, 1 + n % 7, tzinfo=UTC))
+        for n in range(300)
+    ]
+    path = tables.write(tmp_path / "orders.csv", [("customer", "sku", "ordered_at"), *rows])
+    _, made = create(tmp_path / "repo", Options(interactions=path))
+    assert made.report["in_future"] == 6 and made.interactions.num_rows == 294
+    tables.write(path, [("customer", "sku", "ordered_at"), *(row for row in rows if row[2].year == 2031)])
+    with pytest.raises(InputError, match="all interactions were dropped: 6 interactions later than now"):
+        create(tmp_path / "other", Options(interactions=path))
+
+
+def test_a_condition_does_not_hold_for_nan(tmp_path: Path) -> None:
+    stars = [5.0, float("nan"), 1.0] * 100
+    columns = {"customer": [f"c{n % 7}" for n in range(300)], "sku": [n % 11 for n in range(300)]}
+    times = [tables.when(n) for n in range(300)]
+    pq.write_table(pa.table({**columns, "ordered_at": times, "stars": stars}), tmp_path / "orders.parquet")
+    options = Options(interactions=tmp_path / "orders.parquet", where="stars >= 4")
+    _, made = create(tmp_path / "repo", options)
+    assert made.interactions.num_rows == 100
+    _, made = create(tmp_path / "all", replace(options, where=None))
+    assert made.interactions["stars"].null_count == 100
