@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from two_tower.data.pulled import Bounds, Pulled
+from two_tower.data.pulled import SNAPSHOT, Bounds, Pulled
 from two_tower.inputs import ARROW_TYPES
 from two_tower.schema import Contract, Dtype, feature
 
@@ -28,7 +28,7 @@ def simulated(n: int, seed: int = 0) -> Pulled:
     stamp = ARROW_TYPES[Dtype.TIMESTAMP]
     every = np.arange(ITEMS)
     catalogue = {
-        "snapshot": pa.chunked_array([pa.array([end] * ITEMS, type=stamp) for end in ends]).combine_chunks(),
+        SNAPSHOT: pa.chunked_array([pa.array([end] * ITEMS, type=stamp) for end in ends]).combine_chunks(),
         "item_id": np.tile(every, 3),
     }
     features = {"item": np.tile(every, 3), "category": np.tile(every % 50, 3)}

@@ -25,6 +25,8 @@ EVENT_TIME = "event_time"  # extra input of a tower with an age feature: (batch,
 EMBEDDING = "embedding"  # output of a tower: (batch, dim) float32
 POPULARITY = "popularity"  # additional column of items.parquet
 RESERVED = (EVENT_TIME, EMBEDDING, POPULARITY)
+RESERVED_PREFIX = "two_tower_"  # of the columns that this project adds to tables of features
+RESERVED_KEYS = ("event_timestamp", "weight", "split", *RESERVED)  # columns of the interactions; not join keys
 
 MISSING_STRING = ""
 MISSING_INT = -(2**63)
@@ -155,7 +157,8 @@ class Contract:
         seen: The feature of the optional service `user_seen`. None if the repository does not have this service.
 
     Raises:
-        InputError: If a tower has no features, two features of a tower have the same name, or a name is reserved.
+        InputError: If a tower has no features, two features of a tower have the same name, or the name of a feature or
+            join key is reserved.
     """
 
     user_key: str
@@ -167,12 +170,15 @@ class Contract:
     seen: Feature | None = None
 
     def __post_init__(self) -> None:
+        for key in (self.user_key, self.item_key):
+            if key in RESERVED_KEYS or key.startswith(RESERVED_PREFIX):
+                raise InputError(f"join key {key!r} has a reserved name. Rename the join key of the entity.")
         for tower, service in (("user", USER_SERVICE), ("item", ITEM_SERVICE)):
             names = [f.name for f in self.tower(tower)]  # type: ignore[arg-type]
             if not names:
                 raise InputError(f"feature service {service!r} has no features. Add at least one.")
             duplicates = sorted({n for n in names if names.count(n) > 1})
-            reserved = [n for n in names if n in RESERVED]
+            reserved = [n for n in names if n in RESERVED or n.startswith(RESERVED_PREFIX)]
             if duplicates or reserved:
                 raise InputError(
                     f"feature service {service!r}: {', '.join(duplicates or reserved)} is "

@@ -8,7 +8,7 @@ import onnx
 import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
-from two_tower.data.pulled import Bounds, Pulled
+from two_tower.data.pulled import SNAPSHOT, Bounds, Pulled
 from two_tower.inputs import ARROW_TYPES
 from two_tower.schema import EMBEDDING, Contract, Dtype, feature
 
@@ -56,7 +56,7 @@ def timeline(
         ),
         pa.table({"user": users}),
         pa.table({"item": items}),
-        pa.table({"snapshot": pa.array([s for s, _ in listed], type=STAMP), "item_id": known, "item": known}),
+        pa.table({SNAPSHOT: pa.array([s for s, _ in listed], type=STAMP), "item_id": known, "item": known}),
     )
 
 

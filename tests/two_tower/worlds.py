@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from two_tower.data.pulled import Bounds, Pulled
+from two_tower.data.pulled import SNAPSHOT, Bounds, Pulled
 from two_tower.inputs import ARROW_TYPES, arrow_schema
 from two_tower.schema import Contract, Dtype, Feature, feature
 
@@ -29,7 +29,7 @@ def pulled(contract: Contract, users: list, items: list, user_rows: list[dict], 
     rows = [catalogue[item] for item in items]
     item_schema = arrow_schema(contract.item)
     known = pa.concat_tables(
-        pa.table({"snapshot": pa.array([s] * len(catalogue), type=STAMP)})
+        pa.table({SNAPSHOT: pa.array([s] * len(catalogue), type=STAMP)})
         .append_column(contract.item_key, pa.array(list(catalogue), type=ARROW_TYPES[contract.item_key_dtype]))
         .append_column("row", pa.array(range(len(catalogue))))
         for s in snapshots

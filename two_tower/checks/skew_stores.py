@@ -8,20 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureStore
 
-from two_tower.data.pulled import EVENT_TIMESTAMP
-from two_tower.data.repository import service
+from two_tower.data.historical import historical_features
+from two_tower.data.online import online_request
 from two_tower.errors import InputError
 from two_tower.inputs import inputs_from_rows
 from two_tower.releases.release import Release
 from two_tower.schema import USER_SERVICE, Contract, Dtype, Feature
 
 _MARGIN = timedelta(seconds=1)  # materialisation writes rows up to one second after its time
-_ROW = "two_tower_row"
 
 Row = Mapping[str, Any]
 
@@ -39,11 +36,6 @@ class Online:
     stamps: dict[str, datetime | None]
 
 
-def _references(store: FeatureStore) -> list[str]:
-    projections = service(store, USER_SERVICE).feature_view_projections
-    return [f"{p.name_to_use()}:{f.name}" for p in projections for f in p.features]
-
-
 def online_rows(store: FeatureStore, schema: Contract, users: Sequence[str | int]) -> list[Online]:
     """Read the features of users from the online store of the repository.
 
@@ -55,8 +47,9 @@ def online_rows(store: FeatureStore, schema: Contract, users: Sequence[str | int
     Returns:
         The features of each user, in the order of `users`.
     """
-    entities = [{schema.user_key: user} for user in users]
-    columns = store.get_online_features(_references(store), entities).to_dict(include_event_timestamps=True)
+    request = online_request(store, schema)
+    entities = [dict.fromkeys(request.keys, user) for user in users]
+    columns = store.get_online_features(list(request.references), entities).to_dict(include_event_timestamps=True)
     rows = []
     for i in range(len(users)):
         values = {f.name: _value(columns.get(f.name, [None] * len(users))[i], f) for f in schema.user}
@@ -79,10 +72,8 @@ def _offline(
     store: FeatureStore, schema: Contract, users: Sequence[str | int], stamps: Sequence[datetime]
 ) -> list[Row]:
     """Return the values that training would read for each (user, time)."""
-    times = pa.array(stamps, pa.timestamp("us", tz="UTC")).to_pandas()
-    entities = pd.DataFrame({schema.user_key: list(users), EVENT_TIMESTAMP: times, _ROW: np.arange(len(users))})
-    joined = store.get_historical_features(entity_df=entities, features=service(store, USER_SERVICE)).to_arrow()
-    return list(joined.take(pc.sort_indices(joined[_ROW])).to_pylist())
+    times = pa.array(stamps, pa.timestamp("us", tz="UTC"))
+    return list(historical_features(store, USER_SERVICE, schema.user_key, pa.array(users), times).to_pylist())
 
 
 def compare_values(

@@ -162,7 +162,7 @@ def custom_suites(repo: Path | None) -> dict[str, gx.ExpectationSuite]:
     """
     if repo is None or not (repo / CUSTOM_FILE).is_file():
         return {}
-    from two_tower.data.repository import own_modules  # imported here because it imports Feast, which takes seconds
+    from two_tower.data.definitions import own_modules  # imported here because it imports Feast, which takes seconds
 
     with chdir(repo), own_modules(repo.resolve()):
         custom = getattr(importlib.import_module(Path(CUSTOM_FILE).stem), "suites", None)

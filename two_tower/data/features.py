@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
@@ -22,6 +21,7 @@ from feast import FeatureStore, FeatureView
 from two_tower.config import PullConfig
 from two_tower.data import holdout, sources, split, stores
 from two_tower.data.catalogue import Catalogue
+from two_tower.data.historical import historical_features
 from two_tower.data.materialize import check as check_materialization
 from two_tower.data.materialize import materialize
 from two_tower.data.online import online_rows
@@ -44,7 +44,6 @@ from two_tower.schema import INTERACTIONS_VIEW, ITEM_SERVICE, USER_SERVICE, Cont
 __all__ = ["apply", "contract", "materialize", "online_rows", "pull", "pull_catalogue", "pull_into"]
 
 WINDOW = 500_000  # the join reads this many interactions at a time
-_ROW = "two_tower_row"  # row number: the join may return the rows in any order
 _STAMP = pa.timestamp("us", tz="UTC")
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 
@@ -227,10 +226,10 @@ def _check_interactions(rows: pa.Table, schema: Contract, as_of: datetime | None
             f"feature view {INTERACTIONS_VIEW!r} has no rows{until}. Training needs interactions: check its source."
         )
     for name in (schema.user_key, schema.item_key, EVENT_TIMESTAMP):
-        if rows[name].null_count:
+        if missing := pc.sum(sources.is_missing(rows[name])).as_py():
             raise InputError(
-                f"column {name!r} of feature view {INTERACTIONS_VIEW!r} has {rows[name].null_count} null values; "
-                "nulls are not allowed. Remove these rows."
+                f"column {name!r} of feature view {INTERACTIONS_VIEW!r} has {missing} null values or empty texts; "
+                "an interaction needs a user, an item and a time. Remove these rows."
             )
     for tower in _SERVICES:
         if pc.count_distinct(rows[schema.key(tower)]).as_py() < 2:
@@ -246,24 +245,14 @@ def _join(
     """Join a tower's features for each (key, timestamp), in the order of the rows; each distinct pair only once."""
     key = schema.key(tower)
     firsts, inverse = _distinct(keys, stamps)
-    entities = pd.DataFrame(
-        {
-            key: keys.take(firsts).to_pandas(),
-            EVENT_TIMESTAMP: stamps.take(firsts).to_pandas(),
-            _ROW: np.arange(len(firsts)),
-        }
-    )
-    joined = store.get_historical_features(entity_df=entities, features=service(store, _SERVICES[tower])).to_arrow()
-    assert joined.num_rows == len(entities), "a point-in-time join returns one row per entity row"
+    joined = historical_features(store, _SERVICES[tower], key, keys.take(firsts), stamps.take(firsts))
     features = schema.tower(tower)
     table = pa.table(
         [sources.cast(joined[f.name], f.name, f.dtype) for f in features],
         schema=arrow_schema(features),
     )
-    position = np.empty(len(entities), dtype=np.int64)
-    position[joined[_ROW].to_numpy()] = np.arange(len(entities))
     del joined  # frees its memory before the copy below
-    return table.take(pa.array(position[inverse]))
+    return table.take(pa.array(inverse))
 
 
 def _distinct(keys: pa.ChunkedArray, stamps: pa.ChunkedArray) -> tuple[Array, Array]:
@@ -296,7 +285,8 @@ def _items(store: FeatureStore, schema: Contract, interacted: pa.ChunkedArray, a
         keys = sources.read(store, source, _own_keys(source), until=as_of)[_own_keys(source)[0]]
         chunks.append(sources.cast(keys, schema.item_key, schema.item_key_dtype).unique())
     items = pa.chunked_array(chunks).unique()
-    return items.take(pc.array_sort_indices(items)).drop_null()
+    items = items.filter(pc.invert(sources.is_missing(items)))
+    return items.take(pc.array_sort_indices(items))
 
 
 def _reading(repo: Path) -> contextlib.AbstractContextManager[None]:

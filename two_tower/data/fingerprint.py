@@ -1,15 +1,13 @@
 """Detect changes of a feature repository and its data since the last run, without reading the data."""
 
-import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from feast import FileSource
-from feast.repo_operations import parse_repo
 
-from two_tower.data.repository import CONFIG_FILE, own_modules
+from two_tower.data.definitions import CONFIG_FILE, parse
 
 
 def fingerprint(repo: Path) -> str:
@@ -23,13 +21,15 @@ def fingerprint(repo: Path) -> str:
 
     Returns:
         16 hexadecimal digits.
+
+    Raises:
+        InputError: If the definitions cannot be imported.
     """
     repo = repo.resolve()
     digest = hashlib.sha256()
     for path in sorted([*repo.rglob("*.py"), repo / CONFIG_FILE]):
         digest.update(path.read_bytes())
-    with contextlib.chdir(repo), own_modules(repo):
-        sources = sorted(parse_repo(repo).data_sources, key=lambda source: str(source.name))
+    sources = sorted(parse(repo).data_sources, key=lambda source: str(source.name))
     for source in sources:
         for line in _state(source, repo):
             digest.update(line.encode())

@@ -55,13 +55,17 @@ def materialize(repo: Path, as_of: datetime) -> dict[str, int]:
         store = open_store(Path.cwd(), asof=True)
         if hasattr(store.config.online_store, "skip_dedup"):
             store.config.online_store.skip_dedup = True  # else Redis ignores a row that is not newer than its own
-        for view in store.list_feature_views():
-            if view.online:
-                failure = f"cannot write feature view {view.name!r} to the online store of {repo.name}"
-                next_step = "Start the store and run materialise again; it continues with this view."
-                with stores.as_input_error(failure, next_step):
-                    counts[view.name] = _write(store, view, end)
+        for view in _online_views(store):
+            failure = f"cannot write feature view {view.name!r} to the online store of {repo.name}"
+            next_step = "Start the store and run materialise again; it continues with this view."
+            with stores.as_input_error(failure, next_step):
+                counts[view.name] = _write(store, view, end)
     return counts
+
+
+def _online_views(store: FeatureStore) -> list[FeatureView]:
+    views = (*store.list_feature_views(), *store.list_stream_feature_views())
+    return [view for view in views if view.online and view.enabled]
 
 
 def check(store: FeatureStore, as_of: datetime) -> None:
@@ -74,13 +78,12 @@ def check(store: FeatureStore, as_of: datetime) -> None:
     Raises:
         InputError: If a value does not fit its dtype.
     """
-    for view in store.list_feature_views():
-        if view.online:
-            dtypes = sources.dtypes(view.features)
-            unchecked = [field for field in view.features if dtypes[field.name] is None]  # `latest` casts the others
-            for table in sources.latest(store, view, as_of + MARGIN, _BATCH):
-                for field in unchecked:
-                    _values(view, table, field)
+    for view in _online_views(store):
+        dtypes = sources.dtypes(view.features)
+        unchecked = [field for field in view.features if dtypes[field.name] is None]  # `latest` casts the others
+        for table in sources.latest(store, view, as_of + MARGIN, _BATCH):
+            for field in unchecked:
+                _values(view, table, field)
 
 
 def _write(store: FeatureStore, view: FeatureView, end: datetime) -> int:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from feast import FeatureStore
+from feast import FeatureStore, FeatureView
 from feast.online_response import OnlineResponse
 
-from two_tower.data.repository import service, view
+from two_tower.data.repository import check_online, service, view
+from two_tower.errors import InputError
 from two_tower.schema import SEEN_SERVICE, USER_SERVICE, Contract, Dtype
 
 
@@ -28,11 +29,11 @@ def online_rows(
         For each user, the features of the user tower and the seen feature, by name. The values are raw Feast values:
         timestamps are datetimes in UTC, and missing values are None. None for a user that is not in the store.
     """
-    references, ttls = _references(store, schema)
-    response = store.get_online_features(references, [{schema.user_key: user} for user in user_ids])
+    request = online_request(store, schema)
+    response = store.get_online_features(list(request.references), [dict.fromkeys(request.keys, u) for u in user_ids])
     values = response.to_dict()
-    if ttls:
-        _remove_expired(values, response, ttls, at or datetime.now(UTC))
+    if request.ttls:
+        _remove_expired(values, response, request.ttls, at or datetime.now(UTC))
     features = [*schema.user, *([schema.seen] if schema.seen else [])]
     stamps = {f.name for f in features if f.dtype == Dtype.TIMESTAMP}
     rows = []
@@ -66,24 +67,56 @@ def feature_time(store: FeatureStore, schema: Contract, user_id: str | int) -> d
     Returns:
         The timestamp in UTC. None for a user that is not in the store.
     """
-    references, _ = _references(store, schema)
-    values = store.get_online_features(references, [{schema.user_key: user_id}]).to_dict(include_event_timestamps=True)
+    request = online_request(store, schema)
+    response = store.get_online_features(list(request.references), [dict.fromkeys(request.keys, user_id)])
+    values = response.to_dict(include_event_timestamps=True)
     newest = max(values[f"{f.name}__ts"][0] for f in schema.user)
     return datetime.fromtimestamp(newest, tz=UTC) if newest else None
 
 
+class OnlineRequest(NamedTuple):
+    """What to read from the online store for the features of a user.
+
+    Attributes:
+        references: The features, as `view:feature`.
+        keys: The join keys of the views. All take the id of the user.
+        ttls: The ttl of each feature whose view has one, by the name of the feature.
+    """
+
+    references: tuple[str, ...]
+    keys: tuple[str, ...]
+    ttls: dict[str, timedelta]
+
+
 @lru_cache(maxsize=8)  # parsing a feature service takes ten times as long as the read; a contract never changes
-def _references(store: FeatureStore, schema: Contract) -> tuple[list[str], dict[str, timedelta]]:
-    """Return the features to read, as `view:feature`, and the ttl of each feature whose view has one."""
-    references, ttls = [], {}
-    for name in (USER_SERVICE, *((SEEN_SERVICE,) if schema.seen else ())):
-        for projection in service(store, name).feature_view_projections:
-            ttl = view(store, projection.name, "the service reads it").ttl
-            for f in projection.features:
-                references.append(f"{projection.name_to_use()}:{f.name}")
-                if ttl:
-                    ttls[f.name] = ttl
-    return list(dict.fromkeys(references)), ttls  # a feature of both services is read once
+def online_request(store: FeatureStore, schema: Contract) -> OnlineRequest:
+    """Return what to read from the online store for the features of users in a contract.
+
+    Args:
+        store: The feature store, whose registry may be newer than the release.
+        schema: The feature contract of the release.
+
+    Raises:
+        InputError: If a service does not have a feature of the contract, or a view of it cannot be read online.
+    """
+    views: dict[str, FeatureView] = {}
+    for name, features in ((USER_SERVICE, schema.user), (SEEN_SERVICE, (schema.seen,) if schema.seen else ())):
+        expected = {f.name for f in features}
+        for projection in service(store, name).feature_view_projections if features else ():
+            for feature_name in [f.name for f in projection.features if f.name in expected]:
+                source = view(store, projection.name, f"feature service {name!r} uses it")
+                check_online(source, f"feature service {name!r} uses feature view {source.name!r}")
+                views[feature_name] = source
+        if missing := sorted(expected - set(views)):
+            raise InputError(
+                f"feature service {name!r} of project {store.project!r} does not have {', '.join(missing)}, which the "
+                "release was trained with. Apply the definitions of the training run, or train again."
+            )
+    return OnlineRequest(
+        references=tuple(f"{source.name}:{name}" for name, source in views.items()),
+        keys=tuple(sorted({schema.user_key, *(c.name for source in views.values() for c in source.entity_columns)})),
+        ttls={name: source.ttl for name, source in views.items() if source.ttl},
+    )
 
 
 def _value(value: Any, is_stamp: bool) -> Any:

@@ -1,6 +1,7 @@
 """The feature store configuration in a release: all settings that online lookups need, usable from any folder."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import yaml  # type: ignore[import-untyped]
 from two_tower.errors import InputError
 
 _OFFLINE_ONLY = ("offline_store", "batch_engine", "materialization")
+_REGISTRY_PATH, _ONLINE_PATH = "data/registry.db", "data/online.db"  # Feast's defaults
+_SQLITE_URL = re.compile(r"(sqlite(?:\+\w+)?:///)([^?:][^?]*)(.*)")
+_VARIABLE = re.compile(r"\$\{(\w+)\}|^\$(\w+)$")  # a password may contain a dollar sign
 
 
 def online_config(repo: Path, releases: Path | None = None) -> str:
@@ -16,7 +20,8 @@ def online_config(repo: Path, releases: Path | None = None) -> str:
 
     Feast imports the packages of the offline store to validate its settings, and the service does not have these
     packages. The registry is read once: a release is served with the definitions that it was trained with, and requests
-    do not wait for a refresh. Environment variables (${NAME}) are not expanded, so a release contains no secrets.
+    do not wait for a refresh. A release contains no secrets: environment variables (${NAME}) are expanded only in
+    relative paths of files.
 
     Args:
         repo: The folder of the Feast feature repository.
@@ -27,34 +32,133 @@ def online_config(repo: Path, releases: Path | None = None) -> str:
         The configuration as YAML.
 
     Raises:
-        InputError: If the repository does not have the file, or the file is not a YAML mapping.
+        InputError: If the repository does not have the file, the file is not a YAML mapping, or the path of the
+            registry or online store uses an environment variable that is not set.
     """
     path = repo / "feature_store.yaml"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Pass the folder of a Feast feature repository.")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(
-            f"{path} is not a mapping of settings. See https://docs.feast.dev/reference/feature-repository"
-        )
-    config = {name: value for name, value in config.items() if name not in _OFFLINE_ONLY}
-    registry = config.get("registry", "data/registry.db")
+    config = {name: value for name, value in read(path).items() if name not in _OFFLINE_ONLY}
+    registry = config.get("registry", _REGISTRY_PATH)
     registry = registry if isinstance(registry, dict) else {"path": registry}
-    config["registry"] = _absolute({"cache_ttl_seconds": 0, **registry}, repo, releases)  # 0: never refresh
-    if isinstance(config.get("online_store"), dict):
-        config["online_store"] = _absolute(config["online_store"], repo, releases)
+    online = config.get("online_store", "sqlite")
+    if isinstance(online, str) and online.lower() not in ("none", "null"):
+        online = {"type": online}
+    if isinstance(online, dict):
+        online = {"type": "sqlite", **online}
+        online = {"path": _ONLINE_PATH, **online} if _is_sqlite(online) else online
+    config["registry"] = _located({"cache_ttl_seconds": 0, **registry}, repo, releases)  # 0: never refresh
+    config["online_store"] = _located(online, repo, releases)
     return str(yaml.safe_dump(config, sort_keys=False))
 
 
-def _absolute(section: dict[str, Any], repo: Path, releases: Path | None) -> dict[str, Any]:
-    """Make a relative local `path` in a section absolute; URLs and environment variables stay unchanged."""
-    path = section.get("path")
-    if not isinstance(path, str) or "://" in path or path.startswith("$"):
+def read(path: Path) -> dict[str, Any]:
+    """Read a feature_store.yaml without expanding environment variables.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: If the file does not exist or is not a YAML mapping.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Pass the folder of a Feast feature repository.")
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise InputError(
+            f"{path} is not a mapping of settings. See https://docs.feast.dev/reference/feature-repository"
+        )
+    return settings
+
+
+def check_variables(settings: Any, path: Path) -> None:
+    """Check that all environment variables (${NAME}) in the settings are set. Feast would use the text `${NAME}`.
+
+    Args:
+        settings: The parsed YAML.
+        path: The file, for the message.
+
+    Raises:
+        InputError: If a variable is not set.
+    """
+    if isinstance(settings, dict | list):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            check_variables(value, path)
+    elif isinstance(settings, str):
+        for names in _VARIABLE.findall(settings):
+            if (name := "".join(names)) not in os.environ:
+                raise InputError(f"{path} uses the environment variable {name}, which is not set. Set it.")
+
+
+def expanded(config: str) -> dict[str, Any]:
+    """Expand the environment variables of a configuration that `online_config` returned, and check its files.
+
+    Args:
+        config: The configuration as YAML.
+
+    Returns:
+        The settings for Feast.
+
+    Raises:
+        InputError: If the file of the registry or the online store does not exist. Feast would create an empty one.
+    """
+    settings: dict[str, Any] = yaml.safe_load(os.path.expandvars(config))
+    for name in ("registry", "online_store"):
+        section = settings[name]
+        path = section.get("path") if isinstance(section, dict) else None
+        if path and _is_local(section, path) and not Path(_file(path)).is_file():
+            raise InputError(
+                f"{name}: {_file(path)} does not exist. Materialise the features, or correct the path in "
+                "feature_store.yaml."
+            )
+    return settings
+
+
+def _located(section: Any, repo: Path, releases: Path | None) -> Any:
+    """Make the relative paths of files in a section absolute; all other values stay unchanged."""
+    if isinstance(section, list):
+        return [_located(value, repo, releases) for value in section]
+    if not isinstance(section, dict):
         return section
-    place = (repo / path).resolve()
+    located = {}
+    for name, value in section.items():
+        text = os.path.expandvars(value) if isinstance(value, str) else ""
+        if name == "path" and text and _is_local(section, text):
+            check_variables(value, repo / "feature_store.yaml")
+            is_variable = text != value and Path(_file(text)).is_absolute()
+            located[name] = value if is_variable else _absolute(text, repo, releases)
+        elif text and "://" not in text and not Path(text).is_absolute() and (repo / text).is_file():
+            located[name] = _absolute(text, repo, releases)  # such as a certificate
+        else:
+            located[name] = _located(value, repo, releases)
+    return located
+
+
+def _is_local(section: dict[str, Any], path: str) -> bool:
+    """Return whether the `path` in a section is a file: of SQLite, or of a registry without a server."""
+    if _SQLITE_URL.fullmatch(path):
+        return True
+    is_file = _is_sqlite(section) if "type" in section else section.get("registry_type", "file") == "file"
+    return is_file and "://" not in path
+
+
+def _is_sqlite(online: dict[str, Any]) -> bool:
+    return str(online["type"]).lower().endswith(("sqlite", "sqliteonlinestore"))
+
+
+def _file(path: str) -> str:
+    """Return the path of the file in a path or an SQLAlchemy URL of SQLite."""
+    url = _SQLITE_URL.fullmatch(path)
+    return url[2] if url else path
+
+
+def _absolute(path: str, repo: Path, releases: Path | None) -> str:
+    place = (repo / _file(path)).resolve()
+    file = str(place)
     if releases and place.is_relative_to(releases.resolve()):
-        return {**section, "path": os.path.relpath(place, releases.resolve() / "release")}
-    return {**section, "path": str(place)}
+        file = os.path.relpath(place, releases.resolve() / "release")
+    return _SQLITE_URL.sub(lambda url: f"{url[1]}{file}{url[3]}", path) if _SQLITE_URL.fullmatch(path) else file

@@ -6,7 +6,7 @@ pull reads from the store:
     interactions/   user key, item key, event_timestamp, weight, split; sorted by event_timestamp
     user/           features of the service user_tower at the time of each interaction; row i belongs to interaction i
     item/           features of the service item_tower, in the same order
-    catalogue/      snapshot (timestamp), item key, features of item_tower at the time of the snapshot
+    catalogue/      two_tower_snapshot (timestamp), item key, features of item_tower at the time of the snapshot
     pulled.json     the contract, the bounds of the splits, and statistics of the sources of the feature views
 """
 
@@ -28,7 +28,7 @@ from two_tower.inputs import Array
 from two_tower.schema import Contract, SplitMethod
 
 EVENT_TIMESTAMP = "event_timestamp"
-SNAPSHOT = "snapshot"
+SNAPSHOT = "two_tower_snapshot"  # no feature has such a name
 WEIGHT = "weight"
 SPLIT = "split"
 TABLES = ("interactions", "user", "item", "catalogue")

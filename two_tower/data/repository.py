@@ -1,19 +1,17 @@
 """Apply the definitions of a Feast feature repository, and read the feature contract from them."""
 
 import contextlib
-import importlib
 import io
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast, get_args
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, ValueType
-from feast.errors import FeastObjectNotFoundException, RegistryInferenceFailure
-from feast.repo_config import load_repo_config
-from feast.repo_operations import apply_total, get_repo_files, py_path_to_module
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, OnDemandFeatureView, ValueType
+from feast.errors import FeastObjectNotFoundException
+from feast.feature_view_projection import FeatureViewProjection
+from feast.repo_operations import apply_total, parse_repo
 
 from two_tower.data import stores
+from two_tower.data.definitions import CONFIG_FILE, check_contents, load_config, mistakes_named, own_modules
 from two_tower.errors import InputError, unknown
 from two_tower.schema import (
     INTERACTIONS_VIEW,
@@ -29,7 +27,6 @@ from two_tower.schema import (
     feature,
 )
 
-CONFIG_FILE = "feature_store.yaml"
 _ENTITIES: tuple[TowerName, ...] = ("user", "item")
 _FILE_STORES = ("dask", "duckdb", "file")  # Feast's offline stores over FileSource
 _KEY_DTYPES = {"String": Dtype.STRING, "Int32": Dtype.INT64, "Int64": Dtype.INT64}
@@ -45,24 +42,21 @@ def apply(repo: Path) -> FeatureStore:
         The feature store of the repository.
 
     Raises:
-        InputError: If the folder does not contain a feature_store.yaml, a source file is missing, Feast cannot infer
-            the features of a view, or the registry cannot be reached.
+        InputError: If the folder does not contain a feature_store.yaml, this file or the definitions are not valid, a
+            source file is missing, Feast cannot infer the features of a view, or the registry cannot be reached.
     """
     repo = repo.resolve()
-    if not (repo / CONFIG_FILE).is_file():
-        raise InputError(f"{repo} does not contain a {CONFIG_FILE}. Pass the folder of a Feast feature repository.")
+    config = load_config(repo)
     output = io.StringIO()
-    applying = stores.as_input_error(
+    unreachable = stores.as_input_error(
         f"cannot apply feature repository {repo.name}", f"Check registry in its {CONFIG_FILE}."
     )
-    with applying, contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(output):
+    with contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(output):
         try:
-            apply_total(load_repo_config(repo, repo / CONFIG_FILE), repo, skip_source_validation=False)
-        except FileNotFoundError as error:
-            raise InputError(f"feature repository {repo.name}: {error}. Add the file of this source.") from error
-        except RegistryInferenceFailure as error:
-            raise InputError(f"feature repository {repo.name}: {error} A feature view needs a field.") from error
-        except SystemExit as error:  # Feast exits if the name of the project is invalid
+            with unreachable, mistakes_named(repo):
+                check_contents(parse_repo(repo))
+                apply_total(config, repo, skip_source_validation=False)
+        except SystemExit as error:  # Feast exits if the repository has several projects, or one with another name
             raise InputError(f"feature repository {repo.name}: {output.getvalue().strip()}") from error
     return open_store(repo)
 
@@ -77,39 +71,16 @@ def open_store(repo: Path, asof: bool = False) -> FeatureStore:
 
     Returns:
         The feature store.
+
+    Raises:
+        InputError: If the feature_store.yaml is not valid.
     """
-    config = load_repo_config(repo, repo / CONFIG_FILE)
+    config = load_config(repo)
     if asof and config.offline_store.type in _FILE_STORES:
         config = config.model_copy()
         config.offline_config = {"type": "two_tower.data.asof_store.AsOfOfflineStore"}
         config._offline_store = None  # cache of the parsed configuration
     return FeatureStore(repo_path=str(repo), config=config)
-
-
-@contextlib.contextmanager
-def own_modules(repo: Path) -> Iterator[None]:
-    """Let the block import the modules of a repository again, and remove them from `sys.modules` afterwards.
-
-    Repositories use the same module names, such as `definitions`. Without this context a process would use the modules
-    of the first repository for all repositories.
-
-    Args:
-        repo: The folder of the Feast feature repository; it is on `sys.path` inside the block.
-    """
-    names = {py_path_to_module(path).split(".")[0] for path in get_repo_files(repo)}
-    others = {n: sys.modules.pop(n) for n in list(sys.modules) if n.split(".")[0] in names and n != "__main__"}
-    bytecode = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # the bytecode of a file that was edited within the same second would be stale
-    sys.path.insert(0, str(repo))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(str(repo))
-        sys.dont_write_bytecode = bytecode
-        for name in [n for n in sys.modules if n.split(".")[0] in names and n != "__main__"]:
-            del sys.modules[name]
-        sys.modules.update(others)
 
 
 def contract(store: FeatureStore) -> Contract:
@@ -123,36 +94,43 @@ def contract(store: FeatureStore) -> Contract:
 
     Raises:
         InputError: If a feature service, an entity or the view `interactions` is missing, a service uses a view that
-            does not exist or has another entity, or towers do not accept the dtype of a feature.
+            does not exist, has another entity, is computed on demand or (other than an item view) is not online, or
+            towers do not accept the dtype of a feature.
     """
-    keys = {name: _key(store, name) for name in _ENTITIES}
+    names = {name: _key(store, name) for name in _ENTITIES}
     interactions = view(store, INTERACTIONS_VIEW, f"the contract needs a feature view {INTERACTIONS_VIEW!r}")
-    join_keys = {column.name for column in interactions.entity_columns}
-    if join_keys != set(keys.values()):
+    columns = {column.name: column for column in interactions.entity_columns}
+    if set(columns) != set(names.values()) or names["user"] == names["item"]:
         raise InputError(
-            f"feature view {INTERACTIONS_VIEW!r} has the join keys {sorted(join_keys)}; its entities must be user and "
-            f"item ({', '.join(keys.values())})."
+            f"feature view {INTERACTIONS_VIEW!r} has the join keys {sorted(columns)}; its entities must be user and "
+            f"item, with two different join keys ({', '.join(names.values())})."
         )
-    dtypes = {c.name: _key_dtype(c) for c in interactions.entity_columns}
+    keys = {name: columns[names[name]] for name in _ENTITIES}
     seen = _features(store, SEEN_SERVICE, keys["user"]) if SEEN_SERVICE in _services(store) else ()
     if seen and (len(seen) != 1 or seen[0].dtype not in (Dtype.STRINGS, Dtype.INTS)):
         raise InputError(
             f"feature service {SEEN_SERVICE!r} must have one feature, of type Array(String) or Array(Int64); it has "
             f"{', '.join(f'{f.name} ({f.dtype})' for f in seen)}."
         )
+    user = _features(store, USER_SERVICE, keys["user"])
+    if seen and seen[0].name in {f.name for f in user} and _views_of(store, seen[0].name) > 1:
+        raise InputError(
+            f"the feature services {USER_SERVICE!r} and {SEEN_SERVICE!r} have features with the name {seen[0].name!r} "
+            "from different views. Rename one of the fields."
+        )
     return Contract(
-        user_key=keys["user"],
-        user_key_dtype=dtypes[keys["user"]],
-        item_key=keys["item"],
-        item_key_dtype=dtypes[keys["item"]],
-        user=_features(store, USER_SERVICE, keys["user"]),
+        user_key=names["user"],
+        user_key_dtype=_key_dtype(keys["user"]),
+        item_key=names["item"],
+        item_key_dtype=_key_dtype(keys["item"]),
+        user=user,
         item=_features(store, ITEM_SERVICE, keys["item"]),
         seen=seen[0] if seen else None,
     )
 
 
 def view(store: FeatureStore, name: str, needed_by: str) -> FeatureView:
-    """Return a feature view by its name.
+    """Return a feature view of any kind that has a batch source, by its name.
 
     Args:
         store: The feature store.
@@ -160,15 +138,22 @@ def view(store: FeatureStore, name: str, needed_by: str) -> FeatureView:
         needed_by: A clause that says why the view is needed, for the error message.
 
     Returns:
-        The feature view.
+        The FeatureView, BatchFeatureView or StreamFeatureView.
 
     Raises:
-        InputError: If the view is not in the registry.
+        InputError: If the view is not in the registry, or is an on-demand feature view or a label view.
     """
     try:
-        return store.get_feature_view(name)
+        source = store.registry.get_any_feature_view(name, store.project)
     except FeastObjectNotFoundException as error:
-        raise _missing("feature view", name, [v.name for v in store.list_feature_views()], needed_by) from error
+        raise _missing("feature view", name, [v.name for v in store.list_all_feature_views()], needed_by) from error
+    if not isinstance(source, FeatureView):
+        kind = "on-demand feature view" if isinstance(source, OnDemandFeatureView) else type(source).__name__
+        raise InputError(
+            f"feature view {name!r} is of the kind {kind}, and {needed_by}. Training and serving read only stored "
+            "values. Write its values to a feature view."
+        )
+    return source
 
 
 def split_method(store: FeatureStore) -> SplitMethod:
@@ -189,6 +174,23 @@ def split_method(store: FeatureStore) -> SplitMethod:
     return cast("SplitMethod", name)
 
 
+def check_online(source: FeatureView, use: str) -> None:
+    """Check that the service can read a feature view.
+
+    Args:
+        source: The feature view.
+        use: A clause that names the view and the service that uses it, for the error message.
+
+    Raises:
+        InputError: If the view is not in the online store.
+    """
+    if not (source.online and source.enabled):
+        raise InputError(
+            f"{use}, which is not in the online store: the service would find no values of its features. Set "
+            "online=True and enabled=True in the view (BatchFeatureView has online=False by default)."
+        )
+
+
 def service(store: FeatureStore, name: str) -> FeatureService:
     """Return a feature service by its name.
 
@@ -206,6 +208,12 @@ def service(store: FeatureStore, name: str) -> FeatureService:
         return store.get_feature_service(name, allow_cache=True)
     except FeastObjectNotFoundException as error:
         raise _missing("feature service", name, _services(store), "it defines the features of a tower") from error
+
+
+def _views_of(store: FeatureStore, name: str) -> int:
+    """Count the views from which the services for users take a feature of this name."""
+    projections = [p for s in (USER_SERVICE, SEEN_SERVICE) for p in service(store, s).feature_view_projections]
+    return len({p.name for p in projections if name in {f.name for f in p.features}})
 
 
 def _services(store: FeatureStore) -> list[str]:
@@ -235,25 +243,39 @@ def _key_dtype(column: Field) -> Dtype:
     return _KEY_DTYPES[str(column.dtype)]
 
 
-def _features(store: FeatureStore, service_name: str, key: str) -> tuple[Feature, ...]:
+def _features(store: FeatureStore, service_name: str, key: Field) -> tuple[Feature, ...]:
     features = []
-    on_demand = {v.name for v in store.list_on_demand_feature_views()}
     for projection in service(store, service_name).feature_view_projections:
-        if projection.name in on_demand:
-            raise InputError(
-                f"feature service {service_name!r} uses the on-demand feature view {projection.name!r}, which runs "
-                "Python at each request. Write its values to a feature view instead."
-            )
         source = view(store, projection.name, f"feature service {service_name!r} uses it")
-        join_keys = {projection.join_key_map.get(c.name, c.name) for c in source.entity_columns}
-        if join_keys != {key}:
-            raise InputError(
-                f"feature service {service_name!r} uses feature view {projection.name!r}, which has the join keys "
-                f"{sorted(join_keys)}; the only join key of a view in this service must be {key!r}."
-            )
+        _check_view(source, projection, service_name, key)
         known = {f.name: f for f in source.features}
         for f in projection.features:
             if f.name not in known:
                 raise unknown(f"field of feature view {projection.name!r} in service {service_name!r}", f.name, known)
             features.append(feature(f.name, str(f.dtype), f.tags))
     return tuple(features)
+
+
+def _check_view(source: FeatureView, projection: FeatureViewProjection, service_name: str, key: Field) -> None:
+    use = f"feature service {service_name!r} uses feature view {source.name!r}"
+    if projection.version_tag is not None:
+        raise InputError(f"{use} in version {projection.version_tag}. Use the current version, without @v.")
+    columns = {projection.join_key_map.get(c.name, c.name): c for c in source.entity_columns}
+    if set(columns) != {key.name}:
+        raise InputError(
+            f"{use}, which has the join keys {sorted(columns)}; the only join key of a view in this service must be "
+            f"{key.name!r}. Rename it with join_key_map, or remove the view from the service."
+        )
+    if _key_dtype(columns[key.name]) != _key_dtype(key):
+        raise InputError(
+            f"{use}, whose join key {columns[key.name].name!r} has the type {columns[key.name].dtype}; in "
+            f"{INTERACTIONS_VIEW!r} it is {key.dtype}. Use one type."
+        )
+    stamps = {source.batch_source.timestamp_field, source.batch_source.created_timestamp_column}
+    if both := sorted(stamps & {f.name for f in projection.features}):
+        raise InputError(
+            f"{use}, whose field {both[0]!r} is also a timestamp column of the source: Feast cannot materialise it. "
+            "Copy the column under another name, and use the copy as the field."
+        )
+    if service_name != ITEM_SERVICE:
+        check_online(source, use)

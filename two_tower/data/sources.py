@@ -21,7 +21,7 @@ from two_tower.data.asof_store import AsOfOfflineStore, source_column
 from two_tower.data.hashing import mix
 from two_tower.errors import InputError, unknown
 from two_tower.inputs import ARROW_TYPES, Array
-from two_tower.schema import Dtype
+from two_tower.schema import MISSING_STRING, Dtype
 
 FIRST = datetime(1700, 1, 1, tzinfo=UTC)  # before any feature row, and within the range of pandas timestamps
 _LAST = datetime(2261, 1, 1, tzinfo=UTC)  # Feast's PostgreSQL store requires an end date
@@ -267,6 +267,13 @@ def _without_null_elements(lists: pa.ListArray) -> pa.ListArray:
         kept, lengths = elements.drop_null(), np.bincount(parents, minlength=len(lists))
     offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
     return pa.ListArray.from_arrays(offsets, kept, mask=lists.is_null())
+
+
+def is_missing(keys: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return for each key whether it is null or the empty text, which stands for a missing value."""
+    if not pa.types.is_string(keys.type):
+        return keys.is_null()
+    return pc.fill_null(pc.equal(keys, MISSING_STRING), True)
 
 
 @contextlib.contextmanager

@@ -4,19 +4,16 @@ import contextlib
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView
 
 from two_tower.data import sources, stores
-from two_tower.data.pulled import EVENT_TIMESTAMP
+from two_tower.data.historical import historical_features
 from two_tower.data.repository import contract, open_store, service, view
 from two_tower.schema import INTERACTIONS_VIEW, SEEN_SERVICE, USER_SERVICE, Contract, Feature
 
 _MARGIN = timedelta(seconds=1)  # as in `materialize`: the timestamps of rows about the last event are just after it
-_ROW = "two_tower_row"
 
 
 def pull_users(repo: Path, as_of: datetime, users: pa.Array | None = None) -> pa.Table:
@@ -54,7 +51,8 @@ def _keys(store: FeatureStore, schema: Contract, until: datetime) -> pa.Array:
     views = [
         view(store, name, "the pull reads its users") for name in (INTERACTIONS_VIEW, *(p.name for p in projections))
     ]
-    keys = pa.chunked_array([_user_keys(store, source, schema, until) for source in views]).unique().drop_null()
+    keys = pa.chunked_array([_user_keys(store, source, schema, until) for source in views]).unique()
+    keys = keys.filter(pc.invert(sources.is_missing(keys)))
     return keys.take(pc.array_sort_indices(keys))
 
 
@@ -69,8 +67,6 @@ def _join(
     store: FeatureStore, name: str, features: tuple[Feature, ...], key: str, keys: pa.Array, until: datetime
 ) -> dict[str, pa.ChunkedArray]:
     """Return the features of one service at `until`, one row per key in the order of `keys`."""
-    entities = pd.DataFrame({key: keys.to_pandas(), EVENT_TIMESTAMP: pd.Timestamp(until), _ROW: np.arange(len(keys))})
-    joined = store.get_historical_features(entity_df=entities, features=service(store, name)).to_arrow()
-    joined = joined.sort_by(_ROW)
-    assert joined.num_rows == len(keys), "a point-in-time join returns one row per entity row"
+    stamps = pa.repeat(pa.scalar(until, pa.timestamp("us", tz="UTC")), len(keys))
+    joined = historical_features(store, name, key, keys, stamps)
     return {f.name: sources.cast(joined[f.name], f.name, f.dtype) for f in features}

@@ -1,6 +1,5 @@
 """User features from a Feast online store."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from two_tower.data.online_config import online_config
+from two_tower.data.online_config import expanded, online_config
 from two_tower.schema import Contract, Dtype
 
 TIMEOUT = 30.0  # seconds that `rows` waits
@@ -93,7 +90,7 @@ class OnlineStore:
 def _feature_store(config: str, repo: Path) -> Any:
     from feast import FeatureStore, RepoConfig
 
-    settings = RepoConfig(**yaml.safe_load(os.path.expandvars(config)))
+    settings = RepoConfig(**expanded(config))
     settings.repo_path = repo
     return FeatureStore(config=settings)
 

@@ -2,7 +2,7 @@
 
 Each upsert is embedded by the release's item tower and written to its own folder:
 
-    <releases>/side/<embedding space>/<time>-<random>/items.parquet    key, item features, updated, embedding
+    <releases>/side/<embedding space>/<time>-<random>/items.parquet    key, item features, time of the upsert, embedding
 
 Other replicas, a restarted service and a later release of the same embedding space read it; the newest row of an item
 counts. A release of another embedding space starts without side items: the run that makes it can read their features
@@ -33,7 +33,7 @@ from two_tower.schema import EMBEDDING, POPULARITY, Contract
 from two_tower.storage import open_storage
 
 FOLDER = "side"
-UPDATED = "updated"  # column: when the item was upserted
+UPDATED = "two_tower_updated"  # column: when the item was upserted
 MOST_ITEMS = 10_000  # that one side index may hold
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from two_tower.config import PullConfig
+from two_tower.data.definitions import CONFIG_FILE
 from two_tower.data.pulled import EVENT_TIMESTAMP
-from two_tower.data.repository import CONFIG_FILE
 from two_tower.datasets.activity import known_share
 from two_tower.datasets.prepare import write_sources
 from two_tower.datasets.tables import Tables

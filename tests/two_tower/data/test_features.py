@@ -105,6 +105,10 @@ def test_the_features_are_the_same_whatever_the_window(repo, tmp_path, pulled, m
         (lambda t: t.drop_columns("sku"), r"unknown column .* 'sku'"),
         (lambda t: t.set_column(0, "customer", pa.array([None, *t["customer"].to_pylist()[1:]])), "has 1 null values"),
         (
+            lambda t: t.set_column(1, "sku", pa.array(["", "", *t["sku"].to_pylist()[2:]])),
+            "'sku' .* has 2 null values or em",
+        ),
+        (
             lambda t: t.set_column(0, "customer", t["customer"].cast(pa.string())),
             "'customer' .* has the type string; Int64",
         ),
@@ -123,6 +127,13 @@ def test_a_view_without_rows_is_named(tmp_path):
         InputError, match=r"feature view 'stock' has no rows.*remove the view from the feature service 'item_tower'"
     ):
         features.pull(repo, CONFIG, None, tmp_path / "pulled")
+
+
+def test_the_empty_text_is_not_an_item(tmp_path):
+    products = shop.tables()["products"]
+    keys = pa.array(["", *products["sku"].to_pylist()[1:]])
+    repo = shop.write(tmp_path / "repo", products=products.set_column(0, "sku", keys))
+    assert "" not in features.pull_catalogue(repo, None, tmp_path / "catalogue").items["sku"].to_pylist()
 
 
 def test_a_copied_repository_reads_its_own_files(tmp_path, repo, pulled):

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from two_tower.data.online_config import online_config
+from two_tower.data.online_config import expanded, online_config
 from two_tower.errors import InputError
 
 
@@ -43,6 +43,62 @@ def test_a_store_inside_the_releases_folder_is_found_from_a_release_after_the_fo
     (tmp_path / "before").rename(tmp_path / "after")
     read = yaml.safe_load(online_config(tmp_path / "after" / release.name))
     assert read["registry"]["path"] == str(tmp_path / "after" / "feature_repo" / "data" / "registry.db")
+
+
+@pytest.mark.parametrize(
+    ("section", "text", "path"),
+    [
+        ("online_store", "", "{repo}/data/online.db"),
+        ("online_store", "online_store: sqlite", "{repo}/data/online.db"),
+        ("online_store", "online_store: {type: sqlite}", "{repo}/data/online.db"),
+        ("online_store", "online_store: {path: '${RELATIVE}'}", "{repo}/data/of_variable.db"),
+        ("online_store", "online_store: {path: '$RELATIVE'}", "{repo}/data/of_variable.db"),
+        ("online_store", "online_store: {path: '${ABSOLUTE}/online.db'}", "${ABSOLUTE}/online.db"),
+        ("online_store", "online_store: {type: remote, path: 'http://host:6566'}", "http://host:6566"),
+        ("registry", "registry: ${RELATIVE}", "{repo}/data/of_variable.db"),
+        ("registry", "registry: {path: '${ABSOLUTE}'}", "${ABSOLUTE}"),
+        ("registry", "registry: s3://bucket/registry.db", "s3://bucket/registry.db"),
+        ("registry", "registry: {registry_type: remote, path: 'host:6570'}", "host:6570"),
+        ("registry", "registry: {registry_type: sql, path: '${SECRET_URL}'}", "${SECRET_URL}"),
+        ("registry", "registry: {registry_type: sql, path: 'sqlite:///r.db?timeout=9'}", "sqlite:///{repo}/r.db?timeout=9"),
+        ("registry", "registry: {registry_type: sql, path: 'sqlite:////abs/r.db'}", "sqlite:////abs/r.db"),
+        ("registry", "registry: {registry_type: sql, path: 'sqlite+pysqlite:///${RELATIVE}'}",
+         "sqlite+pysqlite:///{repo}/data/of_variable.db"),
+    ],
+)  # fmt: skip
+def test_the_place_of_a_store_is_the_same_from_any_folder(tmp_path, monkeypatch, section, text, path):
+    monkeypatch.setenv("RELATIVE", "data/of_variable.db")
+    monkeypatch.setenv("ABSOLUTE", "/somewhere")
+    monkeypatch.setenv("SECRET_URL", "postgresql://user:secret@host/db")
+    assert config(tmp_path, f"project: p\n{text}\n")[section]["path"] == path.replace("{repo}", str(tmp_path))
+
+
+def test_files_of_a_section_and_of_stores_inside_it_are_absolute(tmp_path):
+    (tmp_path / "ca.pem").write_text("a certificate")
+    hybrid = {"type": "hybrid", "online_stores": [{"type": "sqlite", "conf": {"path": "a.db"}}]}
+    text = {"registry": {"registry_type": "remote", "path": "h:1", "cert": "ca.pem"}, "online_store": hybrid}
+    read = config(tmp_path, yaml.safe_dump(text))
+    assert read["registry"]["cert"] == str(tmp_path / "ca.pem")
+    assert read["online_store"]["online_stores"][0]["conf"]["path"] == str(tmp_path / "a.db")
+
+
+def test_a_path_with_a_variable_that_is_not_set_is_refused(tmp_path):
+    with pytest.raises(InputError, match="environment variable NOWHERE_SET, which is not set"):
+        config(tmp_path, "project: p\nregistry: ${NOWHERE_SET}\n")
+
+
+def test_a_store_that_is_not_there_is_named_and_not_created(tmp_path):
+    (tmp_path / "feature_store.yaml").write_text(
+        "project: p\nregistry: r.db\nonline_store: {path: '${PLACE_OF_TEST}'}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLACE_OF_TEST", str(tmp_path / "online.db"))
+        text = online_config(tmp_path)
+        for name in ("r.db", "online.db"):
+            with pytest.raises(InputError, match=f"{name} does not exist. Materialise"):
+                expanded(text)
+            (tmp_path / name).touch()
+        assert expanded(text)["online_store"]["path"] == str(tmp_path / "online.db")
 
 
 @pytest.mark.parametrize(("text", "says"), [("[]", "not a mapping"), ("a: b: c", "not YAML")])

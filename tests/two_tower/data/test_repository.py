@@ -51,12 +51,30 @@ def without(text: str, part: str) -> str:
          r"column 'recent' .* has the type list<\w+: string>; Array\(Int64\) needs list<item: int64>"),
         (shop.DEFINITIONS.replace('Field(name="age"', 'Field(name="agee"'),
          r"unknown column of feature view 'customers' .* 'agee'. Did you mean 'age'\?"),
+        (shop.DEFINITIONS.replace('name="customers",', 'name="customers", online=False,'),
+         r"'user_tower' uses feature view 'customers', which is not in the online store.*online=True"),
+        (shop.DEFINITIONS.replace('name="seen",', 'name="seen", enabled=False,'),
+         r"'user_seen' uses feature view 'seen', which is not in the online store.*enabled=True"),
+        (shop.DEFINITIONS.replace('name="left", dtype=Int64', 'name="at", dtype=UnixTimestamp'),
+         r"'item_tower' uses feature view 'stock', whose field 'at' is also a timestamp column"),
+        (shop.DEFINITIONS.replace('name="colour", dtype=String', 'name="written", dtype=UnixTimestamp'),
+         r"'products', whose field 'written' is also a timestamp column"),
+        (shop.DEFINITIONS.replace('name="left"', 'name="two_tower_row"'), r"two_tower_row is a reserved name"),
+        (shop.DEFINITIONS.replace('join_keys=["sku"]', 'join_keys=["split"]').replace("sku", "split"),
+         r"join key 'split' has a reserved name"),
+        (shop.DEFINITIONS.replace('["sku"], value_type=ValueType.STRING', '["sku"], value_type=ValueType.BYTES'),
+         r"join key 'sku' has the type Bytes. Allowed: String, Int32, Int64"),
         (shop.DEFINITIONS.replace("data/{name}.parquet", "data/{name}s.parquet"), r"orderss.parquet does not exist"),
     ],
 )  # fmt: skip
 def test_definitions_that_cannot_be_used_are_named(tmp_path, definitions, message):
     with pytest.raises(InputError, match=message):
         features.pull(shop.write(tmp_path / "repo", definitions), CONFIG, None, tmp_path / "pulled")
+
+
+def test_an_item_view_may_be_offline(tmp_path):
+    text = shop.DEFINITIONS.replace('name="products",', 'name="products", online=False,')
+    assert len(features.contract(features.apply(shop.write(tmp_path / "repo", text))).item) == 4
 
 
 def test_a_registry_file_of_something_else_is_named(tmp_path):

@@ -1,3 +1,5 @@
+import botocore.exceptions
+import feast
 import pytest
 import redis
 import sqlalchemy
@@ -20,6 +22,23 @@ def test_an_unexpected_table_means_another_version_of_feast() -> None:
         as_input_error("cannot read shop", "Start it."),
     ):
         raise sqlalchemy.exc.ProgrammingError("select x", {}, Exception("no column x"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (botocore.exceptions.NoCredentialsError(), "NoCredentialsError: .* Check the address and the credentials"),
+        (
+            redis.AuthenticationError("WRONGPASS"),
+            "AuthenticationError: WRONGPASS. Check the address and the credentials",
+        ),
+        (ModuleNotFoundError("No module named 'deltalake'"), "'deltalake'. Install the package"),
+        (feast.errors.FeastExtrasDependencyImportError("redis", "x"), "FeastExtrasDependencyImportError: .* Start it"),
+    ],
+)
+def test_a_refused_access_and_a_missing_package_are_named(error, message) -> None:
+    with pytest.raises(InputError, match=message), as_input_error("cannot read shop", "Start it."):
+        raise error
 
 
 @pytest.mark.parametrize("error", [ConnectionError("refused"), redis.ResponseError("bad command")])
