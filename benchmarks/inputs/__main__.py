@@ -1,4 +1,4 @@
-"""Run and judge all kinds of other people's input: `python -m benchmarks.inputs [--only KIND] [--lanes N] [--json F]`.
+"""Run and judge all kinds of other people's input: `python -m benchmarks.inputs [--only KIND …] [--lanes N] [--json F]`.
 
 A member is right if every command succeeds and the release serves what was evaluated (see `judge`), or if it is refused
 (exit status 2, no traceback) where its kind calls a refusal right. It is silent if it was promoted and the release
@@ -29,22 +29,24 @@ QUICK = {("half floats", "in books"), ("features named like columns of the produ
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", default="", metavar="KIND", help="Run the kinds whose name contains this text.")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="KIND", help="Run the kinds whose names contain one of these texts."
+    )
     parser.add_argument("--lanes", type=int, default=2, metavar="N", help="Members that run at a time. Default: 2.")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="Write the members' folders to DIR and keep them.")
     args = parser.parse_args()
     members = selected(args.only, quick=args.quick)
     if not members:
-        sys.exit(f"--only {args.only!r} matches no kind. Kinds: {', '.join(kind.name for kind in KINDS)}.")
+        sys.exit(f"--only {' '.join(args.only)!r} matches no kind. Kinds: {', '.join(kind.name for kind in KINDS)}.")
     machine_info = machine()
     with tempfile.TemporaryDirectory(prefix="benchmark-inputs-") as temporary:
         rows = measure(members, (args.keep or Path(temporary)).resolve(), args.lanes)
     finish(rows, claims(rows), machine_info | {"load_after": round(os.getloadavg()[0], 2)}, args.json)
 
 
-def selected(only: str, *, quick: bool) -> list[tuple[Kind, Member]]:
+def selected(only: Sequence[str], *, quick: bool) -> list[tuple[Kind, Member]]:
     """Return the members to run, with their kinds."""
-    members = [(kind, member) for kind in KINDS if only in kind.name for member in kind.members]
+    members = [(kind, member) for kind in KINDS for member in kind.members if any(one in kind.name for one in only)]
     return [one for one in members if (one[0].name, one[1].name) in QUICK] if quick else members
 
 
