@@ -1,4 +1,4 @@
-"""Run and judge all kinds of other people's input: `python -m benchmarks.inputs [--only KIND …] [--lanes N] [--json F]`.
+"""Run and judge all kinds of other people's input: `python -m benchmarks.inputs [--only KIND …] [--lanes N]`.
 
 A member is right if every command succeeds and the release serves what was evaluated (see `judge`), or if it is refused
 (exit status 2, no traceback) where its kind calls a refusal right. It is silent if it was promoted and the release
