@@ -42,32 +42,44 @@ class Lane:
     def __init__(self, log: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.inputs.warm"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("ab"),
-            text=True,
-        )
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
 
     def run(
-        self, arguments: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        errors: Path | None = None,
     ) -> int:
-        """Run `two-tower` with these arguments in a folder, append its output to `log`, and return its exit status."""
-        request = {"call": "command", "arguments": list(arguments)}
+        """Run `two-tower` in a folder, and return its exit status.
+
+        Args:
+            arguments: Arguments of the command line.
+            folder: The working directory.
+            log: Receives stdout, at the end of the file.
+            environment: Added to the environment of this process.
+            errors: Receives stderr. None: `log`.
+        """
+        request = {"call": "command", "arguments": list(arguments), "errors": str(errors or log)}
         return self._send(request, folder, log, environment)
 
     def judge(self, folder: Path, log: Path, environment: Mapping[str, str] | None = None) -> int:
         """Run `benchmarks.inputs.judge` on the repository and the releases in a folder; see `run`."""
-        return self._send({"call": "judge", "arguments": []}, folder, log, environment)
+        return self._send({"call": "judge", "arguments": [], "errors": str(log)}, folder, log, environment)
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(60)
+        self._process.communicate(timeout=60)
 
     def _send(self, request: dict[str, Any], folder: Path, log: Path, environment: Mapping[str, str] | None) -> int:
         assert self._process.stdin and self._process.stdout
@@ -85,8 +97,9 @@ def serve() -> None:
         importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
-        with Path(request["log"]).open("ab") as output:
-            status = _forked(lambda: _call(request), output.fileno())  # noqa: B023 - called at once
+        with Path(request["log"]).open("ab") as output, Path(request["errors"]).open("ab") as errors:
+            pid = _fork(lambda: _call(request), output.fileno(), errors.fileno())  # noqa: B023 - called at once
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(status, file=statuses, flush=True)
 
 
@@ -115,7 +128,7 @@ def _run_step(full_command: list[str], env_vars: dict[str, str] | None = None) -
     arguments = full_command[full_command.index(source) + 1 :]
     read, write = os.pipe()
     with os.fdopen(read) as output:
-        pid = _fork(lambda: _step(source, arguments, env_vars or {}), write, closing=read)
+        pid = _fork(lambda: _step(source, arguments, env_vars or {}), write, write, closing=read)
         os.close(write)
         for line in output:
             print(line, end="")
@@ -136,12 +149,8 @@ def _step(source: str, arguments: list[str], environment: Mapping[str, str]) -> 
     return 0
 
 
-def _forked(call: Callable[[], int], output: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(_fork(call, output), 0)[1])
-
-
-def _fork(call: Callable[[], int], output: int, closing: int | None = None) -> int:
-    """Run a call in a forked process whose output goes to a file descriptor; returns its process id."""
+def _fork(call: Callable[[], int], output: int, errors: int, closing: int | None = None) -> int:
+    """Run a call in a forked process whose stdout and stderr go to file descriptors; returns its process id."""
     sys.stdout.flush()
     if pid := os.fork():
         return pid
@@ -150,7 +159,7 @@ def _fork(call: Callable[[], int], output: int, closing: int | None = None) -> i
         if closing is not None:
             os.close(closing)
         os.dup2(output, 1)
-        os.dup2(output, 2)
+        os.dup2(errors, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
         status = call()
     except BaseException:  # noqa: BLE001 - the end of a process

@@ -1,15 +1,15 @@
 """Whole runs through the command line, as a user starts them."""
 
+import itertools
 import json
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.inputs.warm import Lane
 from two_tower.datasets.prepare import prepare
 
 
@@ -31,13 +31,20 @@ class Ran:
 
 
 @pytest.fixture(scope="session")
-def run() -> Callable[..., Ran]:
-    def start(out: Path, *arguments: str) -> Ran:
-        command = [sys.executable, "-m", "pipelines", "run", "--out", str(out), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
-        return Ran(done.returncode, done.stdout, done.stderr, out)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ran]]:
+    """A function that runs `two-tower run`, its steps forked from one process: most of a small run is imports."""
+    folder = tmp_path_factory.mktemp("runs")
+    lane = Lane(folder / "lane.log")
+    logs = itertools.count()
 
-    return start
+    def start(out: Path, *arguments: str) -> Ran:
+        log = folder / f"{next(logs)}.log"
+        errors = log.with_suffix(".err")
+        status = lane.run(["run", "--out", str(out), *arguments], Path.cwd(), log, errors=errors)
+        return Ran(status, log.read_text(), errors.read_text(), out)
+
+    yield start
+    lane.close()
 
 
 @pytest.fixture

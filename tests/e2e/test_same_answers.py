@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -38,6 +39,7 @@ from two_tower.training.network.model import load as load_model
 from two_tower.training.train import train
 
 DATA = {"movielens-100k": "ml-100k", "movielens-1m": "ml-1m", "online-retail": "online-retail"}
+INTERACTIONS = 30_000  # of a data set
 TOLERANCE = 1e-5  # of scores: embeddings are computed one by one or in batches
 TRIES = 20  # of a question to a service whose store is late on a busy machine
 
@@ -60,6 +62,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder, name = tmp_path_factory.mktemp(request.param), request.param
     repo = folder / "repo"
     prepare(name, real(DATA[name]) if name in DATA else None, repo)
+    keep_newest(repo / "data" / "interactions.parquet")
     pulled = pull(repo, PullConfig(), None, folder / "pulled")
     train(pulled, TrainConfig(dim=16, epochs=1, device="cpu"), folder / "model")
     model = load_model(folder / "model")
@@ -73,6 +76,13 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     release.activate(folder / "releases", made)
     yield World(folder / "releases", pulled)
     shutil.rmtree(folder)
+
+
+def keep_newest(interactions: Path) -> None:
+    """Keep few interactions: the features of the users and items stay those of the whole data set."""
+    table = pq.read_table(interactions)
+    newest = pc.sort_indices(table, sort_keys=[("event_timestamp", "descending")])[:INTERACTIONS]
+    pq.write_table(table.take(newest), interactions)
 
 
 def questions(world: World, recommender: Recommender, count: int) -> list[dict[str, Any]]:
@@ -121,7 +131,8 @@ def test_all_give_the_same_items(world: World) -> None:
     assert new_item in shown
     assert fallbacks.count("popular") == sum(q.get("user_id") in ("unknown-user", -7) for q in asked)
     assert_same(asked, served, lambda question: from_python(recommender, question))
-    assert_same(asked, served, lambda question: from_command_line(world.releases, question))
+    few = slice(40)  # each question to the command line opens the release
+    assert_same(asked[few], served[few], lambda question: from_command_line(world.releases, question))
     known = [(q, r) for q, r in zip(asked, served, strict=True) if not r["fallback"]]
     scorer = Evaluation(world, recommender, new_item, features)
     assert_same([q for q, _ in known], [r for _, r in known], scorer.answer)
