@@ -314,7 +314,9 @@ def _event_column(
             why = f"constant per {who}: {steady[who]:.0%} of the later events repeat the first value; {use.why}"
             return replace(feature, why=why) if use.dtype else feature
     kind = events.kinds[name]
-    dtype = {"integer": Dtype.INT64, "number": Dtype.FLOAT32, "flag": Dtype.BOOL, "text": Dtype.STRING}.get(kind)
+    dtype = {"integer": Dtype.INT64, "number": Dtype.FLOAT32, "flag": Dtype.BOOL, "text": Dtype.STRING}.get(
+        kind.partition(" ")[0]
+    )
     if dtype is None or column.null_count == len(column):
         return _unused(name, "another time of the event" if kind.startswith("time") else "not a plain value", kind)
     why = "a fact of the event, unknown before it: kept with the event, not a feature"

@@ -1,7 +1,7 @@
 """Infer the kind of a column from its values, and parse the values.
 
-The kinds are `integer`, `number`, `flag`, `text`, `words`, `list SEPARATOR`, `as is`, and `time FORMAT`. The module
-`times` describes FORMAT.
+The kinds are `integer`, `number`, `number 1,234.5`, `number 1.234,5`, `flag`, `text`, `words`, `vector`,
+`list SEPARATOR`, `list []`, `as is`, and `time FORMAT`. The module `times` describes FORMAT.
 """
 
 import math
@@ -15,7 +15,8 @@ from two_tower.datasets.delimited import words
 from two_tower.datasets.tables import TIMESTAMP
 from two_tower.errors import InputError
 from two_tower.starter import times
-from two_tower.starter.numbers import MOST_LOST, lost, numbers
+from two_tower.starter.list_text import elements, list_kind, vectors
+from two_tower.starter.numbers import MOST_LOST, number_form, numbers
 
 _FLAGS = {"true": True, "t": True, "yes": True, "y": True, "false": False, "f": False, "no": False, "n": False}
 
@@ -63,7 +64,9 @@ def _number_kind(column: pa.ChunkedArray, name: str) -> str:
     whole = pa.types.is_integer(column.type) or bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
     if times.is_time_name(name) and (form := times.format_of_numbers(numbers)):
         return f"time {form}"
-    return "integer" if whole and _fits(numbers) else "number"
+    if whole and _fits(numbers):
+        return "integer"
+    return "text" if pa.types.is_integer(column.type) else "number"  # large ids: a float loses digits
 
 
 def _fits(numbers: pa.ChunkedArray) -> bool:
@@ -75,19 +78,24 @@ def _text_kind(column: pa.ChunkedArray, name: str, from_text: bool) -> str:
     if not len(distinct):
         return "text"
     if from_text:
-        parsed = numbers(distinct)
-        if lost(distinct, parsed) <= MOST_LOST * len(distinct):
-            return _padded_or(_number_kind(pa.chunked_array([parsed]), name), distinct)
+        form = number_form(distinct)
+        if form:
+            return f"number {form}"
+        if form == "":
+            return _code_or(_number_kind(pa.chunked_array([numbers(distinct)]), name), distinct)
         if {value.lower() for value in distinct.slice(0, 9).to_pylist()} <= set(_FLAGS):
             return "flag"
+    if kind := list_kind(distinct):
+        return kind
     form = times.format_of_texts(distinct, name)
     return f"time {form}" if form else "text"
 
 
-def _padded_or(kind: str, distinct: pa.Array) -> str:
-    """Return text for integers with leading zeros: 007 is a code and not 7."""
-    padded = pc.any(pc.match_substring_regex(distinct, r"^[-+]?0\d")).as_py()
-    return "text" if padded and kind == "integer" else kind
+def _code_or(kind: str, distinct: pa.Array) -> str:
+    """Return text for integers with leading zeros, since 007 is a code and not 7, and for integers of many digits."""
+    if kind == "integer":
+        return "text" if pc.any(pc.match_substring_regex(distinct, r"^[-+]?0\d")).as_py() else kind
+    return "text" if kind == "number" and pc.all(pc.match_substring_regex(distinct, r"^[-+]?\d+$")).as_py() else kind
 
 
 def read_as(column: pa.ChunkedArray, name: str, kind: str) -> Values:
@@ -148,9 +156,13 @@ def _from_numbers(column: pa.ChunkedArray, word: str, how: str) -> pa.Array:
         whole = column if pa.types.is_integer(column.type) else pc.round(column)
         return whole.cast(pa.int64()).combine_chunks()
     numbers = column.cast(pa.float64(), safe=False).combine_chunks()
-    if word == "time":
-        return times.parse_numbers(numbers, how)
-    return pc.if_else(pc.is_nan(numbers), None, numbers).cast(pa.float32())  # as in CSV, where NaN is a missing value
+    return times.parse_numbers(numbers, how) if word == "time" else _float32(numbers)
+
+
+def _float32(numbers: pa.Array) -> pa.Array:
+    """Cast to float32; NaN and infinite numbers are missing."""
+    cast = numbers.cast(pa.float32())
+    return pc.if_else(pc.is_finite(cast), cast, pa.scalar(None, pa.float32()))
 
 
 def _numbers_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -169,13 +181,17 @@ def _parse(distinct: pa.Array, word: str, how: str) -> pa.Array:
         case "integer":
             return _integers(distinct)
         case "number":
-            return numbers(distinct).cast(pa.float32())
+            return _float32(numbers(distinct, how))
         case "flag":
             return pa.array([None if v is None else _FLAGS.get(v.lower()) for v in distinct.to_pylist()], pa.bool_())
         case "time":
             return times.parse(distinct, how)
         case "words":
             return _listed(distinct, words)
+        case "vector":
+            return vectors(distinct)
+        case "list" if how == "[]":
+            return _listed(distinct, elements)
         case "list":
             return _listed(distinct, lambda text: [part.strip() for part in text.split(how) if part.strip()])
     raise AssertionError(word)

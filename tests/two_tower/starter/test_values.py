@@ -21,6 +21,12 @@ def column(*values: object) -> pa.ChunkedArray:
         (("900719925474099301", "1"), "integer", 900719925474099301),
         (("007", "8"), "text", "007"),
         (("1.5", "-2e3"), "number", 1.5),
+        (("3,99", "1.234,5"), "number 1.234,5", pytest.approx(3.99)),
+        (("1,234", "12.5"), "number 1,234.5", 1234.0),
+        (("12345678901234567890", "1"), "text", "12345678901234567890"),
+        (("[0.5, 1]", "[2, 3]"), "vector", [0.5, 1.0]),
+        (("['a', 'b']", "[]"), "list []", ["a", "b"]),
+        (("N1 N2", "N3"), "list  ", ["N1", "N2"]),
         (("yes", "No"), "flag", True),
         (("Bonn", "Köln"), "text", "Bonn"),
         (("85123A", "12"), "text", "85123A"),
@@ -60,4 +66,6 @@ def test_typed_columns_keep_their_types() -> None:
     assert kind_of(column(1.0, None, 3.0), "n", from_text=False) == "integer"
     assert kind_of(column(NOON), "n", from_text=False) == "time as is"
     assert kind_of(column(["a"]), "n", from_text=False) == "as is"
+    assert kind_of(column(2**63 - 1, 1), "n", from_text=False) == "text"
+    assert read_as(column(1.5, float("inf"), float("nan")), "n", "number").array.to_pylist() == [1.5, None, None]
     assert read_as(column(1.0, None, 3.0), "n", "text").array.to_pylist() == ["1", None, "3"]
