@@ -16,6 +16,7 @@ from two_tower.inputs import ARROW_TYPES
 from two_tower.schema import Dtype
 from two_tower.starter import values
 from two_tower.starter.plan import FIRST_SEEN, ITEM_ID, ROW, Column, Plan, Table
+from two_tower.starter.where import matching
 
 Who = Literal["user", "item"]
 DROPPED = {  # the reasons of `Tables.report`, in words
@@ -122,17 +123,7 @@ def _where(plan: Plan, table: pa.Table) -> pa.ChunkedArray:
     if plan.where is None:
         return pa.chunked_array([pa.array(np.ones(table.num_rows, dtype=bool))])
     typed = pa.table({c.source: _read(plan.interactions, table, c) for c in plan.interactions.columns})
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
-        connection.register("events", typed)
-        try:
-            kept = connection.sql(f"select coalesce(({plan.where})::bool, false) as kept from events").to_arrow_table()  # noqa: S608 - SQL of the user
-        except duckdb.Error as error:
-            raise InputError(
-                f"--where {plan.where!r} is not a valid SQL condition: {error}. Columns: "
-                f"{', '.join(table.column_names)}."
-            ) from error
-    return kept["kept"]
+    return matching(plan.where, typed)
 
 
 def _read(file: Table, table: pa.Table, column: Column) -> pa.Array:

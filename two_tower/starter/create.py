@@ -62,6 +62,8 @@ def create(folder: Path, options: Options, progress: Progress = lambda *_: None)
     tables = build(plan, read)
     progress(PARTS[2], 3, len(PARTS))
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
+    from two_tower.data.repository import CONFIG_FILE  # imports Feast, which takes seconds: after all checks of input
+
     with tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}-") as temporary:
         whole = Path(temporary) / "repository"
         plan = _with_activity(plan, tables, write_sources(tables, whole / "data"))

@@ -15,6 +15,7 @@ from two_tower.datasets.tables import TIMESTAMP
 from two_tower.errors import unknown
 from two_tower.schema import Dtype
 from two_tower.starter import files, values
+from two_tower.starter.early_checks import check_options
 from two_tower.starter.encode import Use, use_of
 from two_tower.starter.event_time import Time, find_time
 from two_tower.starter.keys import Key, find_keys, key_values
@@ -79,19 +80,8 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
         InputError: If a file is not valid, a key or time column cannot be inferred, or an option names an unknown
             column.
     """
-    events = files.read(options.interactions, "interaction", options.interaction_columns, options.delimiter)
-    same = options.interactions.resolve()
-    own = {
-        who: files.read(path, who, names, options.delimiter) if path and path.resolve() != same else None
-        for who, path, names in (
-            ("user", options.users, options.user_columns),
-            ("item", options.items, options.item_columns),
-        )
-    }
-    every = [c for s in (events, *own.values()) if s for c in s.table.column_names]
-    for name in options.ignore:
-        if name not in every:
-            raise unknown("column for --ignore", name, every)
+    check_options(options, *_sources(options, head=True))
+    events, own = _sources(options)
     time = find_time(events, options.timestamp, options.timestamp_format)
     keys = find_keys(events, own, time.column if time else None, {"user": options.user_key, "item": options.item_key})
     used_names = set(OWN_NAMES)
@@ -124,6 +114,20 @@ def decide(options: Options) -> tuple[Plan, dict[str, pa.Table]]:
     )
     read = {"event": events.table, **{who: s.table for who, s in own.items() if s}}
     return plan, read
+
+
+def _sources(options: Options, *, head: bool = False) -> tuple[Source, dict[str, Source | None]]:
+    """Read the interactions, and the tables of users and items; `head`: only their first rows."""
+    events = files.read(options.interactions, "interaction", options.interaction_columns, options.delimiter, head=head)
+    same = options.interactions.resolve()
+    own = {
+        who: files.read(path, who, names, options.delimiter, head=head) if path and path.resolve() != same else None
+        for who, path, names in (
+            ("user", options.users, options.user_columns),
+            ("item", options.items, options.item_columns),
+        )
+    }
+    return events, own
 
 
 def _path(options: Options, who: str) -> tuple[Path, list[str] | None]:

@@ -60,6 +60,7 @@ def find_keys(
         InputError: If a named column does not exist, or a key cannot be inferred.
     """
     columns = [c for c in events.table.column_names if c != time and events.kinds[c] in ("integer", "text")]
+    check_key_options(events, tables, options)
     candidates = {who: _candidates(who, events, tables[who], columns, options[who]) for who in ("user", "item")}
     pairs = [p for p in product(candidates["user"], candidates["item"]) if p[0][1] != p[1][1]]
     if not pairs:
@@ -72,15 +73,31 @@ def find_keys(
     return {who: _key(candidate, events, tables[who]) for who, candidate in zip(("user", "item"), best, strict=True)}
 
 
+def check_key_options(events: Source, tables: Mapping[str, Source | None], options: Mapping[str, str | None]) -> None:
+    """Check that the named key columns exist, and that names of columns can give the other keys if there is no table.
+
+    Raises:
+        InputError: If a column does not exist, or the columns have no name of a user or an item.
+    """
+    for who, option in options.items():
+        table = tables[who]
+        known = {*events.table.column_names, *(table.table.column_names if table else ())}
+        if option is not None and option not in known:
+            raise unknown(f"column for --{who}-key", option, known)
+        columns = [name for name in events.table.column_names if name not in events.left_out]
+        if option is None and table is None and events.named and not any(_has_name_of(who, name) for name in columns):
+            raise InputError(
+                f"{events.name}: cannot infer the column of the {who} id from the names of {', '.join(columns)}. Set "
+                f"--{who}-key COLUMN."
+            )
+
+
 _Candidate = tuple[float, str, str | None, str]  # score, column of the interactions, column of the table, reason
 
 
 def _candidates(
     who: str, events: Source, table: Source | None, columns: list[str], option: str | None
 ) -> list[_Candidate]:
-    known = {*events.table.column_names, *(table.table.column_names if table else ())}
-    if option is not None and option not in known:
-        raise unknown(f"column for --{who}-key", option, known)
     event_columns = [option] if option is not None and option in events.table.column_names else columns
     if table is None:
         return [c for i, name in enumerate(event_columns) if (c := _by_name(who, events, name, i, option))]
