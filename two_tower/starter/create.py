@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from two_tower.config import PullConfig
-from two_tower.data.definitions import CONFIG_FILE
 from two_tower.data.pulled import EVENT_TIMESTAMP
 from two_tower.datasets.activity import known_share
 from two_tower.datasets.prepare import write_sources
@@ -62,7 +61,7 @@ def create(folder: Path, options: Options, progress: Progress = lambda *_: None)
     tables = build(plan, read)
     progress(PARTS[2], 3, len(PARTS))
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
-    from two_tower.data.repository import CONFIG_FILE  # imports Feast, which takes seconds: after all checks of input
+    from two_tower.data.definitions import CONFIG_FILE  # imports Feast, which takes seconds: after the checks of input
 
     with tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}-") as temporary:
         whole = Path(temporary) / "repository"
