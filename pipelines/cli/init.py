@@ -40,7 +40,7 @@ def init(
     user_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the user id.")] = None,
     item_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the item id.")] = None,
     timestamp: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column with the time of the interaction.")
+        str | None, typer.Option(metavar="COLUMN", help="Column with the time of the interaction; `none` if there is none.")
     ] = None,
     timestamp_format: Annotated[
         str | None,
@@ -160,7 +160,7 @@ def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
     for reason, rows in tables.report.items():
         if rows:
             text.print(f"[yellow]dropped[/] {rows:,} {DROPPED[reason]}")
-    notes = [*plan.notes, *([STATIC_COLUMNS] if plan.users or plan.items else [])]
+    notes = [*plan.notes, *([STATIC_COLUMNS] if plan.read_at is None and (plan.users or plan.items) else [])]
     for note in notes:
         text.print("note", note, markup=False, soft_wrap=True)
 

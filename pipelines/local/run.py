@@ -212,6 +212,8 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console, *, d
     _write_pages(request, done, summary)
     if summary["metrics"]:
         out.print(quality(summary["metrics"]))
+        if summary["split"]["method"] != "time":
+            out.print(summary["split"]["meaning"], soft_wrap=True)
     if debug and status == ExitStatus.FAULT and done.failed:
         err.print(done.failed.traceback(), soft_wrap=True, markup=False)
     explain(summary, done.output, request.out, out, err)
@@ -234,7 +236,7 @@ def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> Non
         "gates": summary["gates"],
         "steps": _steps(request, done),
         "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
-        **{name: summary[name] for name in ("advice", "next", "error") if summary.get(name)},
+        **{name: summary[name] for name in ("split", "advice", "next", "error") if summary.get(name)},
     }
     (request.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 

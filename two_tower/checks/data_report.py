@@ -31,8 +31,7 @@ def page(verdict: Verdict, outcomes: list[Outcome], bounds: Bounds) -> str:
     parts = [
         f"<h1>Data gate: <span class='{word}'>{word}</span></h1>",
         f"<p>{len(outcomes)} expectations, {len(verdict.reasons)} failed, {len(verdict.details['warnings'])} warnings. "
-        f"Training before {bounds.train_end:%Y-%m-%d %H:%M}, validation before {bounds.validation_end:%Y-%m-%d %H:%M}, "
-        f"test up to {bounds.as_of:%Y-%m-%d %H:%M} UTC.</p>",
+        f"{bounds.meaning}</p>",
         *_list("Reasons", "held", verdict.reasons),
         *_list("Warnings", "warned", verdict.details["warnings"]),
     ]

@@ -76,8 +76,8 @@ def pull_into(
         as_of: Later interactions are ignored. None: the time of the newest interaction. A time without a time zone is
             UTC.
         folder: The output folder, in the format that `Pulled` reads.
-        ends: The ends of the training and validation splits. None: they follow from `config`. Ignored by the per-user
-            holdout.
+        ends: The ends of the training and validation splits. None: they follow from `config`. For the per-user
+            holdout, the interactions after the second one are the test rows, and all others training rows.
 
     Raises:
         InputError: If a column is missing or has the wrong type, there are no interactions, they have only one user or
@@ -94,7 +94,7 @@ def pull_into(
         with _timed("interactions"):
             rows = _interactions(store, schema, as_of)
         if per_user := split_method(store) == "per_user":
-            rows, bounds = holdout.split_per_user(rows, schema, config)
+            rows, bounds = holdout.split_per_user(rows, schema, config, ends[1] if ends else None)
             user_items = holdout.UserItems.of(rows, schema)
         else:
             micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()

@@ -7,7 +7,7 @@ the earlier splits.
 
 import zlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +15,16 @@ import pyarrow as pa
 from two_tower.config import PullConfig
 from two_tower.data.hashing import mix
 from two_tower.data.pulled import EVENT_TIMESTAMP, SPLIT, Bounds, Split
-from two_tower.data.split import check_sizes, shares
+from two_tower.data.split import check_sizes, shares, to_micros
 from two_tower.inputs import ARROW_TYPES, Array
 from two_tower.schema import Contract, Encoding
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def split_per_user(rows: pa.Table, contract: Contract, config: PullConfig) -> tuple[pa.Table, Bounds]:
+def split_per_user(
+    rows: pa.Table, contract: Contract, config: PullConfig, known_until: datetime | None = None
+) -> tuple[pa.Table, Bounds]:
     """Draw the split of each interaction, and set its time to that of its split.
 
     Repeated interactions of a user with an item are in one split. At least one item of each user is in training.
@@ -31,21 +33,27 @@ def split_per_user(rows: pa.Table, contract: Contract, config: PullConfig) -> tu
         rows: The interactions: user key, item key, event_timestamp, weight.
         contract: The feature contract.
         config: The fractions of the splits and the seed.
+        known_until: The time of the interactions that a model was fitted on. Later ones are the test rows, and all
+            others are training rows. None: the split is drawn.
 
     Returns:
         The interactions with the column `split`, sorted by split and in random order within it, and the bounds. Their
         `as_of` is two microseconds after the newest time in `rows`.
 
     Raises:
-        InputError: If a split has too few interactions.
+        InputError: If a drawn split has too few interactions.
     """
     draw = _draws(rows, contract, config.split_seed)
     user = _codes(rows[contract.user_key])[0]
     least = np.ones(user.max() + 1)
     np.minimum.at(least, user, draw)
-    split = np.where(draw == least[user], 0, np.searchsorted(shares(config), draw, side="right"))
-    check_sizes(np.bincount(split, minlength=len(Split)), "or add interactions.")
-    newest = int(rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy().max())
+    micros = rows[EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+    if known_until is None:
+        split = np.where(draw == least[user], 0, np.searchsorted(shares(config), draw, side="right"))
+        check_sizes(np.bincount(split, minlength=len(Split)), "or add interactions.")
+    else:
+        split = np.where(micros > to_micros(known_until), 2, 0)
+    newest = int(micros.max())
     stamps = pa.array(newest + split).cast(rows.schema.field(EVENT_TIMESTAMP).type)
     names = np.array([s.value for s in Split], dtype=object)[split]
     rows = rows.set_column(rows.column_names.index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, stamps)

@@ -70,6 +70,19 @@ class Bounds:
         assert list(self.snapshots) == sorted(self.snapshots)
         assert self.snapshots[0] == self.train_end and self.snapshots[-1] == self.as_of
 
+    @property
+    def meaning(self) -> str:
+        """Sentences that say how the rows are split."""
+        if self.split == "per_user":
+            return (
+                "Per-user holdout, no times: a random part of each user's interactions is held out. This measures less "
+                "than a split by time: training may use interactions that came after the held-out ones."
+            )
+        return (
+            f"Split by time: training before {self.train_end:%Y-%m-%d %H:%M}, validation before "
+            f"{self.validation_end:%Y-%m-%d %H:%M}, test up to {self.as_of:%Y-%m-%d %H:%M} UTC."
+        )
+
 
 @dataclass(frozen=True)
 class Pulled:

@@ -34,8 +34,8 @@ def bounds(micros: Array, config: PullConfig, as_of: datetime, ends: Ends | None
     Raises:
         InputError: If `ends` is None and a split has fewer than LEAST_ROWS interactions.
     """
-    train_end, validation_end = _ends(micros, config) if ends is None else map(_to_micros, ends)
-    test_window = np.linspace(validation_end, _to_micros(as_of), config.index_refreshes + 2).astype(np.int64)
+    train_end, validation_end = _ends(micros, config) if ends is None else map(to_micros, ends)
+    test_window = np.linspace(validation_end, to_micros(as_of), config.index_refreshes + 2).astype(np.int64)
     snapshots = (_to_datetime(train_end), *map(_to_datetime, test_window[:-1]), as_of)
     return Bounds(
         train_end=_to_datetime(train_end),
@@ -81,7 +81,7 @@ def labels(micros: Array, at: Bounds) -> Array:
     Returns:
         (interactions,) object array of the values of `Split`.
     """
-    cuts = [_to_micros(at.train_end), _to_micros(at.validation_end)]
+    cuts = [to_micros(at.train_end), to_micros(at.validation_end)]
     return np.array([s.value for s in Split], dtype=object)[np.searchsorted(cuts, micros, side="right")]
 
 
@@ -90,7 +90,8 @@ def shares(config: PullConfig) -> tuple[float, float]:
     return config.train_fraction, config.train_fraction + config.validation_fraction
 
 
-def _to_micros(instant: datetime) -> int:
+def to_micros(instant: datetime) -> int:
+    """Return a time in microseconds since 1970."""
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -32,12 +32,14 @@ class TwoTowerRecommender(Answers, Params):
     `two-tower serve` needs: ONNX towers, an exact index, and the features of each user. All results come from them.
 
     The interactions are split by time: the first `train_fraction` of them trains the towers, the next
-    `validation_fraction` chooses the best epoch, and the rest is the test window of `metrics_`.
+    `validation_fraction` chooses the best epoch, and the rest is the test window of `metrics_`. Interactions without
+    times are split by a random holdout of each user's interactions, which measures less, and have no activity features.
 
     Args:
         user_column: Column of the interactions with the user. Default: found by name and values.
         item_column: Column with the item. Default: found by name and values.
-        timestamp_column: Column with the time of the interaction. Default: found by name and values.
+        timestamp_column: Column with the time of the interaction; `"none"` for interactions without times. Default:
+            found by name and values, else none.
         timestamp_format: How the times are written: `iso`, `s`, `ms`, `us`, `ns` (since 1970), or a format of strptime.
             Default: found from the values.
         weight_column: Column with the weight of each interaction in the loss. Default: all weigh 1.
@@ -131,7 +133,8 @@ class TwoTowerRecommender(Answers, Params):
 
         Args:
             interactions: Table with the columns of `fit`'s interactions; rows before the end of the validation window
-                are not ranked. For an estimator fitted on a Feast repository: the path of the repository.
+                are not ranked. Without times, the pairs that `fit` did not have are ranked. For an estimator fitted on
+                a Feast repository: the path of the repository.
 
         Returns:
             Metrics by model, as in run.json: `{"two_tower": {"recall@20": …, "ndcg@20": …, …}, "popularity": …,

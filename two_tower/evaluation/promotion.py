@@ -64,7 +64,8 @@ class Champion:
             report = evaluate_towers(pulled, release.folder, release.contract, config)
             note, figures, per_user = "", report.metrics[TWO_TOWER], tuple(report.per_user[TWO_TOWER])
             train_end = release.manifest.train_end
-            if train_end and train_end > pulled.bounds.validation_end:
+            other_split = release.manifest.bounds.get("split", "time") != pulled.bounds.split
+            if other_split or (train_end and train_end > pulled.bounds.validation_end):
                 note = "It was trained on some of these test events, which is an advantage for it."
         low, high = figures[f"{GATED}_low"], figures[f"{GATED}_high"]
         return cls(release=release.id, recall=figures[GATED], low=low, high=high, per_user=per_user, note=note)

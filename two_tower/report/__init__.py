@@ -40,6 +40,7 @@ class RunReport:
         title: Data set, or address of the feature repository.
         verdicts: Verdicts of the gates.
         evaluation: Result of the evaluation. None if a gate stopped the run before.
+        split: Sentences that say how the rows are split.
         history: Metrics of each epoch, with `epoch`, `loss` and `recall@20`; can be empty.
         items: Result of `items_map.items_map`, or None for no map.
         changes: Result of `changes.changes`.
@@ -50,6 +51,7 @@ class RunReport:
     title: str
     verdicts: Sequence[Verdict]
     evaluation: Report | None = None
+    split: str = ""
     history: Sequence[Mapping[str, float]] = ()
     items: Mapping[str, Any] | None = None
     changes: Sequence[tuple[str, str, str]] = field(default=())

@@ -19,6 +19,9 @@ def changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[str, s
         Rows of (name, value before, value now): data window and metrics always, features and settings if they differ.
     """
     rows = [("data up to", _day(old["bounds"]["as_of"]), _day(new["bounds"]["as_of"]))]
+    before_split, now_split = (one["bounds"].get("split", "time") for one in (old, new))
+    if before_split != now_split:
+        rows.append(("split", before_split, now_split))
     for name in FIGURES:
         before, now = old["metrics"]["two_tower"].get(name), new["metrics"]["two_tower"].get(name)
         rows.append((name, _figure(before), _figure(now)))

@@ -38,7 +38,7 @@ def write(
         verdicts: Files with the verdict of each gate.
         releases: Folder or URL of the releases; the report compares the model with the current one.
         page: HTML file to write.
-        summary: JSON file to write, with `metrics`, `slices`, `counts`, `gates`, `settings` and `advice`.
+        summary: JSON file to write, with `metrics`, `slices`, `counts`, `gates`, `settings`, `split` and `advice`.
     """
     report_of_evaluation = Report.read(evaluation)
     gates = [Verdict.read(path) for path in verdicts]
@@ -51,6 +51,7 @@ def write(
         "counts": report_of_evaluation.counts,
         "gates": {v.gate: {"passed": v.passed, "reasons": list(v.reasons)} for v in gates},
         "settings": trained["config"],
+        "split": {"method": tables.bounds.split, "meaning": tables.bounds.meaning},
         "advice": sentences,
     }
     summary.write_text(json.dumps(figures, indent=2))
@@ -60,6 +61,7 @@ def write(
         title=title,
         verdicts=gates,
         evaluation=report_of_evaluation,
+        split=tables.bounds.meaning,
         history=trained["history"],
         items=items_map(towers, tables),
         changes=changes(figures | described, since.model_dump()) if since else (),

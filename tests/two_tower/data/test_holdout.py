@@ -1,5 +1,5 @@
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -85,6 +85,15 @@ def test_a_pair_keeps_its_split_when_others_are_added_and_the_seed_changes_it() 
 def test_too_few_interactions_are_an_error() -> None:
     with pytest.raises(InputError, match=r"the train split has \d+ of 12 interactions; it needs at least 20"):
         split_per_user(interactions(pairs(4)), CONTRACT, CONFIG)
+
+
+def test_interactions_after_those_of_a_model_are_its_test_rows() -> None:
+    known, new = interactions(pairs()), interactions([("u1", 100), ("u2", 101), ("new", 3)])
+    later = pa.array([READ_AT + timedelta(seconds=1)] * 3, ARROW_TYPES[Dtype.TIMESTAMP])
+    rows = pa.concat_tables([known, new.set_column(2, EVENT_TIMESTAMP, later)])
+    of_pair = splits(split_per_user(rows, CONTRACT, CONFIG, READ_AT)[0])
+    assert {pair for pair, split in of_pair.items() if split == "test"} == {("u1", 100), ("u2", 101), ("new", 3)}
+    assert set(of_pair.values()) == {"train", "test"}
 
 
 def test_a_history_has_the_items_that_the_model_may_know_without_the_own_one() -> None:

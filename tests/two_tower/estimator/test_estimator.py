@@ -168,6 +168,21 @@ def test_evaluate_on_the_test_window_gives_the_metrics_of_fit_with_or_without_th
     assert shop.model.evaluate(window) == shop.model.metrics_
 
 
+def test_without_times_it_fits_and_evaluates_a_holdout_or_new_pairs(shop: Shop) -> None:
+    pairs = shop.orders[["customer", "sku"]].drop_duplicates()
+    rest, held_out = pairs.iloc[:-30], pairs.iloc[-30:]
+    model = TwoTowerRecommender(**SMALL).fit(rest, shop.customers, shop.articles)
+    assert "recent_items" not in {f.name for f in model.contract_.user}
+    assert model.evaluate(rest) == model.metrics_
+    metrics = model.evaluate(held_out)
+    assert metrics == model.evaluate(pairs) != model.metrics_
+    user = held_out["customer"].iloc[0]
+    unseen = tables.ITEMS - (rest["customer"] == user).sum()
+    assert len(model.recommend(user, k=tables.ITEMS, now=NOW)) == unseen
+    named = TwoTowerRecommender(timestamp_column="none", **SMALL).fit(shop.orders, shop.customers, shop.articles)
+    assert named.contract_ == model.contract_
+
+
 def test_evaluate_ranks_interactions_after_those_of_fit(shop: Shop) -> None:
     later = pd.DataFrame(
         {

@@ -30,4 +30,11 @@ def test_figures_features_and_settings_that_differ_are_listed():
     assert rows["user feature plan"][0] == "–"
     assert "Int64" in rows["user feature age"][0] and "Float32" in rows["user feature age"][1]
     assert rows["dim"] == ("64", "128")
-    assert "epochs" not in rows and "item feature price" not in rows
+    assert "split" not in rows and "epochs" not in rows and "item feature price" not in rows
+
+
+def test_another_split_is_listed():
+    old = manifest(0.25, "2026-01-01T10:00:00+00:00", {"age": "Int64"})
+    new = manifest(0.5, "2026-01-02T10:00:00+00:00", {"age": "Int64"})
+    new["bounds"]["split"] = "per_user"
+    assert ("split", "time", "per_user") in changes(new, old)

@@ -59,11 +59,14 @@ def publish(folder, towers) -> str:
 
 def test_the_summary_has_the_figures_and_the_page_shows_them(run):
     page, figures = run()
-    assert set(figures) == {"metrics", "slices", "counts", "gates", "settings", "advice"}
+    assert set(figures) == {"metrics", "slices", "counts", "gates", "settings", "split", "advice"}
     assert figures["gates"] == {
         "data": {"passed": True, "reasons": []},
         "promotion": {"passed": False, "reasons": ["too low"]},
     }
+    sentence = "Split by time: training before 2024-01-01 01:00, validation before 2024-01-01 02:00, test up to"
+    assert figures["split"]["method"] == "time" and figures["split"]["meaning"].startswith(sentence)
+    assert sentence in page
     assert figures["settings"] == {"dim": 2, "epochs": 1} and figures["counts"]["events"] == 1
     assert figures["metrics"]["two_tower"]["recall@20"] == 1
     assert "Held by the promotion gate" in page and "1 epochs. The best is epoch 1" in page
