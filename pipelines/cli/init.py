@@ -40,7 +40,7 @@ def init(
     user_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the user id.")] = None,
     item_key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the item id.")] = None,
     timestamp: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column with the time of the interaction; `none` if there is none.")
+        str | None, typer.Option(metavar="COLUMN", help="Column with the time of the interaction, or none.")
     ] = None,
     timestamp_format: Annotated[
         str | None,
