@@ -29,9 +29,13 @@ def submit(
         str | None, typer.Option(metavar="CRON", help="Create a recurring run instead of one run.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the run and exit with its status.")] = False,
+    follow: Annotated[
+        str, typer.Option(metavar="RUN", help="Wait for the end of a run that was submitted before.")
+    ] = "",
+    stop: Annotated[bool, typer.Option("--stop", help="With --follow: stop the run.")] = False,
     assignments: ClusterAssignments = None,
 ) -> int:
-    """Start a run, or a recurring run, on Kubeflow Pipelines."""
+    """Start a run, or a recurring run, on Kubeflow Pipelines; --wait and --follow print its steps."""
     with output.progress("starting"):
         from pipelines.kubeflow.submitted_run import Request, submit_request
 
@@ -50,6 +54,8 @@ def submit(
         schedule=schedule,
         wait=wait,
         assignments=tuple(assignments or ()),
+        follow=follow,
+        stop=stop,
     )
     status, document = submit_request(request, output.text, output.err)
     output.json(document)

@@ -128,9 +128,13 @@ class ClusterConfig(Section):
     """Number of pods that embed the catalogue, each a part of it; for the pipelines `training` and `refresh_items`.
     Raise it for catalogues of millions of items."""
 
-    pending_minutes: Positive = 15.0
-    """Minutes that `submit --wait` lets a step wait for a node before it gives up. Raise it if nodes are added on
+    pending_minutes: Positive = 2.0
+    """Minutes that a pod may be pending before `submit --wait` says so; it waits on. Raise it if nodes are added on
     demand."""
+
+    api_minutes: Positive = 10.0
+    """Minutes that `submit --wait` waits for a Pipelines API that answers with errors or not at all. The run goes on
+    meanwhile. Raise it if the API is often down for longer."""
 
 
 def read(form: re.Pattern[str], text: str) -> dict[str, str]:

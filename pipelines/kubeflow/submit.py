@@ -16,11 +16,13 @@ from kfp.client import set_volume_credentials
 
 from pipelines.kubeflow.compiled import Plan
 from pipelines.kubeflow.schedule import cron
-from two_tower.errors import InputError
+from two_tower.datasets import DATASETS
+from two_tower.errors import InputError, unknown
 from two_tower.http_json import call
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # Kubeflow mounts it where a pod may submit
+IMPORTED = ("s3://", "gs://", "minio://")  # what the launcher of 2.17 opens; a path on a volume is refused there
 TIMEOUT = 10.0  # seconds to wait for the health check
 
 
@@ -32,11 +34,13 @@ class Endpoint:
         host: URL.
         token: Bearer token; empty if the API requires none.
         namespace: Namespace of the user; empty in a single-user installation.
+        is_projected: The token is that of the pod's file, which Kubernetes renews.
     """
 
     host: str
     token: str
     namespace: str
+    is_projected: bool = False
 
     @classmethod
     def of(cls, host: str, token: str, namespace: str) -> "Endpoint":
@@ -48,9 +52,8 @@ class Endpoint:
         host = (host or IN_CLUSTER).rstrip("/")
         if not host.startswith(("http://", "https://")):
             raise InputError(f"--host {host!r} is not a URL. Add the protocol, such as https://{host}.")
-        if not token and PROJECTED_TOKEN.is_file():
-            token = PROJECTED_TOKEN.read_text().strip()
-        endpoint = cls(host=host, token=token, namespace=namespace)
+        is_projected = not token and PROJECTED_TOKEN.is_file()
+        endpoint = cls(host=host, token=token, namespace=namespace, is_projected=is_projected)
         endpoint.check()
         return endpoint
 
@@ -74,12 +77,13 @@ class Endpoint:
             )
 
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        """Headers of a request, with the token as it is now."""
+        token = PROJECTED_TOKEN.read_text().strip() if self.is_projected else self.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def client(self) -> kfp.Client:
         projected = set_volume_credentials.ServiceAccountTokenVolumeCredentials(path=str(PROJECTED_TOKEN))
-        is_projected = PROJECTED_TOKEN.is_file() and self.token == PROJECTED_TOKEN.read_text().strip()
-        credentials = {"credentials": projected} if is_projected else {"existing_token": self.token or None}
+        credentials = {"credentials": projected} if self.is_projected else {"existing_token": self.token or None}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This client only works with", category=FutureWarning)
             return kfp.Client(host=self.host, namespace=self.namespace or "kubeflow", **credentials)
@@ -103,18 +107,24 @@ class Source:
         """Parameters of the pipeline.
 
         Raises:
-            InputError: There is no source, or the cluster cannot read a path.
+            InputError: There is no source, the data set is unknown, or the cluster cannot read a path.
         """
+        if self.dataset is not None and self.dataset not in DATASETS:
+            raise unknown("data set", self.dataset, DATASETS)
         name = "dataset" if plan.pipeline == "dataset" else "feature_repo"
         if not getattr(self, name):
             raise InputError("pass the data to train on: --feature-repo s3://BUCKET/FOLDER or --dataset NAME.")
+        if self.feature_repo is not None and not self.feature_repo.startswith(IMPORTED):
+            raise InputError(
+                f"--feature-repo {self.feature_repo!r} cannot be imported by Kubeflow Pipelines, which reads object "
+                f"stores only. Upload the folder, and pass {', '.join(IMPORTED)} followed by BUCKET/FOLDER."
+            )
         mounts = [one.rpartition(":")[2] for one in plan.cluster.volumes.split(",") if one]
-        for option, address in (("--feature-repo", self.feature_repo), ("--releases", self.releases)):
-            if address is not None and "://" not in address and not any(address.startswith(m) for m in mounts):
-                raise InputError(
-                    f"{option} {address!r} is not readable by the pods of the cluster. Upload it and pass "
-                    "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, or mount a volume with --set volumes=CLAIM:/PATH."
-                )
+        if "://" not in self.releases and not any(self.releases.startswith(mount) for mount in mounts):
+            raise InputError(
+                f"--releases {self.releases!r} is not writable by the pods of the cluster. Pass s3://BUCKET/FOLDER or "
+                "gs://BUCKET/FOLDER, or mount a volume with --set volumes=CLAIM:/PATH."
+            )
         common = {"releases": self.releases, "as_of": self.as_of, "fingerprint": self.fingerprint}
         source = {"data_dir": self.data_dir} if name == "dataset" else {}
         return {name: str(getattr(self, name)), **source, **common}
@@ -163,6 +173,16 @@ def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, ex
             service_account=plan.cluster.service_account or None,
         )
     return str(recurring_run.recurring_run_id)
+
+
+def stop(endpoint: Endpoint, run_id: str) -> None:
+    """Ask the endpoint to stop a run.
+
+    Raises:
+        InputError: The endpoint does not know the run, or it has ended.
+    """
+    with refusals(endpoint):
+        endpoint.client().terminate_run(run_id)
 
 
 def refused(host: str, status: int) -> str:

@@ -1,18 +1,19 @@
 """`two-tower submit`: submits a run and, with --wait, prints its progress and its result."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf import json_format
 from rich.console import Console
 from rich.markup import escape
 
 from pipelines.cli.progress import Progress, same_file
 from pipelines.exit_status import ExitStatus
 from pipelines.kubeflow.compiled import Plan
-from pipelines.kubeflow.run_watcher import RunResult, RunWatcher
+from pipelines.kubeflow.run_tasks import StepState, step_names
+from pipelines.kubeflow.run_watcher import NoAnswerError, RunResult, RunWatcher
 from pipelines.kubeflow.schedule import cron
-from pipelines.kubeflow.submit import Endpoint, Source, schedule, submit
+from pipelines.kubeflow.submit import Endpoint, Source, schedule, stop, submit
 from pipelines.local.run import check_instant
 from two_tower.errors import InputError
 
@@ -35,6 +36,8 @@ class Request:
     schedule: str | None
     wait: bool
     assignments: tuple[str, ...]
+    follow: str = ""
+    stop: bool = False
 
 
 def submit_request(
@@ -54,6 +57,10 @@ def submit_request(
     Raises:
         InputError: An option is not allowed, or the API refuses the run.
     """
+    if request.follow:
+        return _follow(request, out, err, poll_every)
+    if request.stop:
+        raise InputError("--stop needs the run: --follow RUN --stop.")
     plan = Plan.of("dataset" if request.dataset else request.pipeline, list(request.assignments))
     if request.schedule:
         cron(request.schedule)
@@ -78,42 +85,84 @@ def submit_request(
     run_id = submit(endpoint, plan, source, request.experiment)
     url = endpoint.run_address(run_id)
     out.print(f"run: {url}", soft_wrap=True)
-    document: dict[str, Any] = {"run": run_id, "url": url}
     if not request.wait:
-        return ExitStatus.DONE, document
-    with Progress(same_file(out)) as line:
-        watcher = RunWatcher(endpoint, plan.cluster, lambda name, state: _print_state(line, name, state), poll_every)
-        result = watcher.watch(run_id)
-    _explain(result, url, out, err)
+        return ExitStatus.DONE, {"run": run_id, "url": url}
+    return _wait(endpoint, plan, run_id, out, err, poll_every)
+
+
+def _follow(request: Request, out: Console, err: Console, poll_every: float) -> tuple[ExitStatus, dict[str, Any]]:
+    """Follow a run that was submitted before, or stop it."""
+    plan = Plan.of("dataset" if request.dataset else request.pipeline, list(request.assignments))
+    endpoint = Endpoint.of(request.host, request.token, request.namespace)
+    if not request.stop:
+        return _wait(endpoint, plan, request.follow, out, err, poll_every)
+    stop(endpoint, request.follow)
+    url = endpoint.run_address(request.follow)
+    out.print(f"stopping: {url}", soft_wrap=True)
+    return ExitStatus.DONE, {"run": request.follow, "url": url}
+
+
+def _wait(
+    endpoint: Endpoint, plan: Plan, run_id: str, out: Console, err: Console, poll_every: float
+) -> tuple[ExitStatus, dict[str, Any]]:
+    """Wait for the end of a run, and print its steps and its result."""
+    url = endpoint.run_address(run_id)
+    document: dict[str, Any] = {"run": run_id, "url": url}
+    again = f"two-tower submit --host {endpoint.host} --follow {run_id}"
+    try:
+        with Progress(same_file(out)) as line:
+            watcher = RunWatcher(
+                endpoint,
+                plan.cluster,
+                names_of(plan),
+                lambda step: _print_step(line, step),
+                lambda note: line.console.print(f"[yellow]![/] {escape(note)}", soft_wrap=True),
+                poll_every,
+            )
+            result = watcher.watch(run_id)
+    except NoAnswerError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}\nfollow it: {again}\nrun: {url}", soft_wrap=True)
+        return ExitStatus.FAULT, document | {"status": int(ExitStatus.FAULT), "reasons": [str(error)]}
+    except KeyboardInterrupt:
+        err.print(f"the run goes on. Follow it: {again}\nstop it: {again} --stop", soft_wrap=True)
+        raise
+    _explain(result, run_id, endpoint, out, err)
     if result.status:
-        document |= {"step": result.step, "reasons": _reasons(result.reason)}
+        document |= {"step": result.step, "reasons": list(result.reasons)}
     return result.status, document | {"status": int(result.status)}
 
 
-def _print_state(line: Progress, name: str, state: str) -> None:
-    """Print the new state of a step; a terminal also shows how long the step has been in it."""
-    marks = {"SUCCEEDED": "[green]✓[/]", "FAILED": "[red]✗[/]", "SKIPPED": "[cyan]=[/]"}
-    line.console.print(f"{marks.get(state, '·')} {name:<17} {state.lower()}")
-    if line.console.is_terminal:
-        line.start(f"{name} {state.lower()}")
+def names_of(plan: Plan) -> dict[str, str]:
+    """Name of each step by its key in the compiled DAG."""
+    return step_names(json_format.MessageToDict(plan.built.pipeline_spec))
 
 
-def _reasons(text: str) -> list[str]:
-    """Reasons of a gate from the error of its step (see `gates.hold`), or the error itself."""
-    try:
-        return list(json.loads(text)["reasons"])
-    except ValueError:  # not from a gate, or the cluster kept no log and gives its own message
-        return [text] if text else []
+def _print_step(line: Progress, step: StepState) -> None:
+    """Print that a step started, is tried again, or ended; a terminal also shows how long it has been running."""
+    marks = {"succeeded": "[green]✓[/]", "failed": "[red]✗[/]", "reused": "[cyan]=[/]"}
+    text = "reused" if step.state == "reused" else f"{step.seconds:.0f} s" if step.seconds is not None else "running"
+    if step.attempts > 1:
+        text += f", attempt {step.attempts}"
+    line.console.print(f"{marks.get(step.state, '·')} {step.name:<17} {text}")
+    if line.console.is_terminal and step.state == "running":
+        line.start(f"{step.name} running")
 
 
-def _explain(result: RunResult, url: str, out: Console, err: Console) -> None:
+def _explain(result: RunResult, run_id: str, endpoint: Endpoint, out: Console, err: Console) -> None:
+    url = endpoint.run_address(run_id)
     if result.status == ExitStatus.DONE:
         out.print("promoted")
+        return
+    if result.stopped:
+        err.print("[bold yellow]stopped:[/] somebody stopped the run")
     elif result.status == ExitStatus.HELD:
         err.print(f"[bold yellow]held:[/] the {result.step} holds this release back")
-        for reason in _reasons(result.reason):
+        for reason in result.reasons:
             err.print(f"  - {escape(reason)}", soft_wrap=True)
     else:
-        err.print(f"[bold red]error:[/] step {result.step or '?'} failed: {escape(result.reason)}", soft_wrap=True)
-    if result.status:
-        err.print(f"log and artifacts: {url}", soft_wrap=True)
+        reason = f": {escape(result.reasons[0])}" if result.reasons else ""
+        err.print(f"[bold red]error:[/] step {result.step or '?'} failed{reason}", soft_wrap=True)
+    if not result.reasons:
+        pods = f"kubectl -n {endpoint.namespace or 'kubeflow'} logs -l pipeline/runid={run_id} -c main --tail -1"
+        err.print(f"its log could not be read from {endpoint.host}; try: {pods}", soft_wrap=True)
+    err.print(f"log and artifacts: {url}", soft_wrap=True)

@@ -27,6 +27,12 @@ def run(name: str, file: Path, *arguments: str):
 
 
 @pytest.mark.slow
+def test_kubeflow(tmp_path: Path):
+    claims = run("kubeflow", tmp_path / "out.json")
+    assert claims["right_status"] == claims["replays"] and claims["states"] > 80 and claims["lines_per_step"] <= 3
+
+
+@pytest.mark.slow
 def test_index(tmp_path: Path):
     claims = run("index", tmp_path / "out.json", "--items", "30000")
     assert claims["recall@100"] == 1

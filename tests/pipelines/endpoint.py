@@ -1,48 +1,79 @@
-"""A stand-in for the Kubeflow Pipelines API: it stores what is submitted, and plays a run's states in turn."""
+"""A stand-in for the API of Kubeflow Pipelines 2.17.0 with Argo 4.0.5: it stores what is submitted, and replays a run.
 
+The answers of a run and the logs are in recorded/: runs.json.gz has the answers of GET /apis/v2beta1/runs/ID by
+scenario and state, recorded at a real installation, without the compiled pipeline. The order of the tasks is shuffled,
+and their ids are replaced. Logs are given by Argo's node id, for which the server answers 200 whatever it has; the user
+interface gives them by the name of the pod.
+"""
+
+import gzip
 import json
+import random
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 TOKEN = "a-valid-token"
 API = "/apis/v2beta1"
+RECORDED = Path(__file__).with_name("recorded")
+NO_LOG = (RECORDED / "log_without_archive.json").read_text()
+HELD = (RECORDED / "log_held_gate_by_node_id.txt").read_text()
+BAD_INPUT = (RECORDED / "log_step_failed_prepare.txt").read_text()
+
+
+@cache
+def recorded() -> dict[str, dict[str, Any]]:
+    """All recorded answers of a run, by SCENARIO_NN_STATE."""
+    return json.loads(gzip.decompress((RECORDED / "runs.json.gz").read_bytes()))
+
+
+def scenario(name: str) -> list[dict[str, Any]]:
+    """The answers of one run in order of time."""
+    return [run for key, run in sorted(recorded().items()) if re.fullmatch(rf"{name}_\d\d_\w+", key)]
+
+
+def shuffled(run: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The same answer with its tasks in another order, and with other ids."""
+    draw = random.Random(seed)
+    run = json.loads(json.dumps(run))
+    for task in (run.get("run_details") or {}).get("task_details") or []:
+        task["task_id"] = f"{seed}-{task['task_id']}"
+    draw.shuffle((run.get("run_details") or {}).get("task_details") or [])
+    return run
 
 
 @dataclass
 class Pipelines:
-    """states: of the run, a mapping of step to state for each look; the last one stays. logs: by step."""
+    """A stand-in server.
 
-    states: list[dict[str, str]] = field(default_factory=list)
-    end: str = "SUCCEEDED"
-    logs: dict[str, str] = field(default_factory=dict)
-    token: str = ""  # asked for, where not empty
+    runs: answers to each look at the run; the last one stays. An int is an HTTP status without a run, None no answer.
+    log: what the pod `node` (any, if empty) wrote; empty if there is no log. by_ui: only the user interface has it.
+    """
+
+    runs: Sequence[dict[str, Any] | int | None] = ()
+    log: str = ""
+    node: str = ""
+    by_ui: bool = False
+    token: str = ""  # expected, unless empty
     expires_after: int = 10**9  # requests
-    page: str = ""  # answered to everything, where not empty
+    page: str = ""  # answer to everything, unless empty
     created: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
     requests: int = 0
     looks: int = 0
     address: str = ""
 
-    def run(self) -> dict[str, Any]:
-        look = min(self.looks, len(self.states) - 1)
+    def run(self) -> dict[str, Any] | int | None:
+        run = self.runs[min(self.looks, len(self.runs) - 1)]
         self.looks += 1
-        steps = self.states[look] if self.states else {}
-        details = [
-            {
-                "display_name": name,
-                "state": state,
-                "task_id": name,
-                "pod_name": f"pod-{name}",
-                "create_time": f"2026-01-01T00:00:{n:02d}Z",
-            }
-            for n, (name, state) in enumerate(steps.items())
-        ]
-        state = self.end if look == len(self.states) - 1 and self.end else "RUNNING"
-        return {"run_id": "run-1", "state": state, "run_details": {"task_details": details}}
+        return run
 
 
 @contextmanager
@@ -61,18 +92,33 @@ def pipelines(**given: Any) -> Iterator[Pipelines]:
                 self.answer({"multi_user": False})
             elif path == f"{API}/experiments":
                 self.answer({"experiments": [b for kind, b in state.created if kind == "experiments"]})
-            elif path == f"{API}/runs/run-1":
-                self.answer(state.run())
-            elif path.startswith("/apis/v1alpha1/runs/run-1/nodes/pod-") and path.endswith("/log"):
-                self.answer(state.logs.get(path.removesuffix("/log").rpartition("pod-")[2], ""), kind="text/plain")
+            elif path.startswith(f"{API}/runs/"):
+                run = state.run()
+                if run is None:
+                    self.close_connection = True
+                elif isinstance(run, int):
+                    self.answer({"code": 5, "message": "Failed to get a run"}, run)
+                else:
+                    self.answer(run)
+            elif path.startswith("/apis/v1alpha1/runs/") and path.endswith("/log"):
+                known = path.split("/")[-2] == (state.node or path.split("/")[-2])
+                self.answer(state.log if state.log and known and not state.by_ui else NO_LOG, kind="text/plain")
+            elif path == "/k8s/pod/logs" and state.by_ui:
+                (pod,) = parse_qs(self.path.partition("?")[2])["podname"]
+                found = "-system-container-impl-" in pod
+                self.answer(state.log if found else "pod not found", 200 if found else 404, kind="text/plain")
             else:
                 self.answer({"error": "not found"}, 404)
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}")
             if self.refused():
                 return
             kind = self.path.partition("?")[0].rpartition("/")[2]
+            if kind.endswith(":terminate"):
+                state.stopped.append(kind.removesuffix(":terminate"))
+                self.answer({})
+                return
             key = {"experiments": "experiment_id", "runs": "run_id", "recurringruns": "recurring_run_id"}[kind]
             state.created.append((kind, {**body, key: f"{kind.removesuffix('s').removeprefix('recurring')}-1"}))
             self.answer(state.created[-1][1])

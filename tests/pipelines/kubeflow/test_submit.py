@@ -10,11 +10,8 @@ from rich.console import Console
 
 from pipelines.kubeflow.submitted_run import Request, submit_request
 from tests.pipelines.cli.running import two_tower
-from tests.pipelines.endpoint import TOKEN, pipelines
+from tests.pipelines.endpoint import HELD, TOKEN, pipelines, recorded, scenario
 from two_tower.errors import InputError
-
-GATE = 'two_tower.errors.GateHeldError: {"gate": "promotion", "reasons": ["recall@20 is 0.1; above 0.2 was asked."]}\n'
-INPUT = "Traceback (most recent call last):\n  File x\ntwo_tower.errors.InputError: column 'at' is missing. Add it.\n"
 
 
 @pytest.fixture(autouse=True)
@@ -81,34 +78,46 @@ def test_a_recurring_run_reads_new_data_each_time() -> None:
     assert not any(task.get("cachingOptions", {}).get("enableCache") for task in tasks.values())
 
 
-@pytest.mark.parametrize(
-    ("last", "end", "logs", "status", "said"),
-    [
-        ({"pull": "SUCCEEDED", "deploy-gate": "SUCCEEDED"}, "SUCCEEDED", {}, 0, "promoted"),
-        ({"pull": "SUCCEEDED", "promotion-gate": "FAILED"}, "FAILED", {"promotion-gate": GATE}, 3, "recall@20 is 0.1"),
-        ({"data-gate": "FAILED"}, "FAILED", {}, 3, "the data-gate holds this release back"),
-        ({"pull": "FAILED"}, "FAILED", {"pull": INPUT}, 2, "step pull failed: column 'at' is missing. Add it."),
-        ({"train": "FAILED"}, "FAILED", {"train": "Killed\n"}, 1, "step train failed"),
-        ({"train": "RUNNING"}, "CANCELED", {}, 1, "the run was canceled"),
-    ],
-)
-def test_waiting_mirrors_the_exit_status(last, end: str, logs, status: int, said: str) -> None:
-    states = [{"pull": "PENDING"}, {"pull": "RUNNING"}, last]
-    with pipelines(states=states, end=end, logs=logs) as api:
-        got, out, err = submit(api.address, wait=True)
-    assert got == status
-    assert said in out + err
-    assert "· pull" in out
-    assert (f"{api.address}/#/runs/details/run-1" in err) == bool(status)
+def wait(host: str, **changes: Any) -> tuple[int, str, str]:
+    return submit(host, dataset="sample", feature_repo=None, wait=True, **changes)
 
 
-def test_no_gpu_in_the_cluster_is_said_with_the_next_step() -> None:
-    states = [{"pull": "SUCCEEDED", "train": "PENDING"}] * 500
-    with pipelines(states=states) as api, pytest.raises(InputError) as caught:
-        submit(api.address, wait=True, assignments=("pending_minutes=0.002", "accelerators=2"))
-    said = str(caught.value)
-    assert "step train has been pending for 0.002 minutes" in said
-    assert "2 × nvidia.com/gpu" in said and "--set accelerators=0" in said and "runs/details/run-1" in said
+def test_a_held_run_prints_its_steps_and_the_reasons() -> None:
+    with pipelines(runs=scenario("held_by_gate"), log=HELD) as api:
+        status, out, err = wait(api.address)
+    assert status == 3
+    assert "= prepare           reused" in out and "✗ promotion-gate    10 s" in out
+    assert "the promotion-gate holds this release back\n  - recall@20 is 1.0000; above 283.3333" in err
+    assert f"{api.address}/#/runs/details/run-1" in err
+
+
+def test_a_failed_step_without_a_log_says_where_to_look() -> None:
+    with pipelines(runs=scenario("step_failed")[-1:]) as api:
+        status, _, err = wait(api.address)
+    assert status == 1 and "step prepare failed" in err
+    assert "kubectl -n kubeflow logs -l pipeline/runid=run-1 -c main" in err
+
+
+def test_a_stopped_run_is_called_stopped() -> None:
+    with pipelines(runs=scenario("terminated")[-1:]) as api:
+        status, _, err = wait(api.address)
+    assert status == 1 and "stopped: somebody stopped the run" in err and "failed" not in err
+
+
+def test_an_api_that_stays_away_ends_with_a_fault_and_the_way_to_follow() -> None:
+    with pipelines(runs=[scenario("sample_succeeded")[0], 500]) as api:
+        status, _, err = wait(api.address, assignments=("api_minutes=0.002",))
+    assert status == 1
+    assert "has not given the state of the run for 0.002 minutes (HTTP 500). The run goes on." in err
+    assert f"two-tower submit --host {api.address} --follow run-1" in err and "Try again" not in err
+
+
+def test_a_run_is_followed_and_stopped_later() -> None:
+    with pipelines(runs=scenario("held_by_gate"), log=HELD) as api:
+        status, _, err = submit(api.address, dataset="sample", feature_repo=None, follow="run-7")
+        assert status == 3 and "run-7" in err and api.created == []
+        status, out, _ = submit(api.address, feature_repo=None, follow="run-7", stop=True)
+    assert (status, api.stopped) == (0, ["run-7"]) and out.startswith("stopping: ")
 
 
 def test_a_wrong_address_is_said_at_once() -> None:
@@ -135,18 +144,22 @@ def test_an_expired_token_is_said_before_and_while_waiting() -> None:
             submit(api.address, token="an-old-one")
         assert submit(api.address, token=TOKEN)[0] == 0
     with (
-        pipelines(states=[{"pull": "RUNNING"}] * 100, expires_after=8) as api,
+        pipelines(runs=scenario("sample_succeeded")[:5], expires_after=8) as api,
         pytest.raises(InputError, match="refused the token"),
     ):
-        submit(api.address, wait=True)
+        wait(api.address)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"feature_repo": None}, "--feature-repo s3://BUCKET/FOLDER or --dataset NAME"),
-        ({"feature_repo": "./features"}, "--feature-repo './features' is not readable"),
-        ({"releases": ""}, "--releases '' is not readable"),
+        ({"feature_repo": "./features"}, "--feature-repo './features' cannot be imported"),
+        ({"feature_repo": "/mnt/repo", "assignments": ("volumes=claim:/mnt",)}, "--feature-repo '/mnt/repo' cannot be"),
+        ({"feature_repo": "file:///mnt/repo"}, "s3://, gs://, minio:// followed by BUCKET/FOLDER"),
+        ({"feature_repo": None, "dataset": "sampel"}, "Did you mean 'sample'"),
+        ({"releases": ""}, "--releases '' is not writable"),
+        ({"stop": True}, "--stop needs the run"),
         ({"schedule": "every night"}, "is not a cron expression"),
         ({"schedule": "0 3 * * *", "wait": True}, "--wait is for one run"),
         ({"assignments": ("accelerator_count=1",)}, "Did you mean"),
@@ -174,11 +187,10 @@ def test_a_data_set_needs_no_feature_repository() -> None:
 
 def test_the_command_prints_its_result_as_json() -> None:
     call = ["submit", "--feature-repo", "s3://shop/features", "--releases", "s3://shop/releases", "--json", "--wait"]
-    states = [{"pull": "SUCCEEDED", "promotion-gate": "FAILED"}]
-    with pipelines(states=states, end="FAILED", logs={"promotion-gate": GATE}) as api:
+    with pipelines(runs=[recorded()["held_by_gate_07_failed"]], log=HELD) as api:
         result = two_tower(*call, "--host", api.address)
     document = json.loads(result.stdout)
     assert result.exit_code == document["status"] == 3
     assert document["url"] == f"{api.address}/#/runs/details/run-1" and document["run"] == "run-1"
-    assert document["step"] == "promotion-gate" and document["reasons"] == ["recall@20 is 0.1; above 0.2 was asked."]
+    assert document["step"] == "promotion-gate" and "recall@20 is 1.0000" in document["reasons"][0]
     assert "promotion-gate" in result.stderr
