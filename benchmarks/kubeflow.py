@@ -1,10 +1,10 @@
 """What `two-tower submit --wait` reports of recorded runs: `python -m benchmarks.kubeflow [--json F]`.
 
-The answers of the Pipelines API were recorded at Kubeflow Pipelines 2.17.0 with Argo 4.0.5 (tests/pipelines/endpoint.py).
-Each run is replayed whole, and each final state alone, in 40 random orders of its tasks, with other task ids, in every
-second order with other names of pods, and with and without the log of the failed step. Claims: `states`, the recorded
-answers; `replays`; `right_status`, the replays with the exit status of the same run on one machine; `lines_per_step`, the
-most lines that any step gets.
+The answers of the Pipelines API were recorded at Kubeflow Pipelines 2.17.0 with Argo 4.0.5
+(tests/pipelines/endpoint.py). Each run is replayed whole, and each final state alone, in 40 random orders of its tasks,
+with other task ids, in every second order with other names of pods, and with and without the log of the failed step.
+Claims: `states`, the recorded answers; `replays`; `right_status`, the replays with the exit status of the same run on
+one machine; `lines_per_step`, the most lines that any step gets.
 """
 
 import re
@@ -20,7 +20,7 @@ from pipelines.kubeflow.submitted_run import names_of
 from tests.pipelines.endpoint import BAD_INPUT, HELD, pipelines, recorded, scenario, shuffled
 
 ORDERS, QUICK_ORDERS = 40, 2
-# Scenario: the log of the failed step, the right status with it, and without it. Without the log of a step that is not a
+# Scenario: the log of the failed step, the right status with it, and without it. Without the log of a step that is no
 # gate, bad input and a fault cannot be told apart: the status is that of a fault.
 RIGHT: dict[str, tuple[str, int, int]] = {
     "sample_succeeded": ("", 0, 0),
