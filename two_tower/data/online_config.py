@@ -118,6 +118,13 @@ def expanded(config: str) -> dict[str, Any]:
     return settings
 
 
+def is_file_in(path: str, repo: Path) -> bool:
+    """Return whether the path or SQLAlchemy URL of a registry is a file in the folder of the repository."""
+    return (bool(_SQLITE_URL.fullmatch(path)) or "://" not in path) and (repo / _file(path)).resolve().is_relative_to(
+        repo.resolve()
+    )
+
+
 def _located(section: Any, repo: Path, releases: Path | None) -> Any:
     """Make the relative paths of files in a section absolute; all other values stay unchanged."""
     if isinstance(section, list):

@@ -8,10 +8,12 @@ from typing import cast, get_args
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, OnDemandFeatureView, ValueType
 from feast.errors import FeastObjectNotFoundException
 from feast.feature_view_projection import FeatureViewProjection
+from feast.repo_contents import RepoContents
 from feast.repo_operations import apply_total, parse_repo
 
 from two_tower.data import stores
 from two_tower.data.definitions import CONFIG_FILE, check_contents, load_config, mistakes_named, own_modules
+from two_tower.data.online_config import is_file_in
 from two_tower.errors import InputError, unknown
 from two_tower.schema import (
     INTERACTIONS_VIEW,
@@ -43,7 +45,8 @@ def apply(repo: Path) -> FeatureStore:
 
     Raises:
         InputError: If the folder does not contain a feature_store.yaml, this file or the definitions are not valid, a
-            source file is missing, Feast cannot infer the features of a view, or the registry cannot be reached.
+            source file is missing, Feast cannot infer the features of a view, the registry cannot be reached, or a
+            registry outside the folder has views or services that the definitions do not contain.
     """
     repo = repo.resolve()
     config = load_config(repo)
@@ -54,11 +57,27 @@ def apply(repo: Path) -> FeatureStore:
     with contextlib.chdir(repo), own_modules(repo), contextlib.redirect_stdout(output):
         try:
             with unreachable, mistakes_named(repo):
-                check_contents(parse_repo(repo))
+                contents = parse_repo(repo)
+                check_contents(contents)
+                if not is_file_in(str(config.registry.path), repo):
+                    _refuse_deletions(FeatureStore(config=config), contents)
                 apply_total(config, repo, skip_source_validation=False)
         except SystemExit as error:  # Feast exits if the repository has several projects, or one with another name
             raise InputError(f"feature repository {repo.name}: {output.getvalue().strip()}") from error
     return open_store(repo)
+
+
+def _refuse_deletions(store: FeatureStore, contents: RepoContents) -> None:
+    """Raise InputError if applying the definitions would delete objects from a registry that others may use."""
+    views = (contents.feature_views, contents.on_demand_feature_views, contents.stream_feature_views)
+    own = {defined.name for objects in (*views, contents.label_views, contents.feature_services) for defined in objects}
+    known = {v.name for v in store.list_all_feature_views()} | set(_services(store))
+    if others := sorted(known - own):
+        raise InputError(
+            f"applying this repository would delete {', '.join(others)} from the registry of project "
+            f"{store.project!r}, because its definitions do not contain them. If another repository defines them, give "
+            f"this repository another project in {CONFIG_FILE}. If they are obsolete, run `feast apply`."
+        )
 
 
 def open_store(repo: Path, asof: bool = False) -> FeatureStore:

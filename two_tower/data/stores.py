@@ -10,8 +10,11 @@ from pydantic import ValidationError
 from two_tower.errors import InputError
 
 # Packages of the clients of registries and stores.
-_CLIENTS = ("redis", "sqlalchemy", "psycopg", "psycopg_pool", "botocore", "google", "snowflake", "pymysql", "cassandra")
-_UNREACHABLE = ("Operational", "Connection", "Timeout", "Unavailable", "BusyLoading")
+_CLIENTS = (
+    *("redis", "sqlalchemy", "psycopg", "psycopg_pool", "botocore", "google", "grpc", "requests"),
+    *("snowflake", "pymysql", "cassandra"),
+)
+_UNREACHABLE = ("Operational", "Connection", "Timeout", "Unavailable", "BusyLoading", "RpcError", "RetryError")
 _REFUSED = ("Credentials", "Auth", "Permission", "Forbidden", "NotFound", "ClientError")
 _LONGEST = 400  # characters of an error of Feast or Python in a message
 _ANOTHER_VERSION = ("ProgrammingError", "DecodeError")  # tables, columns or messages that Feast does not expect
@@ -48,7 +51,8 @@ def as_input_error(failure: str, next_step: str) -> Iterator[None]:
             raise InputError(f"{failure}: {reason(error)} Check the address and the credentials.") from error
         if not any(word in kind.__name__ for word in _UNREACHABLE):
             raise
-        raise InputError(f"{failure}: the store cannot be reached ({_first_line(error)}). {next_step}") from error
+        unreachable = f"the store cannot be reached ({reason(error).removesuffix('.')})"
+        raise InputError(f"{failure}: {unreachable}. {next_step}") from error
 
 
 def is_of_client(error: Exception) -> bool:

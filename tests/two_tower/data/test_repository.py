@@ -95,3 +95,19 @@ def test_a_service_that_names_a_view_no_longer_there(tmp_path):
 def test_a_folder_without_a_repository(tmp_path):
     with pytest.raises(InputError, match=r"does not contain a feature_store\.yaml"):
         features.apply(tmp_path)
+
+
+def test_a_second_repository_does_not_delete_the_views_of_another_from_their_registry(tmp_path):
+    shared = shop.CONFIG.replace(
+        "data/registry.db", f"{{registry_type: sql, path: 'sqlite:///{tmp_path}/registry.db'}}"
+    )
+    first = shop.write(tmp_path / "first", config=shared)
+    features.apply(first)
+    assert features.contract(features.apply(first)).user_key == "customer", "the same repository is applied again"
+    text = shop.DEFINITIONS.replace('name="stock"', 'name="store"').replace('name="user_seen"', 'name="user_all"')
+    second = shop.write(tmp_path / "second", text, config=shared)
+    with pytest.raises(InputError, match=r"would delete stock, user_seen from the registry of project 'shop'"):
+        features.apply(second)
+    (second / "feature_store.yaml").write_text(shared.replace("project: shop", "project: other"))
+    features.apply(second)
+    assert "stock" in {v.name for v in open_store(first).list_feature_views()}
