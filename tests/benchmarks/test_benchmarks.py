@@ -169,3 +169,10 @@ def test_the_soak_knows_wrong_answers(ids, fallback, judged):
     )
     items = [{"item_id": i, "score": float(vectors[i - 100, 0]) if i < 140 else 0.5} for i in ids]
     assert reference.judge(1, {"release": "r", "items": items, "fallback": fallback}) == judged
+
+
+@pytest.mark.slow
+def test_smoke_test(tmp_path: Path):
+    claims = run("smoke_test", tmp_path / "out.json")
+    assert claims["caught"] == claims["faults"] >= 15 and claims["good_releases"] == 2
+    assert claims["false_alarms"] == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from kfp import compiler
 
-from components import DATA_IMAGE, TRAIN_IMAGE
+from components import DATA_IMAGE, SERVING_IMAGE, TRAIN_IMAGE
 from pipelines.training import training, training_on_dataset
 from tests.pipelines.specs import Compiled
 
@@ -15,7 +15,7 @@ def test_a_laptop_is_asked_for_nothing_special(pipeline, tmp_path: Path) -> None
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     line = Compiled(tmp_path / "p.yaml")
     for name in line.containers():
-        assert line.container(name)["image"] in (DATA_IMAGE, TRAIN_IMAGE)
+        assert line.container(name)["image"] in (DATA_IMAGE, TRAIN_IMAGE, SERVING_IMAGE)
         assert "resources" not in line.container(name)
         assert "retryPolicy" not in line.steps[name]
     assert not line.platform

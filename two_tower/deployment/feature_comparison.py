@@ -11,6 +11,7 @@ import numpy as np
 from two_tower.schema import Contract, Dtype
 
 MOST_REASONS = 3
+SHORT = 5  # elements of a list that a reason shows in full
 _CLOSE = 1e-6  # relative tolerance of floats: online stores and Feast convert between float32 and float64
 _LISTS = {Dtype.STRINGS: Dtype.STRING, Dtype.INTS: Dtype.INT64, Dtype.FLOATS: Dtype.FLOAT32}
 _FLOATS = (Dtype.FLOAT32, Dtype.FLOAT64)
@@ -71,9 +72,10 @@ def compare(
     reasons = []
     for (name, cause), count in counts.most_common(MOST_REASONS):
         user, true_value, value = examples[name, cause]
+        place, true_value, value = _first_difference(true_value, value)
         reasons.append(
             f"feature {name!r} of feature view {views.get(name, 'unknown')!r} differs online for {count} of "
-            f"{len(users)} users. User {user!r}: online {_shown(value)}, offline {_shown(true_value)}. {cause}"
+            f"{len(users)} users. User {user!r}{place}: online {_shown(value)}, offline {_shown(true_value)}. {cause}"
         )
     return differing, reasons
 
@@ -135,6 +137,16 @@ def _equal(offline: Any, online: Any, dtype: Dtype) -> bool:
 
 def _utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _first_difference(offline: Any, online: Any) -> tuple[str, Any, Any]:
+    """The place where two long lists begin to differ, and their elements there; other values as they are."""
+    if not (isinstance(offline, list) and isinstance(online, list) and len(offline) > SHORT):
+        return "", offline, online
+    place = next((i for i, pair in enumerate(zip(offline, online, strict=False)) if pair[0] != pair[1]), None)
+    if place is None:
+        return " (numbers of elements)", len(offline), len(online)
+    return f" (element {place})", offline[place], online[place]
 
 
 def _shown(value: Any) -> str:

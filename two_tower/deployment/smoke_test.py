@@ -7,10 +7,11 @@ search give, as the evaluation ranks, for the features that the online store has
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -18,6 +19,7 @@ from two_tower.deployment import feature_comparison, grpc_client, service_questi
 from two_tower.deployment.exact_ranking import ExactRanking
 from two_tower.deployment.questions import Questions
 from two_tower.deployment.service_questions import OVER_GRPC, UPSERT, Answer, Question, Row
+from two_tower.errors import InputError
 from two_tower.http_json import Response, call
 from two_tower.recommender.catalogue import Catalogue
 from two_tower.recommender.online_store import OnlineStore, StoreError
@@ -31,7 +33,10 @@ FILES, FEATURES = "files of the release", "features online"
 TIMEOUT = 5.0  # seconds per request
 MAX_RETRIES = 20  # of all requests: on a busy machine the service or the online store may be late
 PAUSE = 0.5  # seconds before a retry
+_MARGIN = timedelta(seconds=1)  # as in `data.materialize`
 ITEMS_TOKEN = "TWO_TOWER_ITEMS_TOKEN"  # noqa: S105 - a variable's name: the service's token for upserts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,18 +107,24 @@ class Client:
 
     def recommend(self, body: Mapping[str, Any]) -> Answer:
         """Send a request for items. Raises OSError if the service does not respond."""
+        sent, response = self.patiently(
+            lambda: call("POST", f"{self._address}/v1/recommend", body, timeout=TIMEOUT),
+            lambda response: _any_is_late([response.body]),
+        )
+        self.latencies.append(1000 * response.seconds)
+        return Answer(status=response.status, body=response.body, sent=sent)
+
+    def patiently(self, request: Callable[[], T], is_late: Callable[[T], bool]) -> tuple[float, T]:
+        """Send a request, again while it raises OSError or is late; the time of the last request, and its response."""
         while True:
             sent = time.time()
             try:
-                response = call("POST", f"{self._address}/v1/recommend", body, timeout=TIMEOUT)
+                response = request()
+                if not is_late(response) or not self._may_retry():
+                    return sent, response
             except OSError:
                 if not self._may_retry():
                     raise
-            else:
-                self.latencies.append(1000 * response.seconds)
-                late = isinstance(response.body, dict) and response.body.get("fallback") == "store"
-                if not late or not self._may_retry():
-                    return Answer(status=response.status, body=response.body, sent=sent)
 
     def upsert(self, item: str | int, features: Mapping[str, Any]) -> Response:
         """Add an item to the side index. Raises OSError if the service does not respond."""
@@ -151,12 +162,16 @@ def run(
     _compare_files(release, questions, tally)
     try:
         rows = _online_rows(release, questions, tally)
+        if tally.reasons:  # the items would differ too
+            return tally.reasons, {"questions": tally.table()}
         side = _side_items(releases, release) if address.shared else frozenset()
         _ask_all(address, client, release, questions, rows, side, tally)
     except StoreError as error:
         tally.reasons.append(f"the online store cannot be read with the configuration of the release: {error}.")
     except OSError as error:
         tally.reasons.append(f"no answer from {address.http}: {error}.")
+    except InputError as error:
+        tally.reasons.append(f"the online store has a value that the towers do not take: {error}")
     p95 = _percentile_95(client.latencies)
     if address.shared and p95 > slowest_ms:
         tally.reasons.append(f"95 % of the responses took up to {p95:.1f} ms; {slowest_ms:g} ms are allowed.")
@@ -174,7 +189,9 @@ def _compare_files(release: Release, questions: Questions, tally: Tally) -> None
 
 
 def _online_rows(release: Release, questions: Questions, tally: Tally) -> Sequence[Row | None]:
-    """Read the users from the online store as the service does, and compare them with the offline store.
+    """Compare the users in the online store with the offline store as of the run, and read them as of now.
+
+    They differ only in rows that are older today than the ttl of their view.
 
     Raises:
         StoreError: If the store cannot be read.
@@ -182,11 +199,12 @@ def _online_rows(release: Release, questions: Questions, tally: Tally) -> Sequen
     users = questions.users
     if not release.has(File.FEATURE_STORE) or not users:
         return [None] * len(users)
-    rows = OnlineStore(release.folder, release.contract).rows(users)
+    store = OnlineStore(release.folder, release.contract)
     if questions.rows is not None:
+        rows = store.rows(users, at=release.manifest.as_of + _MARGIN)
         differing, reasons = feature_comparison.compare(users, questions.rows, rows, release.contract, questions.views)
         tally.add(FEATURES, len(users), differing, reasons)
-    return rows
+    return store.rows(users)
 
 
 def _ask_all(
@@ -210,8 +228,10 @@ def _ask_all(
     judge(asked, [client.recommend(one.body) for one in asked])
     by_id = [one for one in asked if one.kind == service_questions.BY_ID]
     if address.grpc and by_id:
-        sent, k = time.time(), by_id[0].body["k"]
-        bodies = grpc_client.recommend(address.grpc, questions.users, k, contract.user_key_dtype)
+        k = by_id[0].body["k"]
+        sent, bodies = client.patiently(
+            lambda: grpc_client.recommend(address.grpc or "", questions.users, k, contract.user_key_dtype), _any_is_late
+        )
         over_grpc = [Question(kind=OVER_GRPC, body=one.body, row=one.row) for one in by_id]
         judge(over_grpc, [Answer(status=200, body=body, sent=sent) for body in bodies])
     if not address.shared:
@@ -240,6 +260,11 @@ def _upsert(client: Client, contract: Contract, ranking: ExactRanking) -> str:
     row = {**features, contract.item_key: item, POPULARITY: 0.0}
     ranking.add(pa.Table.from_pylist([row], ranking.table.schema), int(sent))
     return ""
+
+
+def _any_is_late(bodies: Sequence[Any]) -> bool:
+    """Whether the online store did not answer in time for one of the bodies."""
+    return any(isinstance(body, dict) and body.get("fallback") == "store" for body in bodies)
 
 
 def _percentile_95(latencies: Sequence[float]) -> float:

@@ -42,27 +42,30 @@ class OnlineStore:
         self._opening = threading.Lock()
         self._tried = float("-inf")
 
-    def rows(self, user_ids: Sequence[str | int], timeout: float = TIMEOUT) -> Sequence[Row | None]:
+    def rows(
+        self, user_ids: Sequence[str | int], timeout: float = TIMEOUT, at: datetime | None = None
+    ) -> Sequence[Row | None]:
         """Read users' raw features; None for a user that the store does not know.
 
         Args:
             user_ids: user keys.
             timeout: seconds to wait. Feast and its stores are blocking code that may hang.
+            at: time of the request, at which rows older than the ttl of their view are missing. Default: now.
 
         Raises:
             StoreError: if the store cannot be read in time.
         """
         try:
-            return _in_thread(lambda: self.read(user_ids)).result(timeout)
+            return _in_thread(lambda: self.read(user_ids, at)).result(timeout)
         except Exception as error:  # stores raise errors of any type
             reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else repr(error)
             raise StoreError(reason) from error
 
-    def read(self, user_ids: Sequence[str | int]) -> Sequence[Row | None]:
+    def read(self, user_ids: Sequence[str | int], at: datetime | None = None) -> Sequence[Row | None]:
         """Read users' raw features on this thread, without a time limit. Raises any error of Feast or the store."""
         from two_tower.data.online import online_rows  # Feast takes seconds to import
 
-        rows: Sequence[Row | None] = online_rows(self._opened(), self._contract, user_ids)
+        rows: Sequence[Row | None] = online_rows(self._opened(), self._contract, user_ids, at)
         return rows
 
     def read_any(self) -> None:

@@ -74,3 +74,15 @@ def test_a_user_that_the_store_does_not_know_is_one_difference() -> None:
     count, reasons = compare([7, 8], [ROW, {}], [None, None], CONTRACT, {})
     assert count == 1 and len(reasons) == 1
     assert "reads another store" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("online", "shown"),
+    [
+        ([0, 1, 2, 3, 9, 5, 6], "User 7 (element 4): online 9, offline 4."),
+        ([0, 1, 2, 3, 4, 5], "User 7 (numbers of elements): online 6, offline 7."),
+    ],
+)
+def test_of_long_lists_the_first_difference_is_shown(online: list[int], shown: str) -> None:
+    _, reasons = compare([7], [{"codes": list(range(7))}], [{"codes": online}], CONTRACT, {})
+    assert shown in reasons[0]
