@@ -1,7 +1,7 @@
 """Compare what a promoted release serves with what was evaluated, for every user.
 
-The features that the release reads from the online store must equal those that the point-in-time join gives as of the
-release, and the items that it recommends must equal those that the evaluation's code ranks highest for these features.
+The features that the release reads from the online store must equal those that the point-in-time join gives as of
+now, and the items that it recommends must equal those that the evaluation's code ranks highest for these features.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def differences(repo: Path, releases: Path) -> Iterator[str]:
     """Yield one sentence for each feature that is served differently, and one for each kind of different items."""
     recommender = load_release(releases)
     assert recommender.store
-    at = datetime.fromtimestamp(recommender.ranker.as_of + 2, tz=UTC)
+    at = datetime.now(UTC)  # as in the service, which applies the ttl of a view to the time of the request
     users, offline = evaluated_features(repo, recommender, at)
     online = list(recommender.store.rows(users))
     yield from _features(recommender, users, offline, online)
@@ -58,7 +58,7 @@ def evaluated_features(repo: Path, recommender: Recommender, at: datetime) -> tu
         interactions = view(store, INTERACTIONS_VIEW, "the benchmark reads its users")
         table = sources.read(store, interactions, [contract.user_key], until=at)
         users = [user for user in table[contract.user_key].unique().to_pylist() if user not in (None, "")]
-        entities = pd.DataFrame({contract.user_key: users, "event_timestamp": at - timedelta(seconds=1)})
+        entities = pd.DataFrame({contract.user_key: users, "event_timestamp": at})
         entities[_ROW] = np.arange(len(users))
         rows: list[dict[str, Any]] = [{} for _ in users]
         for name in (USER_SERVICE, *((SEEN_SERVICE,) if contract.seen else ())):
