@@ -41,7 +41,8 @@ test: install ## the fast tests (LANES=number of processes)
 	$(BIN)/python -m pytest -q -n $(LANES) --dist loadfile
 
 test-slow: install ## the slow tests: whole runs, real data (LANES=number of processes)
-	$(BIN)/python -m pytest -q -m slow -n $(LANES) --dist loadfile
+	@# files in the order of tests/conftest.py; by default the files with the fewest tests, the longest ones, come last
+	$(BIN)/python -m pytest -q -m slow -n $(LANES) --dist loadfile --no-loadscope-reorder
 
 test-all: test test-slow ## both
 
