@@ -28,7 +28,7 @@ def configured(*pairs: tuple[str, str]) -> Callable[[Path], None]:
 SEEN = """seen = FeatureView(
     name="seen",
     entities=[reader],
-    source=table("borrowed"),
+    source=table("seen"),
     online=False,
     schema=[Field(name="recent", dtype=Array(String))],
 )
@@ -49,7 +49,11 @@ NOT_ONLINE = Kind(
             ),
             "(?s)readers.*online=True",
         ),
-        refused("the view of seen items", defined(("item_tower =", SEEN + "item_tower =")), "(?s)seen.*online=True"),
+        refused(
+            "the view of seen items",
+            defined(("item_tower =", SEEN + "item_tower ="), seen=world.tables()["borrowed"]),
+            "(?s)seen.*online=True",
+        ),
         Member("a view of items", defined(('name="books",', 'name="books",\n    online=False,'))),
     ),
 )
