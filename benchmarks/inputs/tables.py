@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.inputs import world
-from benchmarks.inputs.kinds import Kind, Member, init, items_are, lacks
+from benchmarks.inputs.kinds import Kind, Member, init, items_are, lacks, manifest
 
 ALL = "--interactions loans.csv --users readers.csv --items books.csv"
 INDEX = r"(?i)index|unnamed|^$|^column"
@@ -176,4 +177,119 @@ FILES = Kind(
     ),
 )
 
-KINDS = (HEADERS, STORED_INDEX, HALF, FILES)
+
+def several(folder: Path) -> None:
+    """Write compressed parts of different formats in one folder."""
+    (folder / "loans").mkdir()
+    first, second, third = (world.plain_loans().iloc[part] for part in np.array_split(np.arange(world.EVENTS), 3))
+    first.to_csv(folder / "loans" / "part-0.csv.gz", index=False)
+    second.to_csv(folder / "loans" / "part-1.csv.bz2", index=False)
+    text = third.assign(timestamp=lambda t: t["timestamp"].astype(str))
+    text.to_json(folder / "loans" / "part-2.json", orient="records")
+
+
+def graph(folder: Path) -> None:
+    """Write fields between spaces below comments, the last of which is the header."""
+    loans = world.plain_loans()
+    loans["timestamp"] = loans["timestamp"].astype("int64") // 10**9
+    text = loans.to_csv(index=False, sep=" ")
+    (folder / "loans.txt").write_text("# loans of a library\n# " + text)
+
+
+MORE_FILES = Kind(
+    "several files, and text of graphs",
+    "A folder or a pattern is one table, whatever the formats of its files; comments are skipped.",
+    (
+        Member("a folder of several formats", several, init("--interactions loans"), check=CATALOGUE),
+        Member("a pattern", several, init("--interactions loans/part-*"), check=CATALOGUE),
+        Member("comments and spaces", graph, init("--interactions loans.txt"), check=CATALOGUE),
+    ),
+)
+
+
+def dtypes(**expected: str) -> Callable[[Path], list[str]]:
+    """Return a check of the dtypes of features by name."""
+
+    def check(folder: Path) -> list[str]:
+        contract = manifest(folder)["contract"]
+        found = {f["name"]: f["dtype"] for tower in ("user", "item") for f in contract[tower]}
+        wrong = {name: found.get(name) for name, dtype in expected.items() if found.get(name) != dtype}
+        return [f"{name!r} is {dtype}" for name, dtype in wrong.items()]
+
+    return check
+
+
+def typed(folder: Path) -> None:
+    """Write parquet tables with columns of less common types."""
+    world.plain_loans().to_parquet(folder / "loans.parquet", index=False)
+    readers, books = world.plain_readers(), world.plain_books()
+    rng = np.random.default_rng(5)
+    cents = [Decimal(int(n)) / 100 for n in rng.integers(1, 999, len(readers))]
+    home = [None if n % 9 == 0 else {"zip": {"area": f"z{n % 5}"}} for n in range(len(readers))]
+    table = pa.Table.from_pandas(readers, preserve_index=False)
+    table = table.append_column("dues", pa.array(cents, pa.decimal128(9, 2))).append_column("home", pa.array(home))
+    pq.write_table(table, folder / "readers.parquet")
+    topics = [None if n % 7 == 0 else [f"t{n % 3}", None, f"t{n % 4}"] for n in range(len(books))]
+    vectors = [None if n % 8 == 0 else rng.random(4) for n in range(len(books))]
+    table = pa.Table.from_pandas(books, preserve_index=False)
+    table = table.append_column("topics", pa.array(topics)).append_column(
+        "shelf", pa.array(list("ab") * (len(books) // 2)).dictionary_encode()
+    )
+    pq.write_table(table.append_column("vector", pa.array(vectors, pa.list_(pa.float64()))), folder / "books.parquet")
+
+
+def as_text(folder: Path) -> None:
+    """Write vectors, lists, decimal commas and missing values as text."""
+    loans = world.plain_loans()
+    loans.to_csv(folder / "loans.csv", index=False)
+    world.plain_readers().assign(dues=lambda t: [f"{n % 13},{n % 90:02}" if n % 6 else "NA" for n in t.index]).to_csv(
+        folder / "readers.csv", index=False, sep=";"
+    )
+    rng = np.random.default_rng(5)
+    books = world.plain_books()
+    books["vector"] = [str(rng.random(3).round(3).tolist()) if n % 8 else "null" for n in books.index]
+    books["topics"] = [str([f"t{n % 3}", f"t{n % 4}"]) for n in books.index]
+    books["parents"] = [f"n{n % 5}{n % 3} n{n % 4}9" if n % 3 else f"n{n % 5}8" for n in books.index]
+    books.to_csv(folder / "books.csv", index=False)
+
+
+def long_ids(folder: Path) -> None:
+    """Write ids beyond int64 as unsigned integers, and readers without an id as text of a missing value."""
+    loans = world.plain_loans()
+    loans["item_id"] = loans["item_id"].str[1:].astype("uint64") + np.uint64(2**63)
+    loans["user_id"] = loans["user_id"].where(loans["stars"] > 1, None).astype(str)
+    loans.to_parquet(folder / "loans.parquet", index=False)
+
+
+TYPES = Kind(
+    "columns of other types, and lists and numbers as text",
+    "Read as what they are: lists as bags, vectors as vectors, decimals and decimal commas as numbers.",
+    (
+        Member(
+            "categories, decimals, structs, lists with nulls",
+            typed,
+            init(f"{PARQUET} --items books.parquet"),
+            check=dtypes(
+                dues="Float32",
+                home_zip_area="String",
+                topics="Array(String)",
+                shelf="String",
+                vector="Array(Float32)",
+            ),
+        ),
+        Member(
+            "vectors, lists and decimal commas as text",
+            as_text,
+            init(ALL),
+            check=dtypes(dues="Float32", vector="Array(Float32)", topics="Array(String)", parents="Array(String)"),
+        ),
+        Member(
+            "ids beyond int64",
+            long_ids,
+            init("--interactions loans.parquet"),
+            check=items_are([str(2**63 + int(book[1:])) for book in world.book_ids()]),
+        ),
+    ),
+)
+
+KINDS = (HEADERS, STORED_INDEX, HALF, FILES, MORE_FILES, TYPES)
