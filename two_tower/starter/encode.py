@@ -12,7 +12,9 @@ from two_tower.schema import Dtype
 from two_tower.starter import times, values
 
 FEW, MANY = 32, 10_000  # an integer with at most FEW distinct values is a code; more than MANY texts are hashed
-_CODE = re.compile(r"(^|_)(id|code|zip|type|class|kind|category|cat|group|status|level|region|country|city)s?$", re.I)
+_CODE = re.compile(
+    r"(^|_)(id|code|zip|type|class|kind|category|cat|group|status|level|region|country|city|index|row)s?$", re.I
+)
 _WORD_LIKE, _SEPARATORS = r"\s+", ("|", ";", ",")
 _BUCKETS = {"encoding": "bucketized", "buckets": "16"}
 

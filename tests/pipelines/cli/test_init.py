@@ -20,7 +20,7 @@ def clicks(folder: Path, delimiter: str, rows: int = 200) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("option", "delimiter"), [("~", "~"), ("¦", "¦"), (r"\t", "\t")])
+@pytest.mark.parametrize(("option", "delimiter"), [("¦", "¦"), (r"\t", "\t"), ("tab", "\t")])
 def test_a_given_delimiter_is_used_and_kept_for_the_refresh(tmp_path: Path, option: str, delimiter: str) -> None:
     file, repo = clicks(tmp_path, delimiter), str(tmp_path / "repo")
     created = two_tower("init", repo, "--interactions", str(file), "--delimiter", option, "--json")

@@ -49,3 +49,8 @@ def test_an_unused_column_has_a_reason(values: list[object], reason: str) -> Non
     use = use_of(pa.chunked_array([pa.array(values)]), "x", from_text=False)
     assert use.dtype is None
     assert reason in use.why
+
+
+def test_the_old_index_of_a_frame_is_not_a_feature() -> None:
+    use = use_of(pa.chunked_array([pa.array(range(0, 600, 2))]), "index", from_text=False)
+    assert use.dtype is None and "a different value" in use.why
