@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.inputs import world
-from benchmarks.inputs.kinds import Kind, Member, init
+from benchmarks.inputs.kinds import RUN, Kind, Member, init, manifest
 
 LOANS = "--interactions loans.csv"
 
@@ -61,4 +61,61 @@ ONE_INSTANT = Kind(
     ),
 )
 
-KINDS = (ONE_DAY, ONE_INSTANT)
+
+def untimed(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda loans: loans) -> Callable[[Path], None]:
+    """Return a writer of all tables; the loans have no times and were changed."""
+
+    def write(folder: Path) -> None:
+        change(world.plain_loans().drop(columns="timestamp")).to_csv(folder / "loans.csv", index=False)
+        world.plain_readers().to_csv(folder / "readers.csv", index=False)
+        world.plain_books().to_csv(folder / "books.csv", index=False)
+
+    return write
+
+
+def _integers(loans: pd.DataFrame) -> pd.DataFrame:
+    return loans.assign(**{name: loans[name].str[1:].astype(int) for name in ("user_id", "item_id")})
+
+
+def _more_pairs(folder: Path) -> None:
+    with (folder / "loans.csv").open("a") as file:
+        file.writelines(f"new{n},{book}\n" for n in range(5) for book in world.book_ids()[n : n + 8])
+
+
+def _tagged(folder: Path) -> None:
+    at = pd.Timestamp(world.START) + pd.Timedelta(days=world.DAYS)
+    tag = "    online=False,\n    tags={'split': 'per_user'},\n"
+    loans = world.tables()["loans"].assign(at=at)
+    world.repository(folder, world.edited(world.DEFINITIONS, ("    online=False,\n", tag)), loans=loans)
+
+
+def split_per_user(folder: Path) -> list[str]:
+    """Return a fault unless the release says that its split is a holdout per user."""
+    split = manifest(folder)["bounds"].get("split")
+    return [] if split == "per_user" else [f"the split is {split!r}"]
+
+
+WITHOUT_TIMES = Kind(
+    "interactions without times",
+    "Served; the split is a holdout per user, and the release says so.",
+    (
+        Member("pairs", untimed(lambda t: t[["user_id", "item_id"]]), init(LOANS), check=split_per_user),
+        Member(
+            "ratings and tables",
+            untimed(),
+            init(f"{LOANS} --users readers.csv --items books.csv"),
+            check=split_per_user,
+        ),
+        Member("integers", untimed(_integers), init(LOANS), check=split_per_user),
+        Member("times that are ignored", timed(lambda t: t), init(f"{LOANS} --timestamp none"), check=split_per_user),
+        Member(
+            "more pairs later",
+            untimed(lambda t: t[["user_id", "item_id"]]),
+            (*init(LOANS), _more_pairs, "init repo", RUN),
+            check=split_per_user,
+        ),
+        Member("a repository with the tag", _tagged, check=split_per_user),
+    ),
+)
+
+KINDS = (ONE_DAY, ONE_INSTANT, WITHOUT_TIMES)

@@ -36,6 +36,13 @@ def test_the_same_data_differ_in_nothing(clean):
     assert broken(clean, clean) == {}
 
 
+def test_without_times_no_measure_is_about_the_times_of_interactions(clean):
+    without = replace(clean, bounds=replace(clean.bounds, split="per_user"))
+    was = json.loads(json.dumps(reference.describe(without)))
+    columns = {m.column for m in compared.measures(clean.contract, reference.describe(without, was), was)}
+    assert "event_timestamp" not in columns and "sku" in columns
+
+
 def test_drift_names_each_feature_once_with_the_limit_that_holds_and_the_farthest_first(clean):
     was = json.loads(json.dumps(reference.describe(clean)))
     at = next(name for name, f in was["user"].items() if f.get("values") and f["whole"] and not f["names_items"])

@@ -11,6 +11,7 @@ import pytest
 
 from tests.two_tower.starter import tables
 from two_tower.checks.leaks import check
+from two_tower.errors import InputError
 from two_tower.gates import Verdict
 from two_tower.starter.create import create
 from two_tower.starter.decide import Options
@@ -50,6 +51,18 @@ def test_a_clean_repository_passes(repo: Path) -> None:
     verdict = check(repo)
     assert verdict.passed, verdict.reasons
     assert {one["test"] for one in verdict.details["features"] if one["conclusive"]} == {"shift", "own item", "future"}
+
+
+def test_without_times_no_test_runs_and_the_verdict_says_so(repo: Path) -> None:
+    file = repo / "definitions.py"
+    text = file.read_text()
+    file.write_text(text.replace("    online=False,\n", '    online=False,\n    tags={"split": "per_user"},\n'))
+    verdict = check(repo)
+    assert verdict.passed and verdict.details["features"] == []
+    assert verdict.details["inconclusive"] == ["any feature: all tests need the times of the interactions"]
+    file.write_text(text.replace("    online=False,\n", '    online=False,\n    tags={"split": "random"},\n'))
+    with pytest.raises(InputError, match=r"unknown tag 'split' of feature view 'interactions': 'random'. .*per_user"):
+        check(repo)
 
 
 def test_rows_stamped_with_their_own_event(repo: Path) -> None:
