@@ -114,7 +114,7 @@ def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[st
     """
     with output.progress("starting") as progress:
         from two_tower.starter.create import create, refresh
-        from two_tower.starter.decide import Options
+        from two_tower.starter.options import Options
         from two_tower.starter.plan import PLAN
 
         is_refresh = (folder / PLAN).is_file()
@@ -144,25 +144,49 @@ def _document(folder: Path, is_refresh: bool, plan: "Plan", tables: "Tables") ->
     from dataclasses import asdict
 
     rows = {name: getattr(tables, name).num_rows for name in ("users", "items", "interactions")}
-    dropped = {reason: count for reason, count in tables.report.items() if count}
-    return {"folder": str(folder), "refreshed": is_refresh, "rows": rows, "dropped": dropped, "plan": asdict(plan)}
+    report = {reason: count for reason, count in tables.report.items() if count}
+    added = {f"{kind}s": report.pop(f"{kind}_added") for kind in ("user", "item") if f"{kind}_added" in report}
+    return {
+        "folder": str(folder),
+        "refreshed": is_refresh,
+        "rows": rows,
+        "dropped": report,
+        "added": added,
+        "plan": asdict(plan),
+    }
 
 
 def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
     from two_tower.starter.build import DROPPED
 
-    text = output.text
+    text, report = output.text, tables.report
     for name, table in (("users", plan.users), ("items", plan.items), ("interactions", plan.interactions)):
         if table is None:
             text.print(f"{name}: no file; derived from the interactions\n")
         else:
-            text.print(_grid(f"{name}: {Path(table.path).name}, {getattr(tables, name).num_rows:,} rows", table))
-    for reason, rows in tables.report.items():
-        if rows:
+            kind = name.removesuffix("s")
+            kept = getattr(tables, name).num_rows - report.get(f"{kind}_added", 0)
+            dropped = sum(report[reason] for reason in DROPPED if reason in report and _table_of(reason) == name)
+            text.print(_grid(f"{name}: {Path(table.path).name}, {kept:,} of {kept + dropped:,} rows", table))
+    for reason, rows in report.items():
+        if rows and reason in DROPPED:
             text.print(f"[yellow]dropped[/] {rows:,} {DROPPED[reason]}")
-    notes = [*plan.notes, *([STATIC_COLUMNS] if plan.read_at is None and (plan.users or plan.items) else [])]
-    for note in notes:
+    for kind in ("user", "item"):
+        if rows := report.get(f"{kind}_added"):
+            text.print(
+                f"added {rows:,} {kind}s of the interactions that are not in their table: no other columns",
+                soft_wrap=True,
+            )
+    for column in (c for t in (plan.users, plan.items, plan.interactions) if t for c in t.columns if c.warning):
+        text.print("[yellow]warning[/]", f"{column.field}: {column.warning}", soft_wrap=True)
+    static = [STATIC_COLUMNS] if plan.read_at is None and (plan.users or plan.items) else []
+    for note in (*plan.notes, *plan.data_notes, *static):
         text.print("note", note, markup=False, soft_wrap=True)
+
+
+def _table_of(reason: str) -> str:
+    """Return the table whose rows a reason of `Tables.report` counts."""
+    return {"user_": "users", "item_": "items"}.get(reason[:5], "interactions")
 
 
 def _grid(title: str, table: "Table") -> "Grid":

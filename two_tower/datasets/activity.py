@@ -72,11 +72,15 @@ changed as (
     from counted
     where item_events > 0
 )
-select i as {item}, day::timestamp at time zone 'UTC' as event_timestamp, item_events_7d, item_events_30d, item_events
+select i as {item}, day::timestamp at time zone 'UTC' + interval {lag} microsecond as event_timestamp,
+       item_events_7d, item_events_30d, item_events
 from changed
 where before is distinct from (item_events_7d, item_events_30d, item_events)
 order by event_timestamp, {item}
 """
+
+
+_DAY = 86_400_000_000  # microseconds
 
 
 def user_activity(interactions: pa.Table, user_key: str, item_key: str, recent: int = 50) -> pa.Table:
@@ -121,9 +125,11 @@ def item_activity(interactions: pa.Table, item_key: str) -> pa.Table:
     Returns:
         The item key, event_timestamp (midnight UTC), and int64 counts: item_events_7d and item_events_30d (the 7 and 30
         days before the day) and item_events (all earlier days). The last possible day is the day after the newest
-        interaction.
+        interaction. If all interactions are at midnight, that is dates without hours, event_timestamp is one
+        microsecond after midnight, so that no count changes at the time of an interaction.
     """
-    return _query(_ITEM_ACTIVITY, interactions, item=item_key)
+    micros = interactions[EVENT_TIMESTAMP].cast(TIMESTAMP).cast(pa.int64()).to_numpy()
+    return _query(_ITEM_ACTIVITY, interactions, item=item_key, lag=int(not (micros % _DAY).any()))
 
 
 def known_share(activity: pa.Table, interactions: pa.Table, key: str) -> float:

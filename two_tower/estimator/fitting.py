@@ -71,7 +71,7 @@ def make_repository(folder: Path, tables: Mapping[str, pa.Table], columns: Mappi
         InputError: The tables cannot be used, or a key or a time is missing in a row.
     """
     from two_tower.starter.create import create
-    from two_tower.starter.decide import Options
+    from two_tower.starter.options import Options
 
     paths = {name: folder / TABLES / f"{name}.parquet" for name in tables}
     (folder / TABLES).mkdir()

@@ -28,6 +28,8 @@ DROPPED = {  # the reasons of `Tables.report`, in words
     "duplicate": "interactions of the same user, item and time as another one",
     "user_without_key": "users without a key",
     "item_without_key": "items without a key",
+    "user_without_time": "users without a time",
+    "item_without_time": "items without a time",
     "user_again": "duplicate users (the last row counts)",
     "item_again": "duplicate items (the last row counts)",
 }
@@ -44,7 +46,8 @@ def build(plan: Plan, read: Mapping[str, pa.Table]) -> Tables:
         read: The tables of the files, by `user`, `item` and `event`.
 
     Returns:
-        Users, items and interactions. `report` has the number of dropped rows, by reason.
+        Users, items and interactions. `report` has the number of dropped rows, by reason, and the
+        numbers of users and items of the interactions that were added to their tables.
 
     Raises:
         InputError: If a file lacks a column of the plan, a column has other values than planned, the SQL condition is
@@ -164,7 +167,9 @@ def _entity_table(
     report[f"{who}_without_key"] = int(rows.num_rows - pc.sum(known).as_py())
     rows = rows.filter(known)
     if own.versions:
-        rows = rows.filter(rows[EVENT_TIMESTAMP].is_valid())
+        timed = rows[EVENT_TIMESTAMP].is_valid()
+        report[f"{who}_without_time"] = int(rows.num_rows - pc.sum(timed).as_py())
+        rows = rows.filter(timed)
     else:
         created = next((c.field for c in own.columns if c.source == own.stamp), None)
         stamps = _valid_from(rows[key], rows[created] if created else None, firsts, pc.min(events[EVENT_TIMESTAMP]))
@@ -173,6 +178,7 @@ def _entity_table(
     report[f"{who}_again"] = rows.num_rows - len(last)
     rows = rows.take(pa.array(last)).select([key, EVENT_TIMESTAMP, *features])
     new = firsts.filter(pc.invert(pc.is_in(firsts[key], value_set=rows[key].unique())))
+    report[f"{who}_added"] = new.num_rows
     if not new.num_rows:
         return rows
     return pa.concat_tables([rows, new.select([key, EVENT_TIMESTAMP])], promote_options="default")

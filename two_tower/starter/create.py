@@ -18,8 +18,10 @@ from two_tower.datasets.tables import Tables
 from two_tower.errors import InputError
 from two_tower.starter import files
 from two_tower.starter.build import build
-from two_tower.starter.decide import Options, decide
+from two_tower.starter.decide import decide
 from two_tower.starter.definitions import STORE, definitions
+from two_tower.starter.notes import data_notes
+from two_tower.starter.options import Options
 from two_tower.starter.plan import ITEM_ACTIVITY, PLAN, USER_ACTIVITY, Plan, Table
 
 _LEAST_KNOWN = 0.01  # the minimum share of training interactions with activity features
@@ -59,6 +61,7 @@ def create(folder: Path, options: Options, progress: Progress = lambda *_: None)
     plan, read = decide(options)
     progress(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
+    plan = replace(plan, data_notes=tuple(data_notes(plan, read, tables)))
     progress(PARTS[2], 3, len(PARTS))
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
     from two_tower.data.definitions import CONFIG_FILE  # imports Feast, which takes seconds: after the checks of input
@@ -105,6 +108,7 @@ def refresh(folder: Path, paths: dict[str, Path], progress: Progress = lambda *_
     read = _read(plan)
     progress(PARTS[1], 2, len(PARTS))
     tables = build(plan, read)
+    plan = replace(plan, data_notes=tuple(data_notes(plan, read, tables)))
     progress(PARTS[2], 3, len(PARTS))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".data-") as temporary:
         write_sources(tables, Path(temporary))
@@ -114,7 +118,7 @@ def refresh(folder: Path, paths: dict[str, Path], progress: Progress = lambda *_
     return plan, tables
 
 
-def _read(plan: Plan) -> dict[str, object]:
+def _read(plan: Plan) -> dict[str, pa.Table]:
     by_name: dict[str, Table | None] = {"event": plan.interactions, "user": plan.users, "item": plan.items}
     kinds = {"event": "interaction", "user": "user", "item": "item"}
     return {n: files.read(Path(t.path), kinds[n], t.names, plan.delimiter).table for n, t in by_name.items() if t}

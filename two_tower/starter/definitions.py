@@ -162,5 +162,7 @@ def _tags(column: Column) -> str:
 
 
 def _origin(column: Column) -> str:
-    """Return a comment with the column of the file, if its name differs from the field."""
-    return "" if column.source == column.field else "  # " + " ".join(column.source.split())
+    """Return a comment with the column of the file, if its name differs from the field, and the warning."""
+    source = "" if column.source == column.field else " ".join(column.source.split())
+    comment = "; ".join(part for part in (source, column.warning) if part)
+    return f"  # {comment}" if comment else ""

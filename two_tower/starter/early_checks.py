@@ -1,7 +1,6 @@
 """Check the options of `two-tower init` on the first rows of the files, so that an error appears at once."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -9,14 +8,12 @@ from two_tower.errors import unknown
 from two_tower.starter import values
 from two_tower.starter.event_time import NO_TIMES
 from two_tower.starter.keys import check_key_options
+from two_tower.starter.options import Options
 from two_tower.starter.source import Source
 from two_tower.starter.where import matching
 
-if TYPE_CHECKING:
-    from two_tower.starter.decide import Options
 
-
-def check_options(options: "Options", events: Source, own: Mapping[str, Source | None]) -> None:
+def check_options(options: Options, events: Source, own: Mapping[str, Source | None]) -> None:
     """Check the names of columns and the SQL condition.
 
     Args:

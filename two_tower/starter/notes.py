@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from two_tower.datasets.tables import Tables
 from two_tower.starter import times, values
 from two_tower.starter.event_time import Time
-from two_tower.starter.keys import Key, key_values
+from two_tower.starter.plan import Plan
 from two_tower.starter.source import Source
 
+_AMOUNT = r"quantity|qty|amount|price|count"
 _NO_TIMES = (
     "the interactions have no times, so the split is a random holdout of each user's interactions. It measures less "
     "than a split by time: training may use interactions that came after the held-out ones. Set --timestamp COLUMN if "
@@ -21,39 +23,47 @@ _NO_TIMES = (
 )
 
 
-def plan_notes(
-    events: Source, time: Time | None, keys: Mapping[str, Key], own: Mapping[str, Source | None]
-) -> Iterator[str]:
+def plan_notes(events: Source, time: Time | None) -> Iterator[str]:
     """Yield notes for the user about ambiguous or unusual data.
 
     Args:
         events: The interactions.
         time: The time column of the interactions. None: there is none.
-        keys: The keys, by `user` and `item`.
-        own: The tables of users and items, by `user` and `item`. None: no table.
 
     Yields:
-        One sentence each: no times, an ambiguous order of day and month, keys without a row in their table, quantities
-        or prices of 0 or less.
+        One sentence each: no times, an ambiguous order of day and month.
     """
     yield from _time_notes(events, time) if time else _NO_TIMES
-    for who, source in own.items():
-        if source is None:
+
+
+def data_notes(plan: Plan, read: Mapping[str, pa.Table], tables: Tables) -> Iterator[str]:
+    """Yield notes about the data that `build` made.
+
+    Args:
+        plan: The plan.
+        read: The tables of the files, by `user`, `item` and `event`.
+        tables: The tables of the repository.
+
+    Yields:
+        One sentence each: invalid values, and quantities or prices of 0 or less.
+    """
+    for name, file in (("event", plan.interactions), ("user", plan.users), ("item", plan.items)):
+        for column in file.columns if file else ():
+            if column.role != "unused" and column.kind.split()[0] in ("integer", "number", "flag", "time"):
+                parsed = values.read_as(read[name][column.source], column.source, column.kind)
+                if parsed.lost:
+                    yield f"{column.source}: {parsed.lost:,} values, such as {parsed.example!r}, are invalid: missing."
+    for column in plan.facts:
+        if column.kind.split()[0] not in ("integer", "number") or not re.search(_AMOUNT, column.source, re.I):
             continue
-        key = keys[who]
-        assert key.own is not None
-        event_keys, own_keys = key_values(events, key.events, key), key_values(source, key.own, key)
-        missing = pc.sum(pc.invert(pc.is_in(event_keys.drop_null(), value_set=own_keys.unique()))).as_py()
-        if missing:
-            yield f"{missing:,} of {len(event_keys):,} interactions have {who}s that are not in {source.name}."
-    for name in events.table.column_names:
-        if re.search(r"quantity|qty|amount|price|count", name, re.I) and events.kinds[name] in ("integer", "number"):
-            numbers = values.read_as(events.table[name], name, "number").array
-            if below := pc.sum(pc.less_equal(numbers, 0)).as_py():
-                yield (
-                    f"{name}: 0 or negative in {below:,} interactions (returns?), which are positives too. Drop them "
-                    f"with --where '\"{name}\" > 0'."
-                )
+        below = pc.sum(pc.less_equal(tables.interactions[column.field], 0)).as_py()
+        if below:
+            condition = f'"{column.source}" > 0'
+            where = f"({plan.where}) and {condition}" if plan.where else condition
+            yield (
+                f"{column.source}: 0 or negative in {below:,} of the kept interactions (returns?), which are positives "
+                f"too. Drop them with --where '{where}'."
+            )
 
 
 def _time_notes(events: Source, time: Time) -> Iterator[str]:

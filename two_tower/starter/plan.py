@@ -38,6 +38,7 @@ class Column:
         why: The reason, for the user.
         dtype: The Feast dtype. None for an unused column and for the time.
         tags: The tags of the Feast field.
+        warning: A possible problem of the column, for the user.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Column:
     why: str
     dtype: Dtype | None = None
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    warning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,8 @@ class Plan:
         activity: The feature views of activity features in the definitions.
         read_at: The time of all interactions if they have no times: when the files were read, ISO 8601. None: the
             interactions have times.
-        notes: Notes for the user.
+        notes: Notes for the user about the files and the definitions.
+        data_notes: Notes for the user about the data, new after each `refresh`.
     """
 
     user_key: str
@@ -104,6 +107,7 @@ class Plan:
     activity: tuple[str, ...] = (USER_ACTIVITY, ITEM_ACTIVITY)
     read_at: str | None = None
     notes: tuple[str, ...] = ()
+    data_notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> list[Column]:
@@ -138,6 +142,7 @@ class Plan:
             activity=tuple(data.get("activity", (USER_ACTIVITY, ITEM_ACTIVITY))),
             read_at=data.get("read_at"),
             notes=tuple(data["notes"]),
+            data_notes=tuple(data.get("data_notes", ())),
         )
 
 

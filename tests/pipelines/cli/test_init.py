@@ -53,3 +53,24 @@ def test_a_repository_keeps_its_columns(tmp_path: Path) -> None:
     assert two_tower("init", repo, "--interactions", str(file), "--delimiter", "~", "--quiet").output == ""
     result = two_tower("init", repo, "--weight", "place")
     assert result.exit_code == 2 and "is already a repository, and --weight would change its columns" in result.stderr
+
+
+def test_the_printed_numbers_of_rows_add_up(tmp_path: Path) -> None:
+    file, people = clicks(tmp_path, "~"), tmp_path / "people.csv"
+    file.write_text(file.read_text() + "~i1~2026-01-05 10:00:00~x\n")
+    people.write_text(
+        "user_id,age,total_orders\n" + "".join(f"u{n},{20 + n},{n}.5\n" for n in range(5)) + "u1,30,2.5\n,9,1.5\n"
+    )
+    call = ["init", str(tmp_path / "repo"), "--interactions", str(file), "--users", str(people)]
+    file.write_text(file.read_text().replace(",", " ").replace(";", " ").replace("|", " ").replace("~", ","))
+    text = two_tower(*call).output
+    for line in (
+        "users: people.csv, 5 of 7 rows",
+        "interactions: clicks.txt, 200 of 201 rows",
+        "dropped 1 interactions without a user",
+        "dropped 1 duplicate users (the last row counts)",
+        "dropped 1 users without a key",
+        "added 2 users of the interactions that are not in their table: no other columns",
+        "warning total_orders: may summarise later events; the leak gate checks it",
+    ):
+        assert line in text

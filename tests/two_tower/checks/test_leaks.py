@@ -14,7 +14,7 @@ from two_tower.checks.leaks import check
 from two_tower.errors import InputError
 from two_tower.gates import Verdict
 from two_tower.starter.create import create
-from two_tower.starter.decide import Options
+from two_tower.starter.options import Options
 
 EVENTS = 700
 

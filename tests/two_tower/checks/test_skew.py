@@ -26,7 +26,7 @@ from two_tower.releases import item_index
 from two_tower.releases.release import Release, activate, publish
 from two_tower.retrieval.index import build
 from two_tower.starter.create import create
-from two_tower.starter.decide import Options
+from two_tower.starter.options import Options
 
 AS_OF = tables.when(tables.EVENTS - 1)
 # A user is an angle: events so far, and the items of the history; an item is the angle of its id.

@@ -9,7 +9,7 @@ from two_tower.data.online import online_rows
 from two_tower.data.repository import apply, contract
 from two_tower.data.users import pull_users
 from two_tower.starter.create import create
-from two_tower.starter.decide import Options
+from two_tower.starter.options import Options
 
 
 @pytest.mark.parametrize("events_left_out", [0, 150])

@@ -59,8 +59,9 @@ def test_a_user_row_is_the_world_strictly_before_any_moment(events: list[Event])
 @settings(max_examples=60, deadline=None)
 def test_an_item_row_counts_whole_days_before_the_day_of_any_moment(events: list[Event]) -> None:
     rows = item_activity(table(events), "what").to_pylist()
+    dates_alone = all(t == t.replace(hour=0, minute=0, second=0, microsecond=0) for _, _, t in events)
     for moment in instants(events):
-        today = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        today = (moment - dates_alone * TICK).replace(hour=0, minute=0, second=0, microsecond=0)
         for item in (1, 2, 3, 4):
             past = [t for _, i, t in events if i == item and t < today]
             row = newest(rows, "what", item, moment)
@@ -107,6 +108,8 @@ def test_item_counts_decay_without_new_events() -> None:
 
 def test_nothing_is_said_of_days_after_the_data() -> None:
     rows = item_activity(table([("a", 1, START), ("b", 2, START)]), "what").to_pylist()
+    assert {row["event_timestamp"] for row in rows} == {START + DAY + TICK}, "dates without hours"
+    rows = item_activity(table([("a", 1, START), ("b", 2, START + TICK)]), "what").to_pylist()
     assert {row["event_timestamp"] for row in rows} == {START + DAY}
 
 

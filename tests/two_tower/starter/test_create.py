@@ -21,7 +21,7 @@ from two_tower.schema import Dtype, Encoding
 from two_tower.starter import files
 from two_tower.starter.build import build
 from two_tower.starter.create import create, refresh
-from two_tower.starter.decide import Options
+from two_tower.starter.options import Options
 from two_tower.starter.plan import Plan
 
 
@@ -120,7 +120,7 @@ def test_one_table_for_all_gives_users_and_items_what_does_not_change_with_them(
     first = made.items.filter(pc.equal(made.items["StockCode"], "S3"))
     assert first["event_timestamp"][0].as_py() == next(line[4] for line in taken if line[1] == "S3")
     assert first["first_seen"][0] == first["event_timestamp"][0], "an item without a table has an age nevertheless"
-    assert any("Quantity" in note for note in plan.notes)
+    assert not plan.data_notes, "--where has dropped the returns"
 
 
 def test_several_rows_of_a_user_hold_from_their_times_on(options: Options, tmp_path: Path) -> None:
@@ -308,3 +308,30 @@ def test_a_condition_does_not_hold_for_nan(tmp_path: Path) -> None:
     assert made.interactions.num_rows == 100
     _, made = create(tmp_path / "all", replace(options, where=None))
     assert made.interactions["stars"].null_count == 100
+
+
+def test_personal_data_are_left_out_and_summaries_are_marked(options: Options, tmp_path: Path) -> None:
+    head = ("customer", "first_name", "contact", "avg_rating", "city")
+    rows = [(f"c{n:03}", f"Ann{n % 3}", f"a{n % 9}@b.org", n / 7, tables.PLACES[n % 3]) for n in range(tables.USERS)]
+    users = tables.write(tmp_path / "people.csv", [head, *rows])
+    plan, _ = create(tmp_path / "repo", replace(options, users=users))
+    assert [c.field for c in plan.features("user")] == ["avg_rating", "city"]
+    assert [c.warning for c in plan.features("user")] == ["may summarise later events; the leak gate checks it", ""]
+    assert "# may summarise later events" in (tmp_path / "repo" / "definitions.py").read_text()
+
+
+def test_notes_count_the_rows_that_are_kept(tmp_path: Path) -> None:
+    rows = [(f"c{n % 7}", n % 11, tables.when(n), n % 5 - 1) for n in range(300)]
+    path = tables.write(tmp_path / "orders.csv", [("customer", "sku", "ordered_at", "quantity"), *rows])
+    plan, _ = create(tmp_path / "all", Options(interactions=path))
+    assert "0 or negative in 120 of the kept interactions" in plan.data_notes[0]
+    people = tables.write(
+        tmp_path / "people.csv", [("customer", "age"), *((f"c{n}", 20 + n) for n in range(5)), ("", 1)]
+    )
+    options = Options(interactions=path, users=people, where='"quantity" > 0')
+    plan, made = create(tmp_path / "positive", options)
+    assert not plan.data_notes
+    assert made.report["user_added"] == 2 and made.report["user_without_key"] == 1
+    tables.write(path, [("customer", "sku", "ordered_at", "quantity"), *rows, ("c1", 1, tables.when(300), "?")])
+    again, _ = refresh(tmp_path / "all", {})
+    assert again.data_notes[0] == "quantity: 1 values, such as '?', are invalid: missing."
