@@ -43,6 +43,7 @@ class ExactRanking:
         self.complete = len(rows) == self._catalogue.num_rows
         self.table = self._catalogue.take(pa.array(rows))
         self._vectors = self._embed(self.table, self._seconds)
+        self._shift = np.zeros(self.table.num_rows)  # how far an embedding may be off, since its time is not known
         self._index()
 
     def _index(self) -> None:
@@ -64,9 +65,11 @@ class ExactRanking:
         """Place in `ids` of the most popular item."""
         return int(np.argmax(self._popularity))
 
-    def add(self, table: pa.Table, seconds: int) -> None:
-        """Add items that were upserted at a time, in seconds since 1970."""
-        self._vectors = np.concatenate([self._vectors, self._embed(table, seconds)])
+    def add(self, table: pa.Table, since: float, until: float) -> None:
+        """Add items that were embedded between two times, in seconds since 1970."""
+        first, last = self._embed(table, int(since)), self._embed(table, int(until))
+        self._vectors = np.concatenate([self._vectors, first])
+        self._shift = np.concatenate([self._shift, np.linalg.norm(last - first, axis=1)])
         self.table = pa.concat_tables([self.table, table])
         self._index()
 
@@ -78,7 +81,7 @@ class ExactRanking:
         absent = pa.array(unscored, self.table[self._contract.item_key].type)
         rows = self._catalogue.filter(pc.is_in(self._catalogue[self._contract.item_key], value_set=absent))
         if rows.num_rows:
-            self.add(rows, self._seconds)
+            self.add(rows, self._seconds, self._seconds)
 
     def users(self, rows: Sequence[Mapping[str, Any]], seconds: Sequence[float]) -> Array:
         """Embed users at the times of their requests, (users, dim) float32."""
@@ -91,22 +94,29 @@ class ExactRanking:
         Args:
             items: Ids and scores of the response, best first.
             k: Number of items of the request.
-            user: Embedding of the user, (dim,) float32.
+            user: Embeddings of the user at the time of the request and of the response, (2, dim) float32.
             excluded: Ids that the response must not have.
             allowed: Mask of the items that pass the filter, (ids,) bool; None allows all.
 
         Returns:
             A clause; empty if the response is right. Items with equal scores may be in any order.
         """
-        exact = self._vectors @ user
+        first, last = (self._linear(one) for one in user)
         scores = np.array([score for _, score in items], dtype=np.float64)
-        square = float(np.square(user).sum())
+        square = float(np.square(user[0]).sum())
         reach = np.sqrt(square * self._squares)
-        if self._similarity == "euclidean":  # compare squared distances: a root has no precision near 0
-            exact, reach = 2 * exact - self._squares - square, self._squares + square
-            scores = -np.square(scores)
-        tolerance = _CLOSE * np.maximum(reach, 1)
-        return self._fault(items, scores, k, exact, tolerance, excluded, allowed)
+        if self._similarity == "euclidean":
+            scores, reach = -np.square(scores), self._squares + square
+        moved = np.abs(first - last) + 2 * self._shift * (np.sqrt(square) + np.sqrt(self._squares))
+        tolerance = _CLOSE * np.maximum(reach, 1) + moved
+        return self._fault(items, scores, k, (first + last) / 2, tolerance, excluded, allowed)
+
+    def _linear(self, user: Array) -> Array:
+        """Score of each item; for euclidean the negative squared distance, since a root has no precision near 0."""
+        scores = self._vectors @ user
+        if self._similarity == "euclidean":
+            scores = 2 * scores - self._squares - np.square(user).sum()
+        return np.asarray(scores)
 
     def popular_fault(self, items: Items, k: int, excluded: set[Any], allowed: Array | None) -> str:
         """Describe the first fault of the most popular items; see `fault`."""

@@ -50,11 +50,19 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A response. status: HTTP status. body: JSON value. sent: time of the request, seconds since 1970."""
+    """A response.
+
+    Attributes:
+        status: HTTP status.
+        body: JSON value.
+        sent: Time of the request, seconds since 1970.
+        received: Time of the response. The service embeds ages as of a time between the two.
+    """
 
     status: int
     body: Any
     sent: float
+    received: float
 
 
 def about_users(
@@ -125,8 +133,9 @@ def faults(
         side: Ids of items that users have upserted, which may be in any answer.
     """
     towers = [i for i, one in enumerate(questions) if one.row is not None and not one.refused]
-    embedded = ranking.users([questions[i].row or {} for i in towers], [answers[i].sent for i in towers])
-    user_of = dict(zip(towers, embedded, strict=True))
+    rows = [questions[i].row or {} for i in towers]
+    first, last = (ranking.users(rows, [getattr(answers[i], at) for i in towers]) for at in ("sent", "received"))
+    user_of = {i: np.stack(pair) for i, pair in zip(towers, zip(first, last, strict=True), strict=True)}
     ranking.include({i["item_id"] for one in answers if isinstance(one.body, dict) for i in one.body.get("items", ())})
     history = [f.name for f in contract.user if f.encoding == Encoding.HISTORY]
     seen = [*history, *([contract.seen.name] if contract.seen else [])]

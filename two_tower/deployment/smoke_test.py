@@ -107,21 +107,21 @@ class Client:
 
     def recommend(self, body: Mapping[str, Any]) -> Answer:
         """Send a request for items. Raises OSError if the service does not respond."""
-        sent, response = self.patiently(
+        sent, received, response = self.patiently(
             lambda: call("POST", f"{self._address}/v1/recommend", body, timeout=TIMEOUT),
             lambda response: _any_is_late([response.body]),
         )
         self.latencies.append(1000 * response.seconds)
-        return Answer(status=response.status, body=response.body, sent=sent)
+        return Answer(status=response.status, body=response.body, sent=sent, received=received)
 
-    def patiently(self, request: Callable[[], T], is_late: Callable[[T], bool]) -> tuple[float, T]:
-        """Send a request, again while it raises OSError or is late; the time of the last request, and its response."""
+    def patiently(self, request: Callable[[], T], is_late: Callable[[T], bool]) -> tuple[float, float, T]:
+        """Send a request, again while it raises OSError or is late; the times of the last one, and its response."""
         while True:
             sent = time.time()
             try:
                 response = request()
                 if not is_late(response) or not self._may_retry():
-                    return sent, response
+                    return sent, time.time(), response
             except OSError:
                 if not self._may_retry():
                     raise
@@ -229,11 +229,11 @@ def _ask_all(
     by_id = [one for one in asked if one.kind == service_questions.BY_ID]
     if address.grpc and by_id:
         k = by_id[0].body["k"]
-        sent, bodies = client.patiently(
+        sent, received, bodies = client.patiently(
             lambda: grpc_client.recommend(address.grpc or "", questions.users, k, contract.user_key_dtype), _any_is_late
         )
         over_grpc = [Question(kind=OVER_GRPC, body=one.body, row=one.row) for one in by_id]
-        judge(over_grpc, [Answer(status=200, body=body, sent=sent) for body in bodies])
+        judge(over_grpc, [Answer(status=200, body=body, sent=sent, received=received) for body in bodies])
     if not address.shared:
         tally.add_faults([UPSERT], [_upsert(client, contract, ranking)])
         known = [one for one in by_id if one.row is not None][: service_questions.FEW]
@@ -258,7 +258,7 @@ def _upsert(client: Client, contract: Contract, ranking: ExactRanking) -> str:
     if response.status != 200:
         return f"HTTP {response.status}: {str(response.body)[:200]}"
     row = {**features, contract.item_key: item, POPULARITY: 0.0}
-    ranking.add(pa.Table.from_pylist([row], ranking.table.schema), int(sent))
+    ranking.add(pa.Table.from_pylist([row], ranking.table.schema), sent, time.time())
     return ""
 
 

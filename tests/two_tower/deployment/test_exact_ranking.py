@@ -9,7 +9,7 @@ from two_tower.deployment import exact_ranking
 from two_tower.deployment.exact_ranking import ExactRanking
 from two_tower.releases.release import open_release, publish
 
-USER = np.array([1.0, 0.5], dtype=np.float32)  # red items (even numbers) score 1, blue ones 0.5
+USER = np.array([[1.0, 0.5]] * 2, dtype=np.float32)  # red items (even numbers) score 1, blue ones 0.5
 RED = [("i0", 1.0), ("i2", 1.0), ("i4", 1.0), ("i6", 1.0), ("i8", 1.0)]
 
 
@@ -62,3 +62,12 @@ def test_of_a_large_catalogue_a_sample_and_the_returned_items_are_scored(
     assert ranking.ids[-1] == "i1"
     assert ranking.fault([*RED, ("i1", 0.5)], 6, USER, set(), None) == ""
     assert "'i8' is absent" in ranking.fault([*RED[:4], ("i1", 0.5)], 5, USER, set(), None)
+
+
+def test_ages_may_have_any_value_between_the_request_and_the_response(ranking: ExactRanking) -> None:
+    items = [("i0", 1.0005), *((item, 1.0005) for item, _ in RED[1:])]
+    assert "the towers give 1" in ranking.fault(items, 5, USER, set(), None)
+    later = np.array([[1.0, 0.5], [1.001, 0.5]], dtype=np.float32)
+    assert ranking.fault(items, 5, later, set(), None) == ""
+    far = [("i0", 1.1), *items[1:]]
+    assert "the towers give 1.0005" in ranking.fault(far, 5, later, set(), None)
