@@ -60,19 +60,17 @@ class ClusterConfig(Section):
     items."""
 
     retries: Annotated[int, Bounds(at_least=0, at_most=20)] = 3
-    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same. Raise
-    it on nodes that can be preempted."""
+    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same. With the
+    defaults of Kubeflow Pipelines 2.17, only a pod that its node lost or evicted is retried, and not a step that exits
+    with an error. Raise it on nodes that can be preempted."""
 
     retry_seconds: Count = 30
     """Waiting time before the first retry, in seconds. It grows by retry_factor with each further retry. Raise it if a
     failed dependency needs longer to recover."""
 
-    retry_factor: Annotated[float, Bounds(at_least=1)] = 2.0
-    """Factor by which the waiting time grows from one retry to the next. 1 keeps it constant."""
-
-    retry_most_seconds: Count = 600
-    """Upper limit of the waiting time before a retry, in seconds. Lower it if a long wait costs more than one more
-    attempt."""
+    retry_factor: Count = 2
+    """Factor by which the waiting time grows from one retry to the next. 1 keeps it constant. It is a whole number,
+    because Argo retries nothing with another one."""
 
     step_timeout: Count = 4 * 3600
     """Seconds after which the pod of a step is ended, except for training. Raise it if a step on large data needs

@@ -78,19 +78,30 @@ def _place(task: PipelineTask, config: ClusterConfig) -> None:
         raise unknown("step in the table of needs", step, NEEDS)
     need = NEEDS[step]
     _size(task, need, config)
+    is_training = need.group == "train"
+    timeout = config.train_timeout if is_training else config.step_timeout
     if need.retried and config.retries:
         task.set_retry(
             config.retries,
             backoff_duration=f"{config.retry_seconds}s",
             backoff_factor=config.retry_factor,
-            backoff_max_duration=f"{config.retry_most_seconds}s",
+            backoff_max_duration=f"{_retry_window(timeout, config)}s",
         )
-    is_training = need.group == "train"
-    kubernetes.set_timeout(task, config.train_timeout if is_training else config.step_timeout)
+    kubernetes.set_timeout(task, timeout)
     tag = (config.train_image_tag if is_training else "") or config.image_tag
     task.set_container_image(image_with_tag(task.container_spec.image, tag, config))
     _schedule(task, is_training, config)
     _attach(task, config)
+
+
+def _retry_window(timeout: int, config: ClusterConfig) -> int:
+    """Seconds that all attempts and the pauses between them may take together.
+
+    Argo counts the window from the start of the first attempt. At its end, it ends a running attempt and starts no
+    other.
+    """
+    pauses = (config.retry_seconds * config.retry_factor**n for n in range(config.retries))
+    return (config.retries + 1) * timeout + sum(pauses)
 
 
 def _size(task: PipelineTask, need: Need, config: ClusterConfig) -> None:
