@@ -60,9 +60,9 @@ class ClusterConfig(Section):
     items."""
 
     retries: Annotated[int, Bounds(at_least=0, at_most=20)] = 3
-    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same. With the
-    defaults of Kubeflow Pipelines 2.17, only a pod that its node lost or evicted is retried, and not a step that exits
-    with an error. Raise it on nodes that can be preempted."""
+    """Number of times that a failed step is retried. A gate is never retried, because it would decide the same. With
+    the defaults of Kubeflow Pipelines 2.17, only a pod that its node lost or evicted is retried, and not a step that
+    exits with an error. Raise it on nodes that can be preempted."""
 
     retry_seconds: Count = 30
     """Waiting time before the first retry, in seconds. It grows by retry_factor with each further retry. Raise it if a
