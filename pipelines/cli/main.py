@@ -4,6 +4,11 @@ Importing this module loads none of the libraries that do the work, so that --he
 each command imports what it needs when it runs.
 """
 
+import atexit
+import contextlib
+import os
+import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -67,4 +72,22 @@ def _options(
 
 def main() -> None:
     """Entry point of `two-tower`."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if any(thread.daemon for thread in threading.enumerate()):
+            _end(end.code)
+        raise
+
+
+def _end(status: int | str | None) -> None:
+    """End the process while daemon threads run.
+
+    At the usual end of the interpreter a daemon thread that returns from C++, such as one that opens a release with
+    onnxruntime, calls `std::terminate`, and the process ends with status 134.
+    """
+    threading._shutdown()  # joins the other threads, as the interpreter does
+    atexit._run_exitfuncs()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    os._exit(status if isinstance(status, int) else 1)

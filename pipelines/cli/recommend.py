@@ -12,10 +12,7 @@ from pipelines.cli.options import Releases
 from pipelines.cli.output import Output
 from two_tower.errors import InputError
 
-FALLBACKS = {
-    "popular": "fallback: the online store does not know user {user}; these items are the most popular",
-    "store": "fallback: the online store did not respond; these items are the most popular",
-}
+POPULAR = "fallback: the online store does not know user {user}; these items are the most popular"
 
 
 @command("two-tower recommend --releases runs/sample/releases --user u00042 -k 5")
@@ -50,6 +47,11 @@ def recommend(
 
         recommender = load_release(releases, cache=Path(cache))
         response = recommender.recommend(user, **arguments)
+        if response.fallback == "store":
+            raise InputError(
+                f"the online store of release {response.release} did not respond, so the features of user {user!r} are "
+                "unknown. The warning above has the reason. Start the store and try again, or pass --features."
+            )
         catalogue = recommender.ranker.catalogue
         names = titles(catalogue, recommender.contract, [item.item_id for item in response.items])
     rows = [(item.item_id, name, item.score) for item, name in zip(response.items, names, strict=True)]
@@ -57,7 +59,7 @@ def recommend(
     output.json({"items": items, "release": response.release, "fallback": response.fallback})
     _print(output, user or "(given features)", response.release, rows)
     if response.fallback:
-        output.text.print(FALLBACKS[response.fallback].format(user=user or ""), markup=False, soft_wrap=True)
+        output.text.print(POPULAR.format(user=user or ""), markup=False, soft_wrap=True)
 
 
 def _print(output: Output, user: str, release: str, rows: list[tuple[object, str | None, float]]) -> None:

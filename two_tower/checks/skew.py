@@ -11,6 +11,7 @@ index             responses of the service, and an exact search over the item em
 
 import contextlib
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -52,9 +53,8 @@ def check(repo: Path, release: Release, address: str, users: int = USERS) -> Ver
         user_ids = _newest_users(store, release, users)
         online = online_rows(store, release.contract, user_ids)
         reasons += compare_values(store, release, user_ids, online, layers)
-    rows = [
-        {f.name: value for f in release.contract.user if (value := row.values[f.name]) is not None} for row in online
-    ]
+    now = datetime.now(UTC)  # the service reads at the time of the request
+    rows = [{name: value for name, value in row.values_at(now).items() if value is not None} for row in online]
     reasons += compare_types(release.contract, rows, layers)
     served = served_release(address)
     typed = [i for i, row in enumerate(rows) if row and not mistyped(release.contract.user, row)]

@@ -13,11 +13,13 @@ from feast import FeatureStore
 
 from two_tower.data.historical import historical_features
 from two_tower.data.online import online_request
+from two_tower.data.sources import cast
 from two_tower.errors import InputError
 from two_tower.inputs import inputs_from_rows
 from two_tower.releases.release import Release
 from two_tower.schema import USER_SERVICE, Contract, Dtype, Feature
 
+_SECOND = timedelta(seconds=1)
 _MARGIN = timedelta(seconds=1)  # materialisation writes rows up to one second after its time
 
 Row = Mapping[str, Any]
@@ -30,10 +32,20 @@ class Online:
     Attributes:
         values: Feature → value.
         stamps: Feature → timestamp of its row. None if the store does not have the feature.
+        ttls: Feature → ttl of its view, if it has one.
     """
 
     values: dict[str, Any]
     stamps: dict[str, datetime | None]
+    ttls: dict[str, timedelta]
+
+    def values_at(self, time: datetime) -> dict[str, Any]:
+        """Return the values that a request at a time gets: None if the row is older than the ttl of its view."""
+        return {name: None if self._expired(name, time) else value for name, value in self.values.items()}
+
+    def _expired(self, name: str, time: datetime) -> bool:
+        stamp = self.stamps[name]  # in whole seconds
+        return name in self.ttls and stamp is not None and stamp + _SECOND <= time - self.ttls[name]
 
 
 def online_rows(store: FeatureStore, schema: Contract, users: Sequence[str | int]) -> list[Online]:
@@ -54,7 +66,7 @@ def online_rows(store: FeatureStore, schema: Contract, users: Sequence[str | int
     for i in range(len(users)):
         values = {f.name: _value(columns.get(f.name, [None] * len(users))[i], f) for f in schema.user}
         stamps = {f.name: _instant(columns.get(f"{f.name}__ts", [0] * len(users))[i]) for f in schema.user}
-        rows.append(Online(values, stamps))
+        rows.append(Online(values, stamps, request.ttls))
     return rows
 
 
@@ -73,7 +85,9 @@ def _offline(
 ) -> list[Row]:
     """Return the values that training would read for each (user, time)."""
     times = pa.array(stamps, pa.timestamp("us", tz="UTC"))
-    return list(historical_features(store, USER_SERVICE, schema.user_key, pa.array(users), times).to_pylist())
+    joined = historical_features(store, USER_SERVICE, schema.user_key, pa.array(users), times)
+    columns = {f.name: cast(joined[f.name], f.name, f.dtype) for f in schema.user}
+    return list(pa.table(columns).to_pylist())
 
 
 def compare_values(
@@ -97,11 +111,12 @@ def compare_values(
     """
     schema, at = release.contract, release.manifest.as_of + _MARGIN
     truth = _offline(store, schema, users, [at] * len(users))
+    values = [row.values_at(at) for row in online]
     differ = [
         (i, f)
-        for i, (row, true) in enumerate(zip(online, truth, strict=True))
+        for i, (row, true) in enumerate(zip(values, truth, strict=True))
         for f in schema.user
-        if not _same(row.values[f.name], true.get(f.name))
+        if not _same(row[f.name], true.get(f.name))
     ]
     # Read a different value offline again, at the timestamp of its online row: if equal, the online row is only stale.
     pairs = sorted({(i, row.stamps[f.name]) for i, f in differ if (row := online[i]).stamps[f.name]})
@@ -110,12 +125,12 @@ def compare_values(
     wrong: Counter[tuple[str, str]] = Counter()
     for i, f in differ:
         stamp = online[i].stamps[f.name]
-        if stamp is None or online[i].values[f.name] is None:
+        if stamp is None or values[i][f.name] is None:
             wrong[f.name, "is missing online"] += 1
-        elif _same(online[i].values[f.name], at_stamp[i, stamp].get(f.name)):
+        elif _same(values[i][f.name], at_stamp[i, stamp].get(f.name)):
             if stamp < at - _MARGIN:
                 wrong[f.name, "is stale online: it has the value of an older row"] += 1
-        elif not mistyped((f,), {f.name: online[i].values[f.name]}):
+        elif not mistyped((f,), {f.name: values[i][f.name]}):
             wrong[f.name, "has a different value online than in training"] += 1
     layers["materialisation"] = {"compared": len(users) * len(schema.user), "differ": wrong.total()}
     for (name, difference), count in wrong.most_common(3):
@@ -126,7 +141,10 @@ def compare_values(
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Return whether two raw values are equal; a missing list equals an empty list, and NaN equals a missing value."""
+    """Return whether two raw values are equal; a missing list equals an empty list, and NaN equals a missing value.
+
+    Whole numbers are compared exactly, because they may be ids.
+    """
     if isinstance(a, list) or isinstance(b, list):
         a, b = a or [], b or []
         return len(a) == len(b) and all(map(_same, a, b))
@@ -135,8 +153,8 @@ def _same(a: Any, b: Any) -> bool:
         return a is b
     if isinstance(a, datetime) and isinstance(b, datetime):
         return abs((_utc(a) - _utc(b)).total_seconds()) < 1  # online stores keep whole seconds
-    if {type(a), type(b)} <= {int, float}:
-        return bool(np.isclose(a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return bool(np.isclose(a, b))  # Feast's Float32 is a float64 offline
     return bool(a == b)
 
 

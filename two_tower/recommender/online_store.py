@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from two_tower.data.online_config import expanded, online_config
 from two_tower.schema import Contract, Dtype
 
-TIMEOUT = 30.0  # seconds that `rows` waits
+TIMEOUT = 60.0  # seconds that `rows` waits for the store
 REOPEN_AFTER = 5.0  # seconds between two attempts to open a store
 
 Row = Mapping[str, Any]
@@ -49,13 +50,15 @@ class OnlineStore:
 
         Args:
             user_ids: user keys.
-            timeout: seconds to wait. Feast and its stores are blocking code that may hang.
-            at: time of the request, at which rows older than the ttl of their view are missing. Default: now.
+            timeout: seconds to wait for the store; Feast and its stores are blocking code that may hang. The import of
+                Feast, which takes long on a busy machine, does not count.
+            at: time of the request, for the ttl of feature views. Default: the current time.
 
         Raises:
             StoreError: if the store cannot be read in time.
         """
         try:
+            import_module("two_tower.data.online")
             return _in_thread(lambda: self.read(user_ids, at)).result(timeout)
         except Exception as error:  # stores raise errors of any type
             reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else repr(error)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,15 @@ class Recommender:
                 type.
         """
         requests = [recommend_request(self.contract, self.size, **u, k=1) for u in _users(user_ids, features)]
+        now = time.time() if now is None else now
         try:
-            ready = self._with_features(requests)
+            ready = self._with_features(requests, now)
         except StoreError as error:
             raise unavailable("store", f"The online store failed: {error}.", "Try again, or pass features.") from error
         for request in ready:
             if request.features is None:
                 raise not_found(f"The online store does not know user {request.user_id!r:.60}.", "Pass features.")
-        return self.ranker.embed_users([r.features or {} for r in ready], time.time() if now is None else now)
+        return self.ranker.embed_users([r.features or {} for r in ready], now)
 
     def embed_items(self, item_ids: Sequence[Any] | None = None) -> Array:
         """Embed items as of the release, (items, dim) float32; by default the catalogue, in the order of `items`.
@@ -220,9 +222,9 @@ class Recommender:
         """Return one response per request. Raises RequestError if the embedding of passed features is not finite."""
         fallback: Fallback = "popular"
         try:
-            requests = self._with_features(requests)
+            requests = self._with_features(requests, now)
         except StoreError as error:
-            log.warning("the online store of %s fails, users get popular items: %s", self.release, error)
+            log.warning("the online store of release %s fails: %s", self.release, error)
             fallback = "store"
         ranked = iter(self.ranker.rank([one for one in requests if one.features is not None], now))
         responses: list[Response] = []
@@ -233,12 +235,12 @@ class Recommender:
             responses.append(response)
         return responses
 
-    def _with_features(self, requests: Sequence[RecommendRequest]) -> Sequence[RecommendRequest]:
+    def _with_features(self, requests: Sequence[RecommendRequest], now: float) -> Sequence[RecommendRequest]:
         """Read the rows of users whose features are not given; features stay None if the user is unknown."""
         users = [one.user_id for one in requests if one.features is None and one.user_id is not None]
         if self.store is None or not users:
             return requests
-        rows = iter(self.store.rows(users))
+        rows = iter(self.store.rows(users, at=datetime.fromtimestamp(now, UTC)))
         return [
             one if one.features is not None else one._replace(features=next(rows), from_store=True) for one in requests
         ]

@@ -203,6 +203,40 @@ def test_releases_and_recommendations_as_json(tmp_path: Path) -> None:
     assert two_tower(*call, "u1", "--quiet").output == ""
 
 
+def test_a_store_that_does_not_respond_is_an_error_of_recommend(tmp_path: Path) -> None:
+    files = parts.write(tmp_path / "parts")
+    config = f"project: tiny\nprovider: local\nregistry: {tmp_path}/no.db\nentity_key_serialization_version: 3\n"
+    (files / "feature_store.yaml").write_text(
+        config + 'online_store: {type: redis, connection_string: "127.0.0.1:1"}\n'
+    )
+    name = release.publish(tmp_path / "releases", [files], parts.manifest())
+    release.activate(tmp_path / "releases", name)
+    result = two_tower("recommend", "--releases", str(tmp_path / "releases"), "--user", "u1", "--json")
+    assert result.exit_code == 2
+    message = json.loads(result.stdout)["error"]["message"]
+    assert message.startswith(f"the online store of release {name} did not respond, so the features of user 'u1' are")
+
+
+def test_the_program_ends_with_its_status_while_a_thread_opens_a_release() -> None:
+    code = """
+import sys, threading, time
+from onnx import parser
+from onnxruntime import InferenceSession
+from pipelines.cli.main import main
+
+model = parser.parse_model('<ir_version: 10, opset_import: ["" : 21]> g (float[n] x) => (float[n] y) { y = Neg(x) }')
+def work():
+    while True:
+        InferenceSession(model.SerializeToString())
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+sys.argv = ["two-tower", "recommend"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "terminate called" not in done.stderr
+
+
 def test_a_release_id_is_not_cut_on_a_narrow_terminal(tmp_path: Path) -> None:
     name = release.publish(tmp_path / "releases", [parts.write(tmp_path / "parts")], parts.manifest())
     call = ["releases", "list", "--releases", str(tmp_path / "releases")]

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,15 @@ def test_a_store_that_fails_is_opened_again_after_a_while(
 
 def test_a_store_that_hangs_keeps_nobody_waiting(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, go = OnlineStore(repo, parts.CONTRACT), threading.Event()
-    monkeypatch.setattr(store, "read", lambda _: go.wait(10))
+    monkeypatch.setattr(store, "read", lambda users, at: go.wait(10))
     with pytest.raises(StoreError, match=r"no answer within 0\.05 s"):
         store.rows(["ann"], timeout=0.05)
     go.set()
+
+
+def test_the_import_of_feast_does_not_count_as_waiting(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = OnlineStore(repo, parts.CONTRACT)
+    imported = online_store.import_module
+    monkeypatch.setattr(online_store, "import_module", lambda name: (time.sleep(0.3), imported(name)))
+    monkeypatch.setattr(store, "read", lambda users, at: [None for _ in users])
+    assert store.rows(["ann"], timeout=0.2) == [None]
