@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.raw import real
@@ -15,14 +16,14 @@ from tests.serving.running import free_ports
 pytestmark = pytest.mark.slow
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
-ONE_TABLE = "## The same from one table"  # from here on the tutorial is of another data set
+OTHER_DATA = r"## The same from one table|## Without times"  # headings after which the data set is another one
 
 
-def commands() -> tuple[str, str]:
-    """The lines that a reader types: for the films of the three tables, and for the shop of one."""
-    films, heading, shop = TUTORIAL.read_text().partition(ONE_TABLE)
-    assert heading
-    return tuple("\n".join(re.findall(r"```sh\n(.*?)```", part, flags=re.DOTALL)) for part in (films, shop))
+def commands() -> list[str]:
+    """The lines that a reader types: for the films of three tables, the shop of one, and pairs without times."""
+    parts = re.split(OTHER_DATA, TUTORIAL.read_text())
+    assert len(parts) == 3
+    return ["\n".join(re.findall(r"```sh\n(.*?)```", part, flags=re.DOTALL)) for part in parts]
 
 
 def typed(script: str, folder: Path) -> str:
@@ -71,3 +72,16 @@ def test_a_shop_from_one_table(tmp_path: Path) -> None:
     assert len(set(titles)) == 5, told[-2000:]
     assert sum(len(title.split()) > 1 for title in titles) >= 3, "names of goods, not codes"
     assert "fallback" not in told
+
+
+def test_pairs_without_times(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)  # each user takes 10 of the 15 items of one of four groups
+    pairs = [f"u{u},i{4 * n + u % 4}\n" for u in range(200) for n in rng.permutation(15)[:10]]
+    (tmp_path / "pairs.csv").write_text("user_id,item_id\n" + "".join(pairs))
+    told = typed(commands()[2], tmp_path)
+    assert "the interactions have no times, so the split is a random holdout" in told
+    assert "Per-user holdout, no times" in told
+    assert told.count("promoted: release") == 1
+    items = re.findall(r"│ \d+ +│ i(\d+) +│ -?\d\.\d{4} │", told)
+    assert len(items) == 5 and sum(int(item) % 4 == 1 for item in items) >= 4, "items of the user's own group"
+    assert not any(f"u1,i{item}\n" in pairs for item in items)
