@@ -2,8 +2,10 @@
 
 Every kind of damage in `benchmarks.damage` is applied to the sources of a real data set. The features are then pulled
 and checked against a reference of the same data set some days earlier. The damage is caught if the gate, or the pull
-before it, fails; it is named if a reason names the damaged column. The clean data sets are checked in the same way and
-must pass. The benchmark also measures the time of the gate per million interactions (movielens-1m).
+before it, fails; it is named if a reason names the damaged column. The clean data sets are checked in the same way
+and must pass. So must the next day's data of 50 days in turn, each against the reference of the day before. Features
+that contain the future are planted beside honest ones (`benchmarks.planted`), and the leak gate must name them and no
+others. The benchmark also measures the time of the data gate per million interactions (movielens-1m).
 """
 
 import json
@@ -12,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +27,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.damage import KINDS, MOVIELENS, RETAIL, Damage
 from benchmarks.harness import arguments, finish, machine, progress, quiet
+from benchmarks.planted import LEAKS, plant
+from two_tower.checks import leaks
 from two_tower.checks.expectations import validate
 from two_tower.config import PullConfig
 from two_tower.data.features import pull
@@ -37,6 +42,7 @@ from two_tower.statistics import reference
 
 DAYS_BEFORE = {MOVIELENS: 14, RETAIL: 14, "movielens-1m": 30, "sample": 7}  # age of the reference in days
 QUICK = 9  # --quick tests every ninth kind
+APPENDS, QUICK_APPENDS = 50, 2
 GLOBO = "globo"
 GLOBO_USERS = 4  # sample one user in four
 GLOBO_WEEKS = (datetime(2017, 10, 2, tzinfo=UTC), datetime(2017, 10, 9, tzinfo=UTC), datetime(2017, 10, 16, tzinfo=UTC))
@@ -84,13 +90,19 @@ def measure(folder: Path, data: Path, *, quick: bool) -> tuple[list[dict[str, An
         progress(f"{place} of {len(kinds)}: {kind.kind}")
         rows.append(_damaged(kind, folder, *worlds[kind.dataset][:2]))
     damaged = [row for row in rows if not row["what"].startswith("clean")]
+    planted, false_names = _planted(folder) if not quick else ([], 0)
+    appends = list(_appends(folder, worlds[MOVIELENS][0], QUICK_APPENDS if quick else APPENDS))
+    false_alarms = sum(row["held"] for row in rows if row["what"].startswith("clean")) + false_names
+    caught = sum(row["held"] for row in [*damaged, *planted])
     largest = max(worlds, key=lambda name: worlds[name][2] if name != GLOBO else 0)
-    return rows, {
-        "kinds": len(damaged),
-        "caught": sum(row["held"] for row in damaged),
-        "named_column": sum(row["named"] for row in damaged),
+    return [*rows, *planted, *appends], {
+        "kinds": len(damaged) + len(planted),
+        "kinds_caught": caught,
+        "caught": caught,
+        "named_column": sum(row["named"] for row in [*damaged, *planted]),
         "clean_sets": len(worlds),
-        "false_alarms": sum(row["held"] for row in rows) - sum(row["held"] for row in damaged),
+        "clean_appends": len(appends),
+        "false_alarms": false_alarms + sum(row["held"] for row in appends),
         "seconds_1m": round(seconds[largest] * 1e6 / worlds[largest][2], 2),
     }
 
@@ -127,6 +139,34 @@ def _damaged(kind: Damage, folder: Path, as_of: datetime, before: dict[str, Any]
     except InputError as error:
         verdict = Verdict(gate="data", passed=False, reasons=(f"pull: {error}",))
     return _row(kind.kind, kind.dataset, ", ".join(kind.columns), verdict, kind.columns)
+
+
+def _planted(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """Plant leaks and honest features, and run the leak gate; return a row per leak, and the number of false names."""
+    progress("planted leaks")
+    repo = folder / "planted"
+    shutil.copytree(folder / MOVIELENS / "repo", repo, ignore=shutil.ignore_patterns("tables", "*.db"))
+    plant(repo)
+    with quiet():
+        verdict = leaks.check(repo)
+    named = {result["feature"] for result in verdict.details["features"] if result["leaks"]}
+    rows = [_row(kind, MOVIELENS, name, verdict, (f"feature {name!r}",)) for name, kind in LEAKS.items()]
+    return [row | {"held": row["named"]} for row in rows], len(named - LEAKS.keys())
+
+
+def _appends(folder: Path, end: datetime, count: int) -> Iterator[dict[str, Any]]:
+    """Check the data of each of the last days against the reference of the day before."""
+    before = None
+    for days in range(count, -1, -1):
+        as_of = end - timedelta(days=days)
+        progress(f"clean append of {as_of:%Y-%m-%d}")
+        with quiet():
+            pulled = pull(folder / MOVIELENS / "repo", PullConfig(), as_of, folder / "appended")
+            if before is not None:
+                verdict = validate(pulled, folder / "report.html", before)
+        if before is not None:
+            yield _row(f"clean append: {as_of:%Y-%m-%d}", MOVIELENS, "", verdict)
+        before = json.loads(json.dumps(reference.describe(pulled)))
 
 
 def _row(what: str, dataset: str, column: str, verdict: Verdict, columns: tuple[str, ...] = ()) -> dict[str, Any]:

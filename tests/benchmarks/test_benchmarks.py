@@ -87,6 +87,7 @@ def test_resume(tmp_path: Path):
 def test_gate(tmp_path: Path):
     claims = run("gate", tmp_path / "out.json")
     assert claims["kinds"] == claims["caught"] == claims["named_column"] >= 5
+    assert claims["kinds_caught"] == claims["kinds"] and claims["clean_appends"] == 2
     assert claims["clean_sets"] == 1 and claims["false_alarms"] == 0 and claims["seconds_1m"] > 0
 
 

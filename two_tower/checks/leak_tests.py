@@ -8,20 +8,31 @@ shift      A leaking feature that counts its own event changes just before the e
            microsecond detects rows with the timestamp of their own event, and a shift of one day detects daily totals
            with the timestamp of the start of the day.
 own item   The history contains the item of the event, although the user had no earlier interaction with it.
-future     The value correlates with the number of later events (partial rank correlation, given the number of earlier
-           events), as a total over all data does. The baseline is the correlation with permuted future counts.
+own event  The value tells more about its own event (its item, its user, its rating) than about the event before. A
+           correct feature is computed from earlier events or independent of them, so it tells at most as much.
+future     The value agrees with later events beyond what the earlier events explain: with their number, as a total
+           over all data does, or with the items, users and ratings of the later half of a key's events, as a mean or a
+           vector that is learned on all data does. A feature that knows the constant preference of a key exactly, and
+           nothing of the future, explains at most half of the remaining variance if there are as many events before as
+           after: the remaining error of the earlier events is then as large as that of the later events.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from two_tower.checks import association
+from two_tower.checks.behaviour import Behaviour
 from two_tower.inputs import Array
+from two_tower.schema import Dtype, Feature
 
 LEAST = 30  # the minimum number of events or keys for a conclusive test
-CARRIERS = 10  # the minimum effective number of keys of a correlation; 30 keys with evenly spaced ranks have about 17
-MOST_HONEST = 0.5  # a leaking feature changes after the event at most this many times as often as before it
-PERMUTATIONS = 20
+MOST_HONEST = 0.5  # a leaking feature changes after the event, and without one, at most this share of times
+EXPLAINED = 0.5  # a feature without future information explains at most half (see above)
+SEPARATED = 0.95  # a category of later events has this share of pairs in the right order
+BUCKETS = 997
+CATEGORIES = 10  # the most frequent categories that are tested for separation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,35 +42,58 @@ class Shift:
     Attributes:
         before: The share of events with a change of the feature in the shift before the event.
         after: The share of events with a change of the feature in the shift after the event.
+        idle: The share of times without an event with a change of the feature in the shift before the time. A feature
+            that is computed at midnight changes there, with or without an event at midnight. 1 if there are too few
+            such times.
         events: The number of events.
     """
 
     before: float
     after: float
+    idle: float
     events: int
 
     def leaks(self, least: float) -> bool:
         """Return whether the feature leaks. `least`: the minimum of `before` for a leak."""
-        return self.events >= LEAST and self.before >= least and self.after <= MOST_HONEST * self.before
+        changes = max(self.after, self.idle)
+        return self.events >= LEAST and self.before >= least and changes <= MOST_HONEST * self.before
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnEvent:
+    """The result of the own-event test of one feature.
+
+    Attributes:
+        share: The information on the own event less that on the event before, as a share of the feature's entropy.
+        low: The share less three standard errors.
+        events: The number of events.
+    """
+
+    share: float
+    low: float
+    events: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Future:
-    """The result of the future test of one feature.
+    """The result of a future test of one feature.
 
     Attributes:
-        correlation: The absolute partial rank correlation with the number of later events.
-        chance: The largest absolute correlation with permuted numbers of later events.
+        share: The share of the variance that later events explain, given the earlier events.
+        low: The share less three standard errors.
+        separation: For categories, the share of pairs that later events have in the right order. 0.5 by chance.
         keys: The number of keys. 0 if the test is inconclusive.
     """
 
-    correlation: float
-    chance: float
+    share: float
+    low: float
+    separation: float
     keys: int
 
-    def leaks(self, least: float) -> bool:
-        """Return whether the feature leaks. `least`: the minimum of `correlation` for a leak."""
-        return self.keys >= LEAST and self.correlation >= max(least, self.chance)
+    @property
+    def leaks(self) -> bool:
+        """Whether the feature leaks."""
+        return self.low > EXPLAINED or self.separation > SEPARATED
 
 
 def isolated(key: Array, micros: Array, shift: int) -> Array:
@@ -81,7 +115,9 @@ def isolated(key: Array, micros: Array, shift: int) -> Array:
     return alone
 
 
-def shifted(earlier: list[object], now: list[object], later: list[object]) -> Shift:
+def shifted(
+    earlier: list[object], now: list[object], later: list[object], idle_earlier: list[object], idle: list[object]
+) -> Shift:
     """Run the shift test of one feature.
 
     Events with a missing value (None) at one of the three times do not count.
@@ -90,16 +126,20 @@ def shifted(earlier: list[object], now: list[object], later: list[object]) -> Sh
         earlier: The value one shift before each event.
         now: The value at each event.
         later: The value one shift after each event.
+        idle_earlier: The value one shift before each time without an event.
+        idle: The value at each time without an event.
 
     Returns:
         The result of the test.
     """
     known = [(a, b, c) for a, b, c in zip(earlier, now, later, strict=True) if None not in (a, b, c)]
+    quiet = [_differ(a, b) for a, b in zip(idle_earlier, idle, strict=True) if None not in (a, b)]
     if not known:
-        return Shift(before=0.0, after=0.0, events=0)
+        return Shift(before=0.0, after=0.0, idle=0.0, events=0)
     before = sum(_differ(a, b) for a, b, _ in known) / len(known)
     after = sum(_differ(b, c) for _, b, c in known) / len(known)
-    return Shift(before=before, after=after, events=len(known))
+    unexpected = sum(quiet) / len(quiet) if len(quiet) >= LEAST else 1.0
+    return Shift(before=before, after=after, idle=unexpected, events=len(known))
 
 
 def _differ(a: object, b: object) -> bool:
@@ -125,54 +165,50 @@ def own_item(lists: list[list[object] | None], items: list[object], new: Array) 
     return (float(np.mean(leaks)) if leaks else 0.0), len(leaks)
 
 
-def future(values: Array, past: Array, following: Array, seed: int = 0) -> Future:
-    """Run the future test of one numeric feature.
+def own_event(values: Array, now: Array, previous: Array) -> OwnEvent:
+    """Run the own-event test of one feature.
 
     Args:
-        values: (keys,) float64, the feature at one time; NaN if missing.
-        past: (keys, windows) numbers of earlier events in several time windows.
-        following: (keys,) number of later events.
-        seed: The seed of the permutations.
+        values: (events,) int64, the value at each event as a category.
+        now: (events,) int64, a label of each event, such as its item.
+        previous: (events,) int64, the label of the event before of the same key.
 
     Returns:
         The result of the test.
     """
-    known = np.flatnonzero(np.isfinite(values))
-    if len(known) < LEAST or len(np.unique(values[known])) < 3:
-        return Future(correlation=0.0, chance=0.0, keys=0)
-    controls = np.column_stack([np.ones(len(known)), *(_ranks(column[known]) for column in past.T)])
-    value_residual = _residual(_ranks(values[known]), controls)
-    future_residual = _residual(_ranks(following[known]), controls)
-    if min(_effective_size(value_residual), _effective_size(future_residual)) < CARRIERS:
-        return Future(correlation=0.0, chance=0.0, keys=0)
-    rng = np.random.default_rng(seed)
-    chance = max(abs(_correlation(value_residual, rng.permutation(future_residual))) for _ in range(PERMUTATIONS))
-    return Future(correlation=abs(_correlation(value_residual, future_residual)), chance=chance, keys=len(known))
+    values, now, previous = (codes % BUCKETS for codes in (values, now, previous))  # so that each has several events
+    entropy = association.entropy(values)
+    if len(values) < LEAST or entropy < 0.1:
+        return OwnEvent(share=0.0, low=0.0, events=len(values))
+    gain = (association.information(values, now) - association.information(values, previous)) / entropy
+    share = float(gain.mean())
+    return OwnEvent(
+        share=share, low=share - association.ERRORS * float(gain.std()) / len(gain) ** 0.5, events=len(gain)
+    )
 
 
-def _ranks(values: Array) -> Array:
-    """Return ranks from 0; equal values have the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts + 1) / 2)[inverse]
+def future(values: pa.ChunkedArray, f: Feature, behaviour: Behaviour) -> Future:
+    """Run the future test of one feature.
 
+    Args:
+        values: (keys,) the feature at the time of each key.
+        f: The feature.
+        behaviour: What the keys did before and after the time.
 
-def _residual(values: Array, controls: Array) -> Array:
-    return np.asarray(values - controls @ np.linalg.lstsq(controls, values, rcond=None)[0])
-
-
-def _effective_size(residual: Array) -> float:
-    """Return the effective number of keys with variance (participation ratio): 1 if one key has all the variance.
-
-    If the past explains all keys but a few, such as one user with a session around the time of the test, these few keys
-    alone would produce a high correlation.
+    Returns:
+        The result of the test.
     """
-    squares = (residual - residual.mean()) ** 2
-    fourth = float((squares**2).sum())
-    return float(squares.sum() ** 2 / fourth) if fourth > 0 else 0.0
-
-
-def _correlation(a: Array, b: Array) -> float:
-    size = float(np.linalg.norm(a - a.mean()) * np.linalg.norm(b - b.mean()))
-    smallest = 1e-9 * len(a) ** 1.5  # rounding error if the past explains the ranks completely
-    return float((a - a.mean()) @ (b - b.mean()) / size) if size > smallest else 0.0
+    known = values.is_valid().to_numpy()
+    past, later, controls = (m[known] for m in (behaviour.past, behaviour.future, behaviour.controls))
+    values = values.filter(pa.array(known))
+    result = association.explained(association.columns(values, f), controls, later)
+    separation = 0.5
+    if result.rows and f.is_discrete and f.dtype not in (Dtype.STRINGS, Dtype.INTS):
+        codes = association.codes(values, f)
+        frequent = np.argsort(-np.bincount(codes), kind="stable")[:CATEGORIES]
+        separation = max(
+            association.separation(codes == code, past[:, column], later[:, column])
+            for code in frequent
+            for column in range(later.shape[1])
+        )
+    return Future(share=result.share, low=result.low, separation=separation, keys=result.rows)

@@ -3,33 +3,26 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import FeatureStore
 
-from two_tower.checks import leak_tests
+from two_tower.checks import association, leak_tests
+from two_tower.checks.behaviour import LEAST_EVENTS, Behaviour, counts, first_halves, halves, vectors
+from two_tower.checks.leak_events import Events, read
 from two_tower.data import sources
-from two_tower.data.historical import historical_features
-from two_tower.data.repository import apply, contract, open_store, service, split_method, view
-from two_tower.errors import InputError
+from two_tower.data.pulled import EVENT_TIMESTAMP
+from two_tower.data.repository import apply, contract, open_store, service, split_method
 from two_tower.gates import Verdict
-from two_tower.inputs import Array, column_to_input
-from two_tower.schema import (
-    INTERACTIONS_VIEW,
-    ITEM_SERVICE,
-    MISSING_INT,
-    USER_SERVICE,
-    Contract,
-    Dtype,
-    Encoding,
-    Feature,
-    TowerName,
-)
+from two_tower.inputs import Array
+from two_tower.schema import ITEM_SERVICE, USER_SERVICE, Contract, Encoding, Feature, TowerName
 
 EVENTS = 1500  # the sample size of each test
 _SECOND = 10**6
@@ -41,39 +34,14 @@ SHIFTS = {  # the shift in microseconds, and the share of isolated events that a
     "week": (7 * 86_400 * _SECOND, 0.8),
 }
 OWN_ITEM = 0.05  # the maximum share of events on new items with a history that already contains the item
-FUTURE = 0.7  # the partial rank correlation with the number of later events from which a feature leaks
-_WINDOWS = (1, 7, 30)  # days before the middle of the data; the event counts of these windows are control variables
+OWN_EVENT = 0.12  # the information on the own event beyond that on the event before, as a share of the entropy
+FACT_BINS = 10
+MOST_FACTS = 40  # the most figures of the other sides of events
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 KNOWN_AHEAD = "known_ahead"
+_ROW = "two_tower_row"
 _NOT_RUN = {"features": [], "inconclusive": ["any feature: all tests need the times of the interactions"]}
-_NUMBERS = (Dtype.INT64, Dtype.FLOAT32, Dtype.FLOAT64, Dtype.TIMESTAMP)
-
-
-@dataclass(frozen=True)
-class _Events:
-    """Interactions, sorted by time.
-
-    Attributes:
-        user: (events,) int64 rows of `users`.
-        item: (events,) int64 rows of `items`.
-        users: (users,) user keys.
-        items: (items,) item keys.
-        micros: (events,) int64, microseconds since 1970.
-        new: (events,) bool, whether the event is the first of its user with its item.
-    """
-
-    user: Array
-    item: Array
-    users: pa.Array
-    items: pa.Array
-    micros: Array
-    new: Array
-
-    def codes(self, tower: TowerName) -> Array:
-        return self.user if tower == "user" else self.item
-
-    def keys(self, tower: TowerName) -> pa.Array:
-        return self.users if tower == "user" else self.items
+_TAG = "If the value is known before the event, give its Field the tag known_ahead=true."
 
 
 def check(
@@ -106,7 +74,7 @@ def check(
     with contextlib.chdir(repo), sources.ibis_session():
         store = open_store(Path.cwd(), asof=True)
         schema = contract(store)
-        events = _events(store, schema, as_of)
+        events = read(store, schema, as_of)
         if split_method(store) == "per_user":
             return Verdict(gate="leaks", passed=True, reasons=(), details=_NOT_RUN | {"events": len(events.micros)})
         results = []
@@ -138,32 +106,17 @@ def _worst(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(firsts.values())
 
 
-def _events(store: FeatureStore, schema: Contract, as_of: datetime | None) -> _Events:
-    source = view(store, INTERACTIONS_VIEW, "the leak tests read its rows")
-    table = sources.read(store, source, [schema.user_key, schema.item_key], until=as_of)
-    stamp = source.batch_source.timestamp_field
-    micros = sources.cast(table[stamp], stamp, Dtype.TIMESTAMP).cast(pa.int64()).to_numpy()
-    order = np.argsort(micros, kind="stable")
-    if not len(order):
-        raise InputError(
-            f"feature view {INTERACTIONS_VIEW!r} has no rows. The leak tests need events: check its source."
-        )
-    user, item = (table[k].combine_chunks().dictionary_encode() for k in (schema.user_key, schema.item_key))
-    users, items = (np.asarray(c.indices).astype(np.int64)[order] for c in (user, item))
-    new = np.zeros(len(order), dtype=bool)
-    new[np.unique(users * (len(item.dictionary) + 1) + items, return_index=True)[1]] = True
-    return _Events(users, items, user.dictionary, item.dictionary, micros[order], new)
-
-
 def _shift_tests(
-    store: FeatureStore, schema: Contract, tower: TowerName, events: _Events, rng: np.random.Generator
+    store: FeatureStore, schema: Contract, tower: TowerName, events: Events, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     pairs = np.unique(np.column_stack([events.codes(tower), events.micros]), axis=0)
-    lookups = []  # (key, time) at the events, one shift before and one shift after; one join for all
+    lookups = []  # (key, time): one shift before, at and after events, and before and at idle times; one join for all
     for shift, _ in SHIFTS.values():
         alone = np.flatnonzero(leak_tests.isolated(pairs[:, 0], pairs[:, 1], shift))
         sample = pairs[_sample(alone, rng)]
-        lookups += [np.column_stack([sample[:, 0], sample[:, 1] + offset]) for offset in (-shift, 0, shift)]
+        idle = events.idle(tower, sample[:, 0], shift, rng)
+        offsets = [(sample, -shift), (sample, 0), (sample, shift), (idle, -shift), (idle, 0)]
+        lookups += [np.column_stack([rows[:, 0], rows[:, 1] + offset]) for rows, offset in offsets]
     rows = np.concatenate(lookups)
     table = _asof(store, schema, tower, events.keys(tower).take(pa.array(rows[:, 0])), rows[:, 1])
     ends = np.cumsum([len(lookup) for lookup in lookups])[:-1]
@@ -171,12 +124,12 @@ def _shift_tests(
         values = table[f.name].to_pylist()
         parts = [values[start:end] for start, end in zip([0, *ends], [*ends, len(values)], strict=True)]
         for position, (name, (_, least)) in enumerate(SHIFTS.items()):
-            result = leak_tests.shifted(*parts[3 * position : 3 * position + 3])
+            result = leak_tests.shifted(*parts[5 * position : 5 * position + 5])
             yield _result("shift", view_name, f, result.leaks(least), result.events, shift=name, **asdict(result))
 
 
 def _own_item_tests(
-    store: FeatureStore, schema: Contract, tower: TowerName, events: _Events, rng: np.random.Generator
+    store: FeatureStore, schema: Contract, tower: TowerName, events: Events, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     histories = [(v, f) for v, f in _features(store, schema, tower) if f.encoding == Encoding.HISTORY]
     if tower == "item" or not histories:
@@ -190,25 +143,64 @@ def _own_item_tests(
         yield _result("own item", view_name, f, leaks, count, share=share, events=count)
 
 
-def _future_tests(
-    store: FeatureStore, schema: Contract, tower: TowerName, events: _Events, rng: np.random.Generator
+def _own_event_tests(
+    store: FeatureStore, schema: Contract, tower: TowerName, events: Events, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """Compare each numeric feature at the middle of the data with the numbers of earlier and later events."""
-    middle = int(np.median(events.micros))
-    codes, size = events.codes(tower), len(events.keys(tower))
-    earlier = events.micros <= middle
-    windows = [earlier, *(earlier & (events.micros > middle - d * 86_400 * _SECOND) for d in _WINDOWS)]
-    past = np.column_stack([np.bincount(codes[w], minlength=size) for w in windows])
-    following = np.bincount(codes[~earlier], minlength=size)
-    keys = _sample(np.arange(size), rng, most=4 * EVENTS)
-    values = _asof(store, schema, tower, events.keys(tower).take(pa.array(keys)), np.full(len(keys), middle))
+    """Compare how much each feature tells of its own event and of the event before."""
+    now, previous = events.consecutive(tower)
+    rows = _sample(np.arange(len(now)), rng, most=4 * EVENTS)
+    now, previous = now[rows], previous[rows]
+    if not len(now):
+        return
+    table = _asof(store, schema, tower, events.keys(tower).take(pa.array(events.codes(tower)[now])), events.micros[now])
+    other: TowerName = "item" if tower == "user" else "user"
+    labels = {other: events.codes(other)} | {n: association.binned(v, FACT_BINS) for n, v in events.facts.items()}
     for view_name, f in _features(store, schema, tower):
-        if f.dtype not in _NUMBERS:
-            continue
-        numbers = column_to_input(values[f.name], f).astype(np.float64)
-        numbers[numbers == MISSING_INT] = np.nan
-        result = leak_tests.future(numbers, past[keys], following[keys])
-        yield _result("future", view_name, f, result.leaks(FUTURE), result.keys, **asdict(result))
+        values = association.codes(table[f.name], f)
+        results = [leak_tests.own_event(values, label[now], label[previous]) for label in labels.values()]
+        label, result = max(zip(labels, results, strict=True), key=lambda pair: pair[1].low)
+        yield _result("own event", view_name, f, result.low > OWN_EVENT, len(now), label=label, **asdict(result))
+
+
+def _count_tests(
+    store: FeatureStore, schema: Contract, tower: TowerName, events: Events, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    size = len(events.keys(tower))
+    keys = _sample(np.arange(size), rng, most=4 * EVENTS)
+    yield from _future(store, schema, tower, events, counts(events.codes(tower), events.micros, size, keys))
+
+
+def _choice_tests(
+    store: FeatureStore, schema: Contract, tower: TowerName, events: Events, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Compare features with the ratings and the other sides of the later events of each key."""
+    codes, size = events.codes(tower), len(events.keys(tower))
+    other: TowerName = "item" if tower == "user" else "user"
+    keys = _sample(np.flatnonzero(np.bincount(codes, minlength=size) >= LEAST_EVENTS), rng)
+    rows = np.flatnonzero(np.isin(codes, keys))
+    if len(keys) < association.LEAST:
+        return
+    others, place = np.unique(events.codes(other)[rows], return_inverse=True)
+    width = len(events.keys(other))
+    # Vectors that are fitted on later events too would relate the past of a key to its own future.
+    early = first_halves(codes)
+    described = [vectors(codes[early], events.codes(other)[early], width, rng)[others]]
+    described += [np.log1p(np.bincount(events.codes(other)[early], minlength=width))[others][:, None]]
+    end = np.full(len(others), events.micros[-1])
+    table = _asof(store, schema, other, events.keys(other).take(pa.array(others)), end)
+    described += [association.columns(table[f.name], f) for _, f in _features(store, schema, other) if f.is_discrete]
+    means = association.principal(np.column_stack(described), min(MOST_FACTS, max(4, len(keys) // 12)))[place]
+    facts = np.column_stack([*(values[rows] for values in events.facts.values()), means])
+    yield from _future(store, schema, tower, events, halves(codes[rows], events.micros[rows], facts, keys))
+
+
+def _future(
+    store: FeatureStore, schema: Contract, tower: TowerName, events: Events, behaviour: Behaviour
+) -> Iterator[dict[str, Any]]:
+    values = _asof(store, schema, tower, events.keys(tower).take(pa.array(behaviour.keys)), behaviour.micros)
+    for view_name, f in _features(store, schema, tower):
+        result = leak_tests.future(values[f.name], f, behaviour)
+        yield _result("future", view_name, f, result.leaks, result.keys, **asdict(result))
 
 
 def _sample(rows: Array, rng: np.random.Generator, most: int = EVENTS) -> Array:
@@ -226,7 +218,11 @@ def _features(store: FeatureStore, schema: Contract, tower: TowerName) -> Iterat
 def _asof(store: FeatureStore, schema: Contract, tower: TowerName, keys: pa.Array, micros: Array) -> pa.Table:
     """Join a tower's features for each (key, time), in the order of the keys."""
     stamps = pa.array(micros).cast(pa.timestamp("us", tz="UTC"))
-    return historical_features(store, _SERVICES[tower], schema.key(tower), keys, stamps)
+    columns = {schema.key(tower): keys.to_pandas(), EVENT_TIMESTAMP: stamps.to_pandas(), _ROW: np.arange(len(keys))}
+    joined = store.get_historical_features(
+        entity_df=pd.DataFrame(columns), features=service(store, _SERVICES[tower])
+    ).to_arrow()
+    return joined.take(pc.sort_indices(joined[_ROW]))
 
 
 def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:
@@ -254,12 +250,18 @@ def _sentence(result: dict[str, Any]) -> str:
                 "event, although the user had no earlier interaction with it. A list must contain only items from "
                 "before its timestamp."
             )
+        case "own event":
+            return (
+                f"{subject}: the value tells {result['share']:.0%} more about the {result['label']} of the event that "
+                f"follows than about that of the event before ({result['events']} events). It contains its own event. "
+                f"Compute it from earlier events only. {_TAG}"
+            )
         case "future":
             return (
-                f"{subject}: at the middle of the data, the value correlates with the number of later events (rank "
-                f"correlation {result['correlation']:.2f} over {result['keys']} keys, given the earlier events; at "
-                f"most {result['chance']:.2f} by chance). It contains future information: compute it for each point in "
-                "time, or remove it."
+                f"{subject}: the value agrees with later events beyond what earlier events explain "
+                f"({result['share']:.0%} of the remaining variance, pairs of keys in the right order "
+                f"{result['separation']:.0%}, {result['keys']} keys). It contains future information: compute it from "
+                f"the events before each point in time, or remove it. {_TAG}"
             )
     shift = result["shift"]
     return (
@@ -269,4 +271,10 @@ def _sentence(result: dict[str, Any]) -> str:
     )
 
 
-_TESTS = {"before and after an event": _shift_tests, "own item": _own_item_tests, "later events": _future_tests}
+_TESTS = {
+    "before and after an event": _shift_tests,
+    "own item": _own_item_tests,
+    "own event": _own_event_tests,
+    "number of later events": _count_tests,
+    "later events": _choice_tests,
+}

@@ -16,7 +16,7 @@ from two_tower.gates import Verdict
 from two_tower.starter.create import create
 from two_tower.starter.options import Options
 
-EVENTS = 700
+USERS, EVENTS = 60, 1500
 
 
 @pytest.fixture
@@ -50,7 +50,12 @@ def named(verdict: Verdict) -> set[tuple[str, str]]:
 def test_a_clean_repository_passes(repo: Path) -> None:
     verdict = check(repo)
     assert verdict.passed, verdict.reasons
-    assert {one["test"] for one in verdict.details["features"] if one["conclusive"]} == {"shift", "own item", "future"}
+    assert {one["test"] for one in verdict.details["features"] if one["conclusive"]} == {
+        "shift",
+        "own item",
+        "own event",
+        "future",
+    }
 
 
 def test_without_times_no_test_runs_and_the_verdict_says_so(repo: Path) -> None:
@@ -90,7 +95,7 @@ def test_a_total_over_all_data_in_a_static_table(repo: Path) -> None:
 
     definitions = repo / "definitions.py"
     text = definitions.read_text()
-    tagged = text.replace('name="age", dtype=Int64, tags={', 'name="age", dtype=Int64, tags={"known_ahead": "true", ')
+    tagged = text.replace('name="age", dtype=Int64', 'name="age", dtype=Int64, tags={"known_ahead": "true"}')
     assert tagged != text
     definitions.write_text(tagged)
     assert check(repo).passed, "its owner says that it is known"

@@ -73,7 +73,7 @@ def test_item_knn_by_hand():
     task = counted()
     model = ItemKnn.fit(task, to_micros(at(2)))
     # Sets of users: a = {u, v, w}, b = {u, v}, c = {w}. The user x has seen a; u has seen a and b.
-    ab, ac = 2 / np.sqrt(6), 1 / np.sqrt(3)
+    ab, ac = 2 / (np.sqrt(6) + baselines.SHRINKAGE), 1 / (np.sqrt(3) + baselines.SHRINKAGE)
     event_of_x, event_of_u = task.events[task.snapshot == 0][1:], task.events[task.snapshot == 1]
     assert model.scores(event_of_x, task.snapshots[0])[0] == pytest.approx([0, ab, ac, 0])
     assert model.scores(event_of_u, task.snapshots[1])[0] == pytest.approx([0, ac, ab, ab])
@@ -90,7 +90,24 @@ def test_item_knn_keeps_the_nearest_neighbours_only(monkeypatch, board):
     task, before = board
     whole = ItemKnn.fit(task, before).similar.toarray()
     monkeypatch.setattr(baselines, "NEIGHBOURS", 3)
-    monkeypatch.setattr(baselines, "BLOCK", 200)  # four rows at a time
+    monkeypatch.setattr(baselines, "BLOCK", 1000)  # a few rows at a time
     kept = ItemKnn.fit(task, before).similar.toarray()
     third = np.sort(whole, axis=0)[-3]  # of each item's own neighbours, whatever it is a neighbour to
     assert np.array_equal(kept, np.where(whole >= third, whole, 0))
+
+
+def test_item_knn_trusts_a_similarity_less_that_rests_on_few_users():
+    """Items a and b have twelve common users of thirteen, c and d have one of one."""
+    events = [(f"u{n}", item, n / 100) for n in range(12) for item in "ab"]
+    events += [("v", "a", 0.5), ("w", "b", 0.5), ("x", "c", 0.6), ("x", "d", 0.7), ("y", "a", 3)]
+    task = Task.of(timeline(sorted(events, key=lambda e: e[2]), {1: "a b c d", 2: "a b c d", 9: "a b c d"}, 1, 2))
+    similar = ItemKnn.fit(task, to_micros(at(2))).similar.toarray()
+    a, b, c, d = (task.interactions.items.to_pylist().index(item) for item in "abcd")
+    assert similar[a, b] > 3 * similar[c, d] > 0
+
+
+def test_the_similarities_of_many_items_are_sparse():
+    """Of 200,000 items, a matrix of all pairs would need 160 GB."""
+    rng, items = np.random.default_rng(0), 200_000
+    matrix = baselines._ones(rng.integers(0, 1000, 3000), rng.integers(0, items, 3000), (1000, items)).tocsc()
+    assert baselines._nearest(matrix, 0, items).nnz < 20_000
