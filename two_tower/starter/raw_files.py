@@ -100,7 +100,8 @@ def raw_files(path: Path, table: str) -> list[RawFile]:
         root = Path(path.anchor or ".")
         found = sorted(root.glob(str(path.relative_to(root) if path.anchor else path)))
         if any(p.is_dir() for p in found):
-            return [file for p in found for file in raw_files(p, table)]
+            files = [(_partition(p.parts), file) for p in found for file in raw_files(p, table)]
+            return [replace(file, keys={**keys, **file.keys}) for keys, file in files]
         paths = [p for p in found if p.is_file() and not _hidden(Path(p.name))]
         keys = [_partition(p.parts) for p in paths]
         nothing = f"no file matches {path}"

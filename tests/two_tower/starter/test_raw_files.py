@@ -44,3 +44,4 @@ def test_files_of_a_folder_with_their_keys_in_order_without_hidden_ones(tmp_path
         (tmp_path / name).write_bytes(TEXT)
     found = raw_files(tmp_path, "user")
     assert [(file.name, file.keys) for file in found] == [("1.csv", {"b": "2"}), ("2.csv", {"b": "2"})]
+    assert [file.keys for file in raw_files(tmp_path / "b=*", "user")] == [{"b": "2"}, {"b": "2"}]
