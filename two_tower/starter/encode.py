@@ -15,6 +15,7 @@ FEW, MANY = 32, 10_000  # an integer with at most FEW distinct values is a code;
 _CODE = re.compile(
     r"(^|_)(id|code|zip|type|class|kind|category|cat|group|status|level|region|country|city|index|row)s?$", re.I
 )
+_TITLE = re.compile(r"(title|name|headline|label)$", re.I)
 _WORD_LIKE, _SEPARATORS = r"\s+", ("|", ";", ",")
 _BUCKETS = {"encoding": "bucketized", "buckets": "16"}
 
@@ -68,7 +69,7 @@ def use_of(column: pa.ChunkedArray, name: str, from_text: bool) -> Use:
         case "number":
             return _real(known, kind)
         case "text":
-            return _text(known, len(array))
+            return _text(known, len(array), name)
     return _list(known, kind)
 
 
@@ -104,7 +105,7 @@ def _real(known: pa.Array, kind: str) -> Use:
     return Use(kind=kind, dtype=Dtype.FLOAT32, why="numbers: standardised")
 
 
-def _text(known: pa.Array, rows: int) -> Use:
+def _text(known: pa.Array, rows: int, name: str) -> Use:
     distinct = known.unique()
     if pc.mean(pc.match_substring_regex(distinct, r"^(https?://|www\.|/)").cast(pa.int8())).as_py() > 0.9:
         return _unused("text", "URLs or paths: not useful as a feature")
@@ -116,6 +117,10 @@ def _text(known: pa.Array, rows: int) -> Use:
         )
     word_counts = np.asarray(pc.list_value_length(pc.split_pattern_regex(distinct, _WORD_LIKE)))
     mean_words = float(np.mean(word_counts))
+    own_values = len(distinct) >= 0.9 * rows and len(distinct) > FEW
+    if own_values and _TITLE.search(name):
+        why = "texts that people see for an item: a bag of words"
+        return Use(kind="words", dtype=Dtype.STRINGS, tags={"min_count": "2"}, suffix="_words", why=why)
     if mean_words >= 5 or (mean_words >= 2 and len(distinct) > 0.5 * len(known) and len(distinct) > FEW):
         return Use(
             kind="words",
@@ -124,7 +129,7 @@ def _text(known: pa.Array, rows: int) -> Use:
             suffix="_words",
             why=f"free text with {mean_words:.1f} words on average: a bag of words",
         )
-    if len(distinct) >= 0.9 * rows and len(distinct) > FEW:
+    if own_values:
         return _unused("text", _own_value(len(distinct)))
     if len(distinct) > MANY:
         why = f"{len(distinct):,} distinct texts: hashed"

@@ -17,6 +17,11 @@ def test_a_title_is_a_text_or_the_words_of_one() -> None:
     assert title_column(contract(("price", "Float32"), ("name", "String"))) == "name"
     assert title_column(contract(("price", "Float32"), ("title", "Int64"))) is None
     assert title_column(contract(("Description_words", "Array(String)"))) == "Description_words"
+    assert (
+        title_column(contract(("brand_name", "String"), ("Product_Name_words", "Array(String)")))
+        == "Product_Name_words"
+    )
+    assert title_column(contract(("brand_name", "String"))) is None
     assert title({"title_words": ["wedding", None, "singer", "the"]}, "title_words") == "The Wedding Singer"
     assert title({"name": "Lamp"}, "name") == "Lamp" and title({"name": None}, "name") is None
 

@@ -23,6 +23,7 @@ GENRES = ["|".join(CHANCE.sample(["Drama", "War", "Comedy", "Crime"], 2)) for _ 
         ("score", [CHANCE.gauss(0, 1) for _ in range(300)], Dtype.FLOAT32, {}),
         ("city", ["Bonn", "New York"] * 150, Dtype.STRING, {}),
         ("title", SENTENCES, Dtype.STRINGS, {"min_count": "2"}),
+        ("product_name", [f"name{n}" for n in range(300)], Dtype.STRINGS, {"min_count": "2"}),
         ("genres", GENRES, Dtype.STRINGS, {}),
         ("tags", [["a", "b"], ["c"]] * 150, Dtype.STRINGS, {}),
         ("image", [[0.5, 1.0], [2.0, 3.0]] * 150, Dtype.FLOATS, {}),
