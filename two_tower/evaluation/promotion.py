@@ -128,8 +128,15 @@ def judge(report: Report, champion: Champion | None, config: EvaluationConfig, w
     below_popularity, lift = _against_popularity(report, config)
     below_champion, comparison = _against_champion(report, champion, config) if champion else ("", None)
     users = report.counts["users"]
-    details: dict[str, Any] = {"users": users, "events": report.counts["events"], **lift, "champion": comparison}
-    warnings = [warning] if warning else []
+    others, better = _other_baselines(report, config)
+    details: dict[str, Any] = {
+        "users": users,
+        "events": report.counts["events"],
+        **lift,
+        "baselines": others,
+        "champion": comparison,
+    }
+    warnings = [*([warning] if warning else []), *better]
     if users < FEW_USERS:
         warnings.append(
             f"The test window has only {users} {'user' if users == 1 else 'users'}: the intervals are wide, and a pass "
@@ -159,6 +166,21 @@ def _against_popularity(report: Report, config: EvaluationConfig) -> tuple[str, 
         "popularity."
     )
     return ("" if own > needed else reason), details
+
+
+def _other_baselines(report: Report, config: EvaluationConfig) -> tuple[dict[str, Any], list[str]]:
+    """Figures of the baselines other than popularity, and a warning for each that is better beyond noise."""
+    own, figures, warnings = report.metrics[TWO_TOWER][GATED], {}, []
+    for name in report.metrics.keys() - {TWO_TOWER, POPULARITY, "oracle"}:
+        recall = report.metrics[name][GATED]
+        interval = _bounded(np.array(report.per_user[TWO_TOWER]) - np.array(report.per_user[name]), config)
+        figures[name] = {GATED: recall, "difference": own - recall, "difference_interval": interval}
+        if interval[1] < 0:
+            warnings.append(
+                f"The baseline {name} has {GATED} {recall:.4f}, better than the model's {own:.4f} by more than noise "
+                f"(difference {own - recall:+.4f}, 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f})."
+            )
+    return figures, warnings
 
 
 def _against_champion(report: Report, champion: Champion, config: EvaluationConfig) -> tuple[str, dict[str, Any]]:

@@ -65,6 +65,22 @@ def test_the_first_release_must_beat_popularity_only(skill):
     assert 0 < low < skill.mean() / 2 < high
 
 
+@pytest.mark.parametrize(("share", "warned"), [(1.5, True), (1.0, False), (0.5, False)])
+def test_a_better_baseline_is_a_warning_with_the_figures(skill, share, warned):
+    evaluated = report(skill, skill / 2)
+    knn = list(skill * share)
+    evaluated = replace(
+        evaluated,
+        metrics=evaluated.metrics | {"item_knn": figures(knn)},
+        per_user=evaluated.per_user | {"item_knn": knn},
+    )
+    verdict = judge(evaluated, None, CONFIG)
+    assert verdict.passed
+    assert ("The baseline item_knn has recall@20" in verdict.details.get("warning", "")) == warned
+    compared = verdict.details["baselines"]["item_knn"]
+    assert compared["difference"] == pytest.approx(skill.mean() * (1 - share))
+
+
 @pytest.mark.parametrize(("share", "passed"), [(1.0, False), (1.2, False), (0.99, True)])
 def test_popularity_must_be_exceeded(skill, share, passed):
     assert judge(report(skill, skill * share), None, CONFIG).passed == passed
