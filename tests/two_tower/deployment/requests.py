@@ -12,7 +12,8 @@ ASKED = 2 + 2 + 1  # by id, by features, the unknown user
 
 
 def settings(kube: Cluster, **changes) -> DeployConfig:
-    defaults = {"deployer": "kserve", "namespace": "shop", "kubernetes_api": kube.address, "ready_timeout": 2}
+    patient = {"ready_timeout": 30, "slowest_ms": 60_000}  # other work may share the machine
+    defaults = {"deployer": "kserve", "namespace": "shop", "kubernetes_api": kube.address, **patient}
     return DeployConfig(**(defaults | changes))
 
 
