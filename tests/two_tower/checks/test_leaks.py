@@ -20,7 +20,8 @@ USERS, EVENTS = 60, 1500
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Path:
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tables, "USERS", USERS)
     options = Options(
         interactions=tables.events(tmp_path, count=EVENTS), users=tables.users(tmp_path), items=tables.items(tmp_path)
     )
