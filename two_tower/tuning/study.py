@@ -1,8 +1,8 @@
 """A study: sequential trials, each drawn from the results of the earlier ones. It is stored in a file and can resume.
 
 The sampler is the tree-structured Parzen estimator (Bergstra et al., "Algorithms for Hyper-Parameter Optimization",
-NeurIPS 2011). A trial whose best value is below the median of the others at the same epoch is pruned (the median stopping
-rule of Golovin et al., "Google Vizier", KDD 2017). This is the only module that uses Optuna.
+NeurIPS 2011). A trial whose best value is below the median of the others at the same epoch is pruned (the median
+stopping rule of Golovin et al., "Google Vizier", KDD 2017). This is the only module that uses Optuna.
 """
 
 import fcntl
