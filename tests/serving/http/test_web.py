@@ -143,6 +143,7 @@ def test_a_compressed_body_is_decompressed(client, encoding):
         (gzip.compress(b"{}")[:-4], "gzip", 400, "not one complete compressed stream"),
         (gzip.compress(b" " * (middleware.MAX_BODY + 1)), "gzip", 413, "larger than"),
     ],
+    ids=["unknown encoding", "not compressed", "cut off", "too large"],  # a compressed text contains the time
 )
 def test_a_body_that_cannot_be_decompressed_is_refused_with_the_reason(client, body, encoding, status, says):
     answer = client.post("/v1/recommend", content=body, headers={"content-encoding": encoding})
