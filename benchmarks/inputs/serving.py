@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tritonclient.grpc as triton
 
 from benchmarks.inputs import world
 from benchmarks.inputs.kinds import RUN, Kind, Member
@@ -60,6 +59,8 @@ def outputs_over_rest(*names: str) -> Ask:
 
 def outputs_over_grpc(*names: str) -> Ask:
     def ask(port: int) -> list[str]:
+        import tritonclient.grpc as triton  # its messages have the names of KServe's, which a process can load once
+
         user = triton.InferInput("user_id", [1], "BYTES")
         user.set_data_from_numpy(np.array([USER.encode()], dtype=object))
         requested = [triton.InferRequestedOutput(name) for name in names]

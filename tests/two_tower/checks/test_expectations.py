@@ -87,7 +87,7 @@ def test_a_timestamp_after_as_of(clean, tmp_path):
 def test_a_catalogue_that_holds_an_item_twice(clean, tmp_path):
     twice = replace(clean, catalogue=pa.concat_tables([clean.catalogue, clean.catalogue.slice(3, 1)]))
     reason = held(twice, tmp_path)
-    assert "catalogue.snapshot, sku: expect_compound_columns_to_be_unique: 2 of" in reason
+    assert "catalogue.two_tower_snapshot, sku: expect_compound_columns_to_be_unique: 2 of" in reason
     assert repr(clean.catalogue["sku"][3].as_py()) in reason
 
 

@@ -13,8 +13,6 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.two_tower import parts
-from two_tower.config import DeployConfig
-from two_tower.deployment import deploy
 from two_tower.errors import InputError
 from two_tower.releases import release
 from two_tower.releases.manifest import ReleaseError
@@ -111,10 +109,10 @@ def torn(s3: str, monkeypatch: pytest.MonkeyPatch):
     proxy.server_close()
 
 
-def test_a_release_is_published_deployed_and_read_back(s3, tmp_path) -> None:
+def test_a_release_is_published_activated_and_read_back(s3, tmp_path) -> None:
     one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
     assert release.current(RELEASES) is None
-    assert deploy.deploy(one, RELEASES, [], DeployConfig()).details["action"] == "promoted"
+    release.activate(RELEASES, one)
     forget()
     assert release.current(RELEASES) == one
     folder = release.open_release(RELEASES, one, tmp_path / "cache").folder
