@@ -28,6 +28,7 @@ class Behaviour:
         past: (keys, columns) float64, the figures before the time.
         future: (keys, columns) float64, the figures from that time on; column j has the meaning of column j of `past`.
         controls: (keys, controls) float64: a column of ones, the past, and the time.
+        by_choice: Whether the figures describe the other sides of the events, and not their number.
     """
 
     keys: Array
@@ -35,6 +36,7 @@ class Behaviour:
     past: Array
     future: Array
     controls: Array
+    by_choice: bool = False
 
 
 def counts(key: Array, micros: Array, size: int, sample: Array) -> Behaviour:
@@ -111,6 +113,7 @@ def halves(key: Array, micros: Array, facts: Array, keys: Array) -> Behaviour:
         past=matrices[0],
         future=matrices[2],
         controls=np.column_stack([np.ones(len(rows)), matrices[0], matrices[1], cut[:, 1], time, bins]),
+        by_choice=True,
     )
 
 

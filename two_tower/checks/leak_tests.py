@@ -14,7 +14,8 @@ future     The value agrees with later events beyond what the earlier events exp
            over all data does, or with the items, users and ratings of the later half of a key's events, as a mean or a
            vector that is learned on all data does. A feature that knows the constant preference of a key, and nothing
            of the future, explains a part of what the earlier events leave, because their means have errors too. The
-           limits are above the values of such features.
+           limits are above the values of such features. A group, such as the category of an item, can explain nearly
+           all of it, and cannot hold the future of a single key: only its separation of keys is tested.
 """
 
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ from two_tower.schema import Dtype, Feature
 
 LEAST = 30  # the minimum number of events or keys for a conclusive test
 MOST_HONEST = 0.5  # a leaking feature changes after the event, and without one, at most this share of times
-EXPLAINED = 0.8  # above the 0.6 that an honest category of the simulated world explains; totals and means reach 0.9
+EXPLAINED = 0.8  # totals and means over all data reach 0.9
 EXPLAINED_BY_VECTORS = 0.5  # vectors over all data reach 0.66, honest ones at most 0.38
 SEPARATED = 0.99  # a category of later events has this share of pairs in the right order; an honest one up to 0.97
+VALUES, VALUES_PER_KEY = 20, 0.1  # fewer different values are those of groups, and not of single keys
 BUCKETS = 997
 CATEGORIES = 10  # the most frequent categories that are tested for separation
 
@@ -215,4 +217,13 @@ def future(values: pa.ChunkedArray, f: Feature, behaviour: Behaviour) -> Future:
             for column in range(later.shape[1])
         )
     limit = EXPLAINED_BY_VECTORS if f.dtype == Dtype.FLOATS else EXPLAINED
+    if behaviour.by_choice and _is_group(values, f):
+        limit = 1.0
     return Future(share=result.share, low=result.low, separation=separation, keys=result.rows, limit=limit)
+
+
+def _is_group(values: pa.ChunkedArray, f: Feature) -> bool:
+    """Return whether the values are those of groups of keys: categories, or few different numbers."""
+    if f.is_discrete or f.dtype == Dtype.FLOATS:
+        return f.is_discrete
+    return len(values.unique()) < max(VALUES, VALUES_PER_KEY * len(values))
