@@ -59,7 +59,7 @@ def _grid(verdict: "Verdict") -> "Table":
     for (view, feature), all_tests in results.items():
         judged = [test for test in all_tests if test["conclusive"]]
         own = next((f"{test['share']:.0%}" for test in judged if test["test"] == "own item"), "")
-        future = next((f"{test['correlation']:.2f}" for test in judged if test["test"] == "future"), "")
+        future = f"{max(shares):.0%}" if (shares := [t["share"] for t in judged if t["test"] == "future"]) else ""
         mark = "[red]leak[/]" if any(test["leaks"] for test in all_tests) else "[green]✓[/]"
         grid.add_row(escape(view), escape(feature), _shift(judged), own, future, mark)
     return grid

@@ -29,7 +29,8 @@ def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) ->
     done = run(tmp_path / "out", "--dataset", "movielens-100k", "--data-dir", str(real("ml-100k")))
     assert done.status == 0, done.stderr
     recall = {model: figures["recall@20"] for model, figures in done.record["metrics"].items()}
-    assert recall["two_tower"] > recall["item_knn"] > recall["popularity"] > 0
+    assert recall["two_tower"] > 1.3 * max(recall["item_knn"], recall["popularity"])
+    assert min(recall["item_knn"], recall["popularity"]) > 0.2
     assert all(gate["passed"] for gate in done.record["gates"].values())
     assert not any(name.isdecimal() for name in walk(done.out / "releases"))  # titles
     look(done.out / "report.html")
