@@ -1,8 +1,10 @@
 """A stand-in for a Kubernetes API server with KServe: it stores and serves InferenceServices over HTTP.
 
-It behaves like the real system as far as a deployer can see: merge patches (RFC 7386), generations, a new revision when
-the containers change, readiness after some requests, traffic split by the canary percentage, and a separate URL for the
-newest revision.
+Conditions and `observedGeneration` are those that the manager of KServe 0.20.0 was seen to report in Knative mode, on
+kube-apiserver 1.36.2: `Stopped` is always False, as information, and `observedGeneration` counts changes of Knative's
+service, so it says nothing about the InferenceService. Merge patches follow RFC 7386. The rest (a new revision when the
+containers change, readiness after some requests, traffic by the canary percentage, a URL of the newest revision) was
+not compared with a real cluster.
 """
 
 import json
@@ -116,9 +118,9 @@ class Cluster:
                 {"type": "Ready", "status": "False", "reason": "RevisionFailed", "message": "ImagePullBackOff"}
             ]
         status = {
-            "observedGeneration": stored["metadata"]["generation"],
+            "observedGeneration": 1,
             "url": f"{self.address}/{rolled_out or len(revisions)}{path}",
-            "conditions": conditions,
+            "conditions": [*conditions, {"type": "Stopped", "status": "False", "severity": "Info"}],
             "deploymentMode": self.mode,
             "components": {"predictor": predictor},
         }

@@ -118,18 +118,17 @@ class KServe:
 
     def _not_ready(self, service: Mapping[str, Any]) -> str:
         """The reason why the staged release is not ready; empty if it is."""
-        status = service.get("status", {})
-        if status.get("observedGeneration", 0) < service.get("metadata", {}).get("generation", 0):
-            return "KServe has not processed the change yet"
         predictor = _predictor(service)
         created, ready = (predictor.get(f"latest{word}Revision", "") for word in ("Created", "Ready"))
         if not created or created == self._revision_before:
             return "KServe has not created the new revision yet"
-        failing = [c for c in status.get("conditions", []) if c.get("status") == "False"]
+        conditions = service.get("status", {}).get("conditions", [])
+        # Since 0.16, KServe always reports the condition `Stopped` with status False, as information.
+        failing = [c for c in conditions if c.get("status") == "False" and c.get("severity") != "Info"]
         if created != ready or failing:
             reasons = [f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip() for c in failing]
             return "; ".join(reasons) or f"revision {created} is starting"
-        is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
         return "" if is_ready else f"revision {created} has no route yet"
 
     def _address(self, service: Mapping[str, Any]) -> str:
