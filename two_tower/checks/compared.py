@@ -262,7 +262,9 @@ def _numbers(
     yield measure("psi", now["psi"], most=fails + few, warning=volatile)
     yield measure("share outside the previous range", now["outside"], most=0.002 + few, warning=volatile)
     most = 1.2 * before["most_frequent"] + 0.05 + few
-    yield measure("share of the most frequent value", now["most_frequent"], most=most, warning=volatile)
+    # A history that has reached its maximum length keeps it, so the share of full lists grows with the log.
+    is_full = bool(prefix) and now["mode"] == before["greatest"]
+    yield measure("share of the most frequent value", now["most_frequent"], most=most, warning=volatile or is_full)
     if before["distinct"] > 1:
         yield measure("distinct values", now["distinct"], least=max(2, before["distinct"] / 3), warning=volatile)
 

@@ -38,8 +38,8 @@ def feature(
         - Categories, hashed values and lists: `values` (the most frequent values as text, with their shares) and
           `whole` (whether these are all values). For lists, the values are the elements, and `lengths` describes the
           lengths as numbers. With `before`: `psi`, and the shares of `new` and of `lost` values.
-        - Numbers: the `edges` and `shares` of at most 10 quantile bins, `least`, `greatest`, and `most_frequent` (the
-          share of the most frequent value). With `before`: `psi`, and the share `outside` the old range. Ages also
+        - Numbers: the `edges` and `shares` of at most 10 quantile bins, `least`, `greatest`, `mode` (the most frequent
+          value) and `most_frequent` (its share). With `before`: `psi`, and the share `outside` the old range. Ages also
           have `day`, the mean time of the rows in days since 1970: an age grows with the clock, so it is compared as it
           is and less the days between the two descriptions, and the smaller difference counts.
     """
@@ -89,13 +89,15 @@ def describe_numbers(known: Array, before: Mapping[str, Any] | None) -> dict[str
         return {}
     ordered = np.sort(known)
     edges = np.unique(ordered[(np.arange(1, BINS) * len(ordered)) // BINS])
-    runs = np.diff(np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])))
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    runs = np.diff(starts)
     description = {
         "edges": edges.tolist(),
         "shares": shares(ordered, edges).tolist(),
         "least": float(ordered[0]),
         "greatest": float(ordered[-1]),
         "distinct": len(runs),
+        "mode": float(ordered[starts[runs.argmax()]]),
         "most_frequent": float(runs.max() / len(ordered)),
     }
     if before and "edges" in before:

@@ -12,6 +12,7 @@ from two_tower.config import PullConfig
 from two_tower.data import features
 from two_tower.data.pulled import Pulled
 from two_tower.statistics import reference
+from two_tower.statistics.distribution import describe_numbers
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,20 @@ def test_drift_names_each_feature_once_with_the_limit_that_holds_and_the_farthes
     assert len(set(names)) == len(names)
     assert ("interactions", "event_timestamp, the hours of the day") in names
     assert any(feature.endswith(", lengths") for _, feature in names)
+
+
+@pytest.mark.parametrize(("length", "is_held"), [(50, False), (7, True)], ids=["full lists", "lists of one length"])
+def test_more_full_histories_are_not_held_and_lists_of_one_length_are(length, is_held):
+    """A log grows by a week: a fifth of the histories had their maximum length, 50, and now a third of all lists do."""
+    others = np.tile(np.arange(1.0, 50), 16)
+    was = describe_numbers(np.concatenate([others, np.full(200, 50.0)]), None)
+    now = describe_numbers(np.concatenate([others, np.full(100, 50.0), np.full(400, float(length))]), was)
+    held = [
+        m.quantity
+        for m in compared._numbers("user", "recent", "lengths: ", now, was, 0.0, 1.0, volatile=False)
+        if m.most is not None and m.value > m.most and not m.warning
+    ]
+    assert held == (["lengths: share of the most frequent value"] if is_held else [])
 
 
 def test_values_that_moved_to_other_keys_are_seen_though_the_column_as_a_whole_is_as_it_was(clean):
