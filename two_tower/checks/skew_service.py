@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from two_tower.checks.skew_stores import Row, nan
+from two_tower.checks.skew_stores import Row
+from two_tower.data.feature_values import is_missing
 from two_tower.deployment.service_questions import as_json
 from two_tower.errors import InputError
 from two_tower.http_json import call
@@ -148,7 +149,7 @@ def _embed(address: str, release: Release, rows: Sequence[Row], seconds: Array) 
 
 
 def _plain(value: Any) -> Any:
-    return None if value == MISSING_INT or nan(value) else value
+    return None if value == MISSING_INT or is_missing(value) else value
 
 
 def _recommend_by_id(address: str, user: str | int, k: int) -> list[Any] | None:

@@ -1,6 +1,5 @@
 """Compare the values of the online store with the values that training would read, and with their dtypes."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from feast import FeatureStore
 
+from two_tower.data.feature_values import same_value
 from two_tower.data.historical import historical_features
 from two_tower.data.online import online_request
 from two_tower.data.sources import cast
@@ -116,7 +116,7 @@ def compare_values(
         (i, f)
         for i, (row, true) in enumerate(zip(values, truth, strict=True))
         for f in schema.user
-        if not _same(row[f.name], true.get(f.name))
+        if not same_value(row[f.name], true.get(f.name))
     ]
     # Read a different value offline again, at the timestamp of its online row: if equal, the online row is only stale.
     pairs = sorted({(i, row.stamps[f.name]) for i, f in differ if (row := online[i]).stamps[f.name]})
@@ -127,7 +127,7 @@ def compare_values(
         stamp = online[i].stamps[f.name]
         if stamp is None or values[i][f.name] is None:
             wrong[f.name, "is missing online"] += 1
-        elif _same(values[i][f.name], at_stamp[i, stamp].get(f.name)):
+        elif same_value(values[i][f.name], at_stamp[i, stamp].get(f.name)):
             if stamp < at - _MARGIN:
                 wrong[f.name, "is stale online: it has the value of an older row"] += 1
         elif not mistyped((f,), {f.name: values[i][f.name]}):
@@ -138,33 +138,6 @@ def compare_values(
             f"materialisation: feature {name!r} {difference}, for {count} of {len(users)} users. Materialise into the "
             "store that the service reads, and check when materialisation last ran."
         )
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Return whether two raw values are equal; a missing list equals an empty list, and NaN equals a missing value.
-
-    Whole numbers are compared exactly, because they may be ids.
-    """
-    if isinstance(a, list) or isinstance(b, list):
-        a, b = a or [], b or []
-        return len(a) == len(b) and all(map(_same, a, b))
-    a, b = (None if nan(value) else value for value in (a, b))
-    if a is None or b is None:
-        return a is b
-    if isinstance(a, datetime) and isinstance(b, datetime):
-        return abs((_utc(a) - _utc(b)).total_seconds()) < 1  # online stores keep whole seconds
-    if isinstance(a, float) and isinstance(b, float):
-        return bool(np.isclose(a, b))  # Feast's Float32 is a float64 offline
-    return bool(a == b)
-
-
-def nan(value: Any) -> bool:
-    """Return whether a value of any type is NaN."""
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def mistyped(features: Sequence[Feature], row: Row) -> str:

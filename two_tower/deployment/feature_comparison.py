@@ -1,18 +1,17 @@
 """Comparison of the features in the online store with those in the offline store, value by value."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from two_tower.data.feature_values import is_missing, same_value
 from two_tower.schema import Contract, Dtype
 
 MOST_REASONS = 3
 SHORT = 5  # elements of a list that a reason shows in full
-_CLOSE = 1e-6  # relative tolerance of floats: online stores and Feast convert between float32 and float64
 _LISTS = {Dtype.STRINGS: Dtype.STRING, Dtype.INTS: Dtype.INT64, Dtype.FLOATS: Dtype.FLOAT32}
 _FLOATS = (Dtype.FLOAT32, Dtype.FLOAT64)
 _TYPES: dict[Dtype, tuple[type, ...]] = {
@@ -93,10 +92,10 @@ def _differences(offline: Row, online: Row | None, features: Mapping[str, Dtype]
 
 def _cause(offline: Any, online: Any, dtype: Dtype) -> str:
     """The likely cause of a difference; empty if the values are equal."""
-    if _missing(offline) or _missing(online):
-        if _missing(offline) and _missing(online):
+    if is_missing(offline) or is_missing(online):
+        if is_missing(offline) and is_missing(online):
             return ""
-        return _NO_OFFLINE if _missing(offline) else _NO_VALUE
+        return _NO_OFFLINE if is_missing(offline) else _NO_VALUE
     if dtype in _LISTS:
         if not isinstance(online, list | tuple | np.ndarray):
             return _TYPE
@@ -115,28 +114,14 @@ def _cause_in_list(offline: list[Any], online: list[Any], dtype: Dtype) -> str:
     return _ORDER if same else _VALUE
 
 
-def _missing(value: Any) -> bool:
-    if isinstance(value, list | tuple | np.ndarray):
-        return len(value) == 0
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def _typed(value: Any, dtype: Dtype) -> bool:
     return isinstance(value, _TYPES[dtype]) and (dtype == Dtype.BOOL) == isinstance(value, bool | np.bool_)
 
 
 def _equal(offline: Any, online: Any, dtype: Dtype) -> bool:
-    if _missing(offline) or _missing(online):
-        return _missing(offline) and _missing(online)
-    if dtype in _FLOATS:
-        return math.isclose(offline, online, rel_tol=_CLOSE, abs_tol=1e-30)
-    if dtype == Dtype.TIMESTAMP:
-        return abs((_utc(offline) - _utc(online)).total_seconds()) < 1
-    return bool(offline == online)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if dtype in _FLOATS and not is_missing(offline) and not is_missing(online):
+        return same_value(float(offline), float(online))  # a store may return a whole number for a float
+    return same_value(offline, online)
 
 
 def _first_difference(offline: Any, online: Any) -> tuple[str, Any, Any]:
@@ -150,7 +135,7 @@ def _first_difference(offline: Any, online: Any) -> tuple[str, Any, Any]:
 
 
 def _shown(value: Any) -> str:
-    if _missing(value):
+    if is_missing(value):
         return "nothing"
     text = value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -3,35 +3,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 from tests.two_tower import shop
-from two_tower.checks.skew_stores import Online, _same, compare_values, online_rows
+from two_tower.checks.skew_stores import Online, compare_values, online_rows
 from two_tower.data import features, sources
 from two_tower.data.repository import open_store
 
-BIG = 2**53
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "same"),
-    [
-        (1234567, 1234568, False),
-        (BIG, BIG + 1, False),
-        ([1234567], [1234568], False),
-        (BIG + 1, BIG + 1, True),
-        (0.1, 0.10000000149011612, True),  # float64 and float32
-        (0.1, 0.2, False),
-        (1, 1.0, True),
-        (BIG + 1, float(BIG), False),
-        (float("nan"), None, True),
-        ([], None, True),
-        (NOW, NOW + timedelta(milliseconds=5), True),
-    ],
-)
-def test_whole_numbers_are_compared_exactly_and_floats_closely(a, b, same):
-    assert _same(a, b) is same
 
 
 def test_a_value_is_missing_once_its_row_is_older_than_the_ttl():
