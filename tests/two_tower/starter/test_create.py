@@ -275,6 +275,25 @@ def test_without_times_new_rows_replace_the_older_ones_online(tmp_path: Path) ->
     assert 99 in online_rows(store, contract(store), ["c0"])[0]["seen_items"]
 
 
+@pytest.mark.parametrize("columns", [("customer", "age"), ("customer", "joined", "age")], ids=["no time", "a time"])
+def test_corrected_and_new_users_are_online_after_a_refresh(columns: tuple[str, ...], tmp_path: Path) -> None:
+    def users(*ages: int) -> Path:
+        rows = [{"customer": f"c{n:03}", "joined": "2023-12-01", "age": age} for n, age in enumerate(ages)]
+        return tables.write(tmp_path / "people.csv", [columns, *([row[name] for name in columns] for row in rows)])
+
+    ages = list(range(20, 20 + tables.USERS))
+    repo = tmp_path / "repo"
+    events = tables.events(tmp_path)
+    create(repo, Options(interactions=events, users=users(*ages[:-1])))
+    materialize(repo, tables.when(tables.EVENTS))
+    users(99, *ages[1:])
+    refresh(repo, {})
+    materialize(repo, tables.when(tables.EVENTS))
+    store = open_store(repo)
+    keys = [f"c{n:03}" for n in range(tables.USERS)]
+    assert [row["age"] for row in online_rows(store, contract(store), keys)] == [99, *ages[1:]]
+
+
 def test_the_time_column_can_be_ignored(options: Options, tmp_path: Path) -> None:
     plan, made = create(tmp_path / "repo", replace(options, timestamp="none"))
     assert columns(plan)["ordered_at"] == "unused"
