@@ -26,7 +26,7 @@ from two_tower.schema import INTERACTIONS_VIEW, SEEN_SERVICE, USER_SERVICE, Enco
 
 K = 10
 TOLERANCE = 1e-4  # of scores
-_ROW = "benchmark_row"
+_TIME, _ROW = "benchmark_time", "benchmark_row"
 
 Row = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ def evaluated_features(repo: Path, recommender: Recommender, at: datetime) -> tu
         interactions = view(store, INTERACTIONS_VIEW, "the benchmark reads its users")
         table = sources.read(store, interactions, [contract.user_key], until=at)
         users = [user for user in table[contract.user_key].unique().to_pylist() if user not in (None, "")]
-        entities = pd.DataFrame({contract.user_key: users, "event_timestamp": at})
+        entities = pd.DataFrame({contract.user_key: users, _TIME: at})
         entities[_ROW] = np.arange(len(users))
         rows: list[dict[str, Any]] = [{} for _ in users]
         for name in (USER_SERVICE, *((SEEN_SERVICE,) if contract.seen else ())):

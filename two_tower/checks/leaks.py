@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureStore
 
 from two_tower.checks import association, leak_tests
 from two_tower.checks.behaviour import LEAST_EVENTS, Behaviour, counts, first_halves, halves, vectors
 from two_tower.checks.leak_events import Events, read
 from two_tower.data import sources
-from two_tower.data.pulled import EVENT_TIMESTAMP
+from two_tower.data.historical import historical_features
 from two_tower.data.repository import apply, contract, open_store, service, split_method
 from two_tower.gates import Verdict
 from two_tower.inputs import Array
@@ -39,7 +37,6 @@ FACT_BINS = 10
 MOST_FACTS = 40  # the most figures of the other sides of events
 _SERVICES: dict[TowerName, str] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 KNOWN_AHEAD = "known_ahead"
-_ROW = "two_tower_row"
 _NOT_RUN = {"features": [], "inconclusive": ["any feature: all tests need the times of the interactions"]}
 _TAG = "If the value is known before the event, give its Field the tag known_ahead=true."
 
@@ -218,11 +215,7 @@ def _features(store: FeatureStore, schema: Contract, tower: TowerName) -> Iterat
 def _asof(store: FeatureStore, schema: Contract, tower: TowerName, keys: pa.Array, micros: Array) -> pa.Table:
     """Join a tower's features for each (key, time), in the order of the keys."""
     stamps = pa.array(micros).cast(pa.timestamp("us", tz="UTC"))
-    columns = {schema.key(tower): keys.to_pandas(), EVENT_TIMESTAMP: stamps.to_pandas(), _ROW: np.arange(len(keys))}
-    joined = store.get_historical_features(
-        entity_df=pd.DataFrame(columns), features=service(store, _SERVICES[tower])
-    ).to_arrow()
-    return joined.take(pc.sort_indices(joined[_ROW]))
+    return historical_features(store, _SERVICES[tower], schema.key(tower), keys, stamps)
 
 
 def _known_ahead(store: FeatureStore) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from tests.two_tower import shop
 from tests.two_tower.starter import tables
 from two_tower.checks.leaks import check
 from two_tower.errors import InputError
@@ -45,6 +46,16 @@ def restamped(by: timedelta) -> Callable[[pa.Table], pa.Table]:
 def named(verdict: Verdict) -> set[tuple[str, str]]:
     assert verdict.passed == (not verdict.reasons)
     return {(one["view"], one["feature"]) for one in verdict.details["features"] if one["leaks"]}
+
+
+def test_a_feature_may_be_called_event_timestamp(tmp_path: Path) -> None:
+    products = shop.tables()["products"]
+    numbers = pa.array(range(products.num_rows))
+    field = '        Field(name="colour", dtype=String),\n'
+    text = shop.DEFINITIONS.replace(field, field + '        Field(name="event_timestamp", dtype=Int64),\n')
+    assert text != shop.DEFINITIONS
+    folder = shop.write(tmp_path / "repo", text, products=products.append_column("event_timestamp", numbers))
+    assert "event_timestamp" in {one["feature"] for one in check(folder).details["features"]}
 
 
 @pytest.mark.slow
