@@ -135,6 +135,13 @@ def plain_tables(folder: Path) -> None:
 
 
 def move_readers(folder: Path) -> None:
+    """Move three readers to cities of others, and make everybody a year older."""
+    people = world.plain_readers().assign(age=lambda t: t["age"] + 1)
+    people.loc[[3, 14, 25], "city"] = people["city"].iloc[[4, 15, 26]].to_numpy()
+    people.to_csv(folder / "readers.csv", index=False)
+
+
+def rename_cities(folder: Path) -> None:
     world.plain_readers().assign(city=lambda t: "new " + t["city"]).to_csv(folder / "readers.csv", index=False)
 
 
@@ -161,11 +168,25 @@ CHANGED = Kind(
             (RUN, edit("readers", lambda t: t.assign(age=t["age"] + 1)), RUN),
         ),
         Member("init again with corrected users", plain_tables, (*init(TABLES), move_readers, "init repo", RUN)),
+        Member(
+            "init again with another city for all users",
+            plain_tables,
+            (*init(TABLES), rename_cities, "init repo", RUN),
+            served=False,
+            held=r"user\.city \(psi\)",
+        ),
         Member("init again with new users", plain_tables, (*init(TABLES), new_readers, "init repo", RUN)),
         Member("materialised into the future", first_part, (RUN, materialise_into_the_future, rest, RUN)),
         Member("late rows", world.repository, (RUN, edit("borrowed", late_rows), RUN)),
         Member("a later writing of the same row", write_created, (RUN, edit("readers", corrected), RUN)),
-        Member("rows that are gone", world.repository, (RUN, edit("readers", lambda t: t[t["reader"] > "r010"]), RUN)),
+        Member("rows that are gone", world.repository, (RUN, edit("readers", lambda t: t[t["reader"] > "r001"]), RUN)),
+        Member(
+            "rows of many users are gone",
+            world.repository,
+            (RUN, edit("readers", lambda t: t[t["reader"] > "r010"]), RUN),
+            served=False,
+            held=r"user\.city \(null share\)",
+        ),
     ),
 )
 

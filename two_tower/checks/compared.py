@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.schema import INTERACTIONS_VIEW, Contract, Feature, TowerName
 from two_tower.statistics.reference import SAMPLED_KEYS
 
 PSI_WARNS, PSI_FAILS = 0.1, 0.25  # limits of the population stability index: some drift, much drift
 STEADY = 0.95  # if at least this share of keys kept its value, the feature depends on the key and not on the day
+ORDERED = 0.95  # numbers whose quantile bins correlate at least this much kept their order
 LEAST_KEYS = 20  # a comparison of keys needs at least this many in both samples
 PSI = re.compile(r"\bpsi\b( of)?")  # marks a measure of drift in its quantity
 _FEW = 3  # this many rows never fail the gate, not even in the smallest table
@@ -209,13 +212,29 @@ def _view(name: str, now: Described, before: Described) -> Iterator[Measure]:
 
 
 def _same_keys(table: str, key: str, f: Feature, now: Described, before: Described) -> Iterator[Measure]:
-    """Measure the share of the keys in both samples with an unchanged value. It is small for a shuffled column."""
-    old_values = dict(zip(before["keys"], before["newest"][f.name], strict=True))
-    pairs = [(old_values[k], v) for k, v in zip(now["keys"], now["newest"][f.name], strict=True) if k in old_values]
-    if len(pairs) >= LEAST_KEYS:
-        value, least = sum(a == b for a, b in pairs) / len(pairs), before["steady"][f.name] - 0.2
-        quantity = f"share of sampled {key} with an unchanged value"
-        yield Measure(table=table, column=f.name, quantity=quantity, value=value, least=least)
+    """Measure the share of the keys in both samples with an unchanged value. It is small for a shuffled column.
+
+    It is a warning if numbers changed but kept their order, as do ages a year later and prices after a rise.
+    """
+    places = {k: row for row, k in enumerate(before["keys"])}
+    pairs = [(places[k], row) for row, k in enumerate(now["keys"]) if k in places]
+    if len(pairs) < LEAST_KEYS:
+        return
+    values = before["newest"][f.name], now["newest"][f.name]
+    same = sum(values[0][a] == values[1][b] for a, b in pairs) / len(pairs)
+    bins = tuple(np.array(sample.get("bins", {}).get(f.name, ()), dtype=np.int64) for sample in (before, now))
+    warning = False
+    if len(bins[0]) and len(bins[1]):
+        old, new = (of_sample[list(rows)] for of_sample, rows in zip(bins, zip(*pairs, strict=True), strict=True))
+        warning = bool(np.ptp(old) and np.ptp(new) and np.corrcoef(old, new)[0, 1] > ORDERED)
+    yield Measure(
+        table=table,
+        column=f.name,
+        quantity=f"share of sampled {key} with an unchanged value",
+        value=same,
+        least=before["steady"][f.name] - 0.2,
+        warning=warning,
+    )
 
 
 def _feature(
@@ -245,7 +264,8 @@ def _categories(table: str, column: str, now: Described, before: Described, few:
     if "no_value" in now and "no_value" in before:
         yield measure("share without a value", now["no_value"], 1.1 * before["no_value"] + 0.005 + few)
     if whole:
-        yield measure("share of new values", now["new"], 0.01 + few)
+        yield measure("share of new values", now["new"], 0.01 + few, warning=True)
+        yield measure("share of new values", now["new"], 0.1 + few)
         yield measure("share of values that disappeared", now["lost"], few)
 
 

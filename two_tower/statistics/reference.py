@@ -1,7 +1,7 @@
 """Statistics of the training data that a release stores. The data gate compares the next pull with them.
 
 A description is a dict of JSON values. It contains shares and quantiles of features. Of single users and items it
-contains only hashes, with which the gate detects values that moved to other keys.
+contains only hashes, and the quantile bins of numbers, with which the gate detects values that moved to other keys.
 """
 
 import hashlib
@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from two_tower.data.hashing import mix
 from two_tower.data.pulled import EVENT_TIMESTAMP, Pulled
 from two_tower.inputs import Array
-from two_tower.schema import Encoding, TowerName
-from two_tower.statistics.distribution import describe_numbers, feature, psi
+from two_tower.schema import Dtype, Encoding, TowerName
+from two_tower.statistics.distribution import BINS, describe_numbers, feature, psi
 
 SAMPLED_KEYS = 1000
 _SAMPLED_ROWS = 20_000
+_NUMBERS = (Dtype.INT64, Dtype.FLOAT32, Dtype.FLOAT64)
 _MICROS_A_DAY = 86_400_000_000
 
 
@@ -188,17 +189,27 @@ def _keys(
     """Describe a sample of keys: the hashes of the newest values (`newest`) and how constant they are (`steady`).
 
     `steady` is the share of keys with the same value at the first and at the last time; only keys that occur `again`
-    count.
+    count. `bins` are the quantile bins of the newest values of numbers, -1 for a missing value.
     """
     names = [hashed(str(key)) for key in keys.to_pylist()]
-    newest, steady = {}, {}
+    newest, steady, bins = {}, {}, {}
     for f in pulled.contract.tower(tower):
         before, now = ([hashed(v) for v in table[f.name].to_pylist()] for table in (first, last))
         same = np.array([a == b for a, b in zip(before, now, strict=True)], dtype=bool)
         newest[f.name] = now
         if again.sum() >= 20:
             steady[f.name] = float(same[again].mean())
-    return {"keys": names, "newest": newest, "steady": steady}
+        if not f.is_discrete and f.dtype in _NUMBERS:
+            bins[f.name] = _bins(last[f.name].to_numpy().astype(np.float64))
+    return {"keys": names, "newest": newest, "steady": steady, "bins": bins}
+
+
+def _bins(values: Array) -> list[int]:
+    """Return the quantile bin of each number, from 0; -1 for NaN."""
+    known = np.sort(values[~np.isnan(values)])
+    edges = np.unique(known[(np.arange(1, BINS) * len(known)) // BINS]) if len(known) else known
+    places: list[int] = np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="right")).tolist()
+    return places
 
 
 def _sample(keys: pa.Array) -> Array:

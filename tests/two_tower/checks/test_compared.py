@@ -85,6 +85,23 @@ def test_values_that_moved_to_other_keys_are_seen_though_the_column_as_a_whole_i
     assert measure.value == 1
 
 
+@pytest.mark.parametrize(("move", "is_warning"), [(1, True), (-1, False)], ids=["a year older", "shuffled"])
+def test_numbers_that_all_change_and_keep_their_order_are_a_warning(clean, move, is_warning):
+    ages = np.random.default_rng(1).integers(18, 80, 100)
+    later = ages + 1 if move > 0 else np.random.default_rng(2).permutation(ages)
+    samples = [
+        {
+            "keys": [str(i) for i in range(len(ages))],
+            "newest": {"age": [str(v) for v in values]},
+            "steady": {"age": 1.0},
+            "bins": {"age": reference._bins(values.astype(float))},
+        }
+        for values in (later, ages)
+    ]
+    (measure,) = compared._same_keys("user", "customer", clean.contract.user[0], *samples)
+    assert measure.value < measure.least and measure.warning == is_warning
+
+
 def test_a_history_that_knows_the_event_or_lags_behind_it(clean):
     taken = clean.interactions["sku"].to_pylist()
     knowing = [[*(old or []), item] for old, item in zip(clean.user["recent"].to_pylist(), taken, strict=True)]
