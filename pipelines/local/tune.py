@@ -2,8 +2,9 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -172,14 +173,28 @@ def _conclude(
 
 def settings_file(settings: Settings, values: Mapping[str, Value]) -> str:
     """Text of a two_tower.toml: these settings, with these values, without those that equal the defaults."""
-    changed, lines = settings.with_values(dict(values)), []
-    for section in fields(changed):
-        values_now, defaults = getattr(changed, section.name), getattr(Settings(), section.name)
-        for f in fields(values_now):
-            value = getattr(values_now, f.name)
-            if value != getattr(defaults, f.name) and f.name not in PLACES:
-                lines.append(f"{f.name} = {json.dumps(value)}\n")
-    return "".join(lines)
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in _changed_settings(settings, values).items())
+
+
+def set_options(settings: Settings, values: Mapping[str, Value]) -> str:
+    """The `--set` options that give a run the settings of `settings_file`, whatever its two_tower.toml has."""
+    base = asdict(settings.train)
+    changed = _changed_settings(settings, values)
+    changed |= {name: value for name, value in values.items() if value != base[name]}
+    return " ".join(f"--set {shlex.quote(f'{name}={_assigned(value)}')}" for name, value in changed.items())
+
+
+def _assigned(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _changed_settings(settings: Settings, values: Mapping[str, Value]) -> dict[str, Value]:
+    """These settings, with these values, without those that equal the defaults or belong to one machine."""
+    changed, kept = settings.with_values(dict(values)), {}
+    for name, section in changed.sections().items():
+        defaults = asdict(getattr(Settings(), name))
+        kept |= {key: value for key, value in asdict(section).items() if value != defaults[key] and key not in PLACES}
+    return kept
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -201,7 +216,7 @@ def _print_best(request: Request, trials: Sequence[TrialResult], best: TrialResu
     current = next((one for one in trials if one.value is not None and not _changes(one, base)), None)
     if current is not None:
         out.print(f"current settings, trial {current.number}: {current.value:.4f}")
-    sets = " ".join(f"--set {name}={format_value(value)}" for name, value in _changes(best, base).items())
+    sets = set_options(request.settings, best.values)
     out.print(f"best:   {request.out / BEST} (copy it into two_tower.toml of the repository)", soft_wrap=True)
     if sets:
         out.print(f"        or pass {sets}", soft_wrap=True)

@@ -28,11 +28,16 @@ def at(hour: float) -> datetime:
 
 
 def timeline(
-    events: list[tuple[str, str, float]], catalogues: dict[float, str], train_end: float, validation_end: float
+    events: list[tuple[str, str, float]],
+    catalogues: dict[float, str],
+    train_end: float,
+    validation_end: float,
+    weights: list[float] | None = None,
 ) -> Pulled:
     """Build a pull.
 
     events: (user, item, hour) in order of time. catalogues: hour of the snapshot -> its items, separated by spaces.
+    weights: one for each event; 1 without it.
     """
     users, items, hours = zip(*events, strict=True)
     split = ["train" if h < train_end else "validation" if h < validation_end else "test" for h in hours]
@@ -51,6 +56,7 @@ def timeline(
                 "user_id": users,
                 "item_id": items,
                 "event_timestamp": pa.array(map(at, hours), type=STAMP),
+                "weight": pa.array(weights or [1.0] * len(events), type=pa.float32()),
                 "split": split,
             }
         ),

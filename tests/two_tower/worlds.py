@@ -1,5 +1,6 @@
 """Small pulled data sets with known answers, built with Arrow only."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -78,6 +79,12 @@ def checkerboard(users: int = 40, items: int = 80, per_user: int = 32, seed: int
         [{"user": f"u{u}", "recent_items": history[u][:place] or None} for u, place in events],
         {f"i{i}": {"item": f"i{i}"} for i in range(items)},
     )
+
+
+def weighted(world: Pulled, weight: list[float]) -> Pulled:
+    """The same pull with these weights of the interactions."""
+    place = world.interactions.column_names.index("weight")
+    return replace(world, interactions=world.interactions.set_column(place, "weight", pa.array(weight, pa.float32())))
 
 
 def every_encoding(n: int = 200, seed: int = 0) -> Pulled:

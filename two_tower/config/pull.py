@@ -23,8 +23,9 @@ class PullConfig(Section):
     recall. Each window needs at least 20 interactions. Raise it if the recall varies too much to compare epochs."""
 
     index_refreshes: Annotated[int, Bounds(at_least=1, at_most=1000)] = 8
-    """Number of times that evaluation refreshes the item index within the test window. Set it to how often your refresh
-    job would run in that time, for example once a night."""
+    """Number of times that evaluation refreshes the item index within the test window, at equal distances. With the
+    default, a test window of 20 days has a refresh every 2.2 days. Set it to how often your refresh job would run in
+    that time: for a nightly job, to the number of days of the test window."""
 
     split_seed: Annotated[int, Bounds(at_least=0, at_most=2**32 - 1)] = 0
     """Seed of the per-user holdout, the split of interactions without times. The split by time ignores it. Change it to

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from two_tower.data.pulled import EVENT_TIMESTAMP, Pulled
+from two_tower.data.seen import weights
 from two_tower.errors import InputError
 from two_tower.schema import POPULARITY, Contract
 
@@ -94,11 +95,12 @@ def shard_names(count: int) -> list[str]:
 
 
 def _popularity(pulled: Pulled, items: pa.Table) -> pa.Array:
-    """Count the interactions of each item in the 30 days up to as_of; (items,) float64."""
+    """Count the interactions of weight above 0 with each item in the 30 days up to as_of; (items,) float64."""
     key = pulled.contract.item_key
     stamp = pulled.interactions.schema.field(EVENT_TIMESTAMP).type
     since = pa.scalar(pulled.bounds.as_of - POPULARITY_WINDOW, type=stamp)
-    recent = pulled.interactions.filter(pc.greater(pulled.interactions[EVENT_TIMESTAMP], since))
+    is_recent = pc.greater(pulled.interactions[EVENT_TIMESTAMP], since)
+    recent = pulled.interactions.filter(pc.and_(is_recent, pa.array(weights(pulled.interactions) > 0)))
     counts = recent[key].value_counts()
     position = pc.index_in(items[key], value_set=counts.field("values"))
     return counts.field("counts").take(position.combine_chunks()).fill_null(0).cast(pa.float64())

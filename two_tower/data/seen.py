@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from two_tower.data.pulled import EVENT_TIMESTAMP, Bounds, Pulled
+from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT, Bounds, Pulled
 from two_tower.inputs import Array
 
 
@@ -21,6 +21,7 @@ class Interactions:
         micros: (interactions,) int64, microseconds since 1970, ascending.
         users: (users,) user keys.
         items: (items,) item keys, of all items of the interactions and of the catalogue.
+        weight: (interactions,) float32. The user has seen an item of weight 0, but it is not a positive.
     """
 
     user: Array
@@ -28,6 +29,7 @@ class Interactions:
     micros: Array
     users: pa.Array
     items: pa.Array
+    weight: Array
 
     @classmethod
     def from_pulled(cls, pulled: Pulled) -> "Interactions":
@@ -38,7 +40,7 @@ class Interactions:
         stamps = pulled.interactions[EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC"), safe=False)
         micros = np.asarray(stamps.cast(pa.int64()).to_numpy())
         assert (np.diff(micros) >= 0).all(), "interactions are sorted by time"
-        return cls(codes(user, users), codes(item, items), micros, users, items)
+        return cls(codes(user, users), codes(item, items), micros, users, items, weights(pulled.interactions))
 
     @cached_property
     def _first(self) -> tuple[Array, Array]:
@@ -51,6 +53,11 @@ class Interactions:
         """Whether the user has an earlier interaction with the same item; (interactions,) bool."""
         rows, number = self._first
         return self.micros[rows[number]] < self.micros
+
+    @cached_property
+    def is_positive(self) -> Array:
+        """Whether it is the first interaction of a user with an item, with a weight above 0; (interactions,) bool."""
+        return np.asarray(~self.repeated & (self.weight > 0))
 
     @cached_property
     def _instants(self) -> Array:
@@ -124,6 +131,11 @@ def known_until(micros: Array, bounds: Bounds) -> Array:
     if bounds.split == "time":
         return micros
     return np.maximum(micros, pa.scalar(bounds.train_end, pa.timestamp("us", tz="UTC")).value)
+
+
+def weights(interactions: pa.Table) -> Array:
+    """Return the weight of each interaction, (interactions,) float32; 1 if it is missing."""
+    return np.asarray(interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy())
 
 
 def codes(values: pa.ChunkedArray, keys: pa.Array) -> Array:

@@ -42,8 +42,9 @@ class Report:
             as recall@20_low and recall@20_high.
         slices: For cold_users, cold_items and tail_items: the number of `events` and `users`, and recall@20 of each
             model.
-        counts: `events`, `users` and catalogue `items`; `left_out`: events on an item that the user had already seen;
-            `not_in_index`: events on an item that the index did not contain yet, a miss for every model.
+        counts: `events`, `users` and catalogue `items`; `left_out`: events of weight 0, or on an item that the
+            user had already seen; `not_in_index`: events on an item that the index did not contain yet, a miss for
+            every model.
         events: Fingerprint of the ranked events. Reports with the same fingerprint can be compared user by user.
         per_user: For each model, recall@20 of each user. The order is the same in all reports with these events.
         curve: For each model, recall at each k of CURVE_AT.

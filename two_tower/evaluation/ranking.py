@@ -46,7 +46,8 @@ class Task:
         snapshots: Catalogues that served a test event, in ascending order of time.
         events: Rows of the interactions, `(events,) int64`, ascending.
         snapshot: Number of the snapshot that served each event, `(events,) int64`.
-        left_out: Number of test events on an item that the user had already seen, which no list would contain.
+        left_out: Number of test events of weight 0, or on an item that the user had already seen, which no list would
+            contain.
     """
 
     interactions: Interactions
@@ -66,16 +67,16 @@ class Task:
             The task.
 
         Raises:
-            InputError: The test window has no event on an item that is new to its user.
+            InputError: The test window has no event of weight above 0 on an item that is new to its user.
         """
         interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.TEST)
-        events = rows[~interactions.repeated[rows]]
+        events = rows[interactions.is_positive[rows]]
         if not len(events):
             raise InputError(
-                f"there is no test event to rank: the test window has {len(rows)} interactions, all on items that "
-                "their users had seen before. Use interactions with items that are new to their users: a longer test "
-                "window, or a lower train_fraction."
+                f"there is no test event to rank: the test window has {len(rows)} interactions, each of "
+                "weight 0 or on an item that its user had seen before. Use interactions with items that are new to "
+                "their users: a longer test window, or a lower train_fraction."
             )
         instants = sorted(set(pulled.bounds.snapshots))
         micros = np.array([to_micros(at) for at in instants])

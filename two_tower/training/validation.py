@@ -24,7 +24,7 @@ BLOCK = 8_000_000  # scores in memory at a time
 
 @dataclass(frozen=True)
 class Events:
-    """Validation events with items that are new to their users.
+    """Validation events of weight above 0 with items that are new to their users.
 
     Attributes:
         features: User features at each event.
@@ -48,7 +48,7 @@ class Events:
     def of(cls, pulled: Pulled) -> "Events":
         interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.VALIDATION)
-        rows = sampled(rows[~interactions.repeated[rows]])
+        rows = sampled(rows[interactions.is_positive[rows]])
         event, seen = interactions.seen(rows)
         item, user = interactions.item[rows], interactions.user[rows]
         return cls(pulled.user.take(rows), pulled.seconds[rows], item, user, event, seen, interactions.items)
@@ -62,7 +62,7 @@ def sampled(rows: Array) -> Array:
     """
     if not len(rows):
         raise InputError(
-            "there is no validation event to rank: all are on items that their users had seen before. "
+            "there is no validation event to rank: each has weight 0 or is on an item that its user had seen before. "
             "Pull a longer window, or raise validation_fraction."
         )
     if len(rows) > MAX_EVENTS:

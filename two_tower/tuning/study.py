@@ -24,7 +24,7 @@ from two_tower.tuning.trial import TrialResult
 
 FILE, LOCK = "study.log", "study.lock"
 NAME = "two-tower"
-RANDOM = 10  # trials drawn at random before the sampler uses the earlier ones
+RANDOM = 5  # trials before the sampler uses the earlier ones: the current settings, then random ones
 COMPARED = 4  # finished trials before the first pruning
 GRACE = 2  # epochs of a trial without pruning
 IMPORTANCE_FROM = 5  # least number of finished trials for the importance of settings

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from pipelines.local.tune import Request, settings_file, tune
+from pipelines.local.tune import Request, set_options, settings_file, tune
 from tests.two_tower.worlds import checkerboard
 from two_tower.config import Settings
 from two_tower.errors import InputError
@@ -93,6 +94,16 @@ def test_a_settings_file_holds_what_is_not_usual() -> None:
     settings = Settings().with_values({"min_lift": 1.5, "dim": 32, "checkpoints": "s3://x/y", "device": "cpu"})
     text = settings_file(settings, {"loss": "bpr", "learning_rate": 0.01, "dim": 64})
     assert tomllib.loads(text) == {"loss": "bpr", "learning_rate": 0.01, "min_lift": 1.5}
+
+
+def test_the_printed_options_give_the_settings_of_the_file() -> None:
+    """Also where the repository's two_tower.toml has another value than the default."""
+    base = Settings().with_values({"epochs": 5, "dim": 32, "compile": True, "mlflow": "file:/a b", "temperature": 0.2})
+    values = {"learning_rate": 0.0012345678901, "dim": 64, "loss": "bpr", "temperature": 0.1}
+    best = Settings().with_values(tomllib.loads(settings_file(base, values)))
+    options = shlex.split(set_options(base, values))
+    assert options[::2] == ["--set"] * (len(options) // 2)
+    assert base.with_assignments(options[1::2]) == Settings().with_assignments(options[1::2]) == best
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from tests.two_tower.worlds import START, checkerboard
+from tests.two_tower.worlds import START, checkerboard, weighted
 from two_tower.data.catalogue import Catalogue, shard_names
 from two_tower.errors import InputError
 from two_tower.schema import POPULARITY
@@ -24,6 +24,13 @@ def test_popularity_counts_the_interactions_of_the_last_30_days(world) -> None:
         expected[row["item_id"]] += row["event_timestamp"] > since
     assert dict(zip(*catalogue.items.select(["item_id", POPULARITY]).to_pydict().values(), strict=True)) == expected
     assert catalogue.users[0] == rows[-1]["user_id"], "the newest user first"
+
+
+def test_popularity_ignores_interactions_of_weight_0(world) -> None:
+    n = len(world.interactions)
+    catalogue = Catalogue.from_pulled(weighted(world, [0.0] * (n - 1) + [2.0]))
+    counts = dict(zip(*catalogue.items.select(["item_id", POPULARITY]).to_pydict().values(), strict=True))
+    assert sum(counts.values()) == counts[world.interactions["item_id"][n - 1].as_py()] == 1
 
 
 def test_all_shards_together_are_the_items_in_order(world) -> None:

@@ -45,6 +45,19 @@ def test_an_event_on_a_seen_item_is_left_out_and_counted():
     assert ranking.rank.tolist() == [0], "a is seen, so b is first"
 
 
+def test_an_event_of_weight_0_is_left_out_and_its_item_is_seen():
+    events = [("u", "a", 3), ("u", "b", 4), ("v", "a", 5)]
+    task = Task.of(timeline(events, {1: "", 2: "a b", 9: "a b"}, 1, 2, weights=[0.0, 1.0, 0.5]))
+    assert task.events.tolist() == [1, 2] and task.left_out == 1
+    assert rank(task, Alphabet(task, [])).rank.tolist() == [0, 0], "u has seen a, so b is first"
+
+
+def test_a_test_window_of_weight_0_is_an_error():
+    window = timeline([("u", "a", 0), ("u", "b", 3)], {1: "", 2: "a b", 9: "a b"}, 1, 2, weights=[1.0, 0.0])
+    with pytest.raises(InputError, match="1 interactions, each of weight 0 or on an item"):
+        Task.of(window)
+
+
 def test_an_item_that_the_index_does_not_hold_is_a_miss():
     _, ranking, _ = ranked([("u", "a", 0), ("v", "b", 3)], {1: "a", 2: "a", 9: "a b"})
     assert ranking.rank.tolist() == [np.inf]
@@ -78,5 +91,5 @@ def test_coverage_is_of_each_users_last_list():
 
 
 def test_a_window_without_an_event_to_rank_is_refused():
-    with pytest.raises(InputError, match="1 interactions, all on items"):
+    with pytest.raises(InputError, match="1 interactions, each of weight 0 or on an item"):
         ranked([("u", "a", 0), ("u", "a", 3)], {1: "a", 2: "a", 9: "a"})

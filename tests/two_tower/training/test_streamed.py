@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import positives as made_up
 from tests.two_tower.training.test_checkpoint import KilledError, killed_at
-from tests.two_tower.worlds import checkerboard, every_encoding
+from tests.two_tower.worlds import checkerboard, every_encoding, weighted
 from two_tower.config import TrainConfig
 from two_tower.data import pulled as pulled_module
 from two_tower.data.parts import Parts
@@ -183,8 +183,10 @@ def test_streamed_training_goes_on_with_the_same_bits(tmp_path, small_pieces, mo
     assert weights[0] == weights[1]
 
 
-def test_validation_from_pieces_ranks_the_same_events(folder, tmp_path, monkeypatch):
-    whole, data = checkerboard(), Streamed(Parts(folder), tmp_path / "scratch", 100)
+def test_validation_from_pieces_ranks_the_same_events(small_pieces, tmp_path, monkeypatch):
+    whole = weighted(checkerboard(), [float(row % 7 > 0) for row in range(40 * 32)])
+    whole.write(tmp_path / "pulled")
+    data = Streamed(Parts(tmp_path / "pulled"), tmp_path / "scratch", 100)
     encoders = fit(whole)
     one, other = Validation.of(Events.of(whole), whole, encoders, CPU), data.validation(encoders, CPU)
     assert one.target.tolist() == other.target.tolist() and len(one.target) > 50

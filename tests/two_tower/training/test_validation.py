@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.two_tower.worlds import checkerboard
+from tests.two_tower.worlds import checkerboard, weighted
 from two_tower.data.pulled import Split
 from two_tower.evaluation import metrics
 from two_tower.training.network.encoders import fit
@@ -63,3 +63,11 @@ def test_seen_items_are_the_users_earlier_ones():
         assert {catalogue[i] for i in validation.seen[validation.event == event]} == expected
         assert catalogue[validation.target[event]] == item[rows[event]]
     assert np.array_equal(validation.event, np.sort(validation.event))
+
+
+def test_an_event_of_weight_0_is_not_an_event_to_rank():
+    world = checkerboard()
+    rows = world.rows(Split.VALIDATION)
+    ignored = set(rows[::2].tolist())
+    halved = weighted(world, [0.0 if row in ignored else 2.0 for row in range(len(world.interactions))])
+    assert np.array_equal(Events.of(halved).seconds, world.seconds[rows[1::2]])

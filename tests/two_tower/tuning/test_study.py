@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from two_tower.errors import InputError
+from two_tower.tuning import study
 from two_tower.tuning.space import Space
 from two_tower.tuning.study import FILE, Study, UnfitError, open_study
 from two_tower.tuning.trial import best_first
@@ -92,6 +93,13 @@ def test_the_search_continues_after_an_unfit_trial(tmp_path):
     unfit = [trial for trial in trials if trial.state == "unfit"]
     assert len(trials) == 10 and 0 < len(unfit) < 10
     assert all(trial.why == "too narrow" and trial.values["hidden"] == 64 and trial.value is None for trial in unfit)
+
+
+def test_the_sampler_uses_the_earlier_trials_from_the_sixth_on(tmp_path, monkeypatch):
+    guided = search(tmp_path / "guided", 7)
+    monkeypatch.setattr(study, "RANDOM", 100)
+    random = search(tmp_path / "random", 7)
+    assert [g.values == r.values for g, r in zip(guided, random, strict=True)] == [True] * 5 + [False] * 2
 
 
 def test_the_current_settings_are_the_first_trial_and_only_once(tmp_path):

@@ -6,11 +6,10 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from two_tower.data.pulled import WEIGHT, Pulled, Split
+from two_tower.data.pulled import Pulled, Split
 from two_tower.data.seen import Interactions, known_until
 from two_tower.errors import InputError
 from two_tower.inputs import Array
@@ -34,6 +33,7 @@ class Batch:
             itself; the items that the user had seen before, which are never ranked; and the user's other positives in
             the batch, which are in it because of the user, not because an item was drawn. Pairs can repeat.
         items: Number of item codes.
+        draws: Number of positives of other users, on average over the positives and at least 1: the draws of negatives.
     """
 
     rows: Tensor
@@ -42,6 +42,7 @@ class Batch:
     pair_row: Tensor
     pair_item: Tensor
     items: int
+    draws: float
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -148,9 +149,7 @@ class Positives:
         """
         interactions = Interactions.from_pulled(pulled)
         rows = pulled.rows(Split.TRAIN)
-        weight = weights(pulled.interactions)[rows]
-        kept = ~interactions.repeated[rows] & (weight > 0)
-        rows, weight = rows[kept], weight[kept]
+        rows = rows[interactions.is_positive[rows]]
         require_positives(len(rows))
         seconds, item = pulled.seconds[rows], interactions.item[rows]
         begin, length = interactions.spans(rows, until=known_until(interactions.micros[rows], pulled.bounds))
@@ -172,7 +171,7 @@ class Positives:
             on(begin),
             on(length),
             on(log_q(item, window)),
-            on(weight),
+            on(interactions.weight[rows]),
             window,
             on(np.bincount(item, minlength=len(interactions.items))),
         )
@@ -216,6 +215,7 @@ class Positives:
             torch.cat([before, together]),
             torch.cat([self.seen[place.to(self.seen.device)].to(item), item[other]]),
             self.items,
+            max(len(rows) - len(together) / len(rows), 1.0),
         )
 
 
@@ -232,11 +232,6 @@ def _of_one_user(user: Tensor) -> tuple[Tensor, Tensor]:
     begin = torch.searchsorted(ordered, user)
     row, place = expand(begin, torch.searchsorted(ordered, user, right=True) - begin)
     return row, order[place]
-
-
-def weights(interactions: pa.Table) -> Array:
-    """Return the weight of each interaction, (interactions,) float32; 1 if it is missing."""
-    return np.asarray(interactions[WEIGHT].cast("float32").fill_null(1.0).to_numpy())
 
 
 def require_positives(positives: int) -> None:

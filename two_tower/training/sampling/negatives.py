@@ -82,7 +82,12 @@ class Sampler(Protocol):
         ...
 
     def refresh(self, network: TwoTower, step: int) -> None:
-        """Update the state from the network; called before each step, with the number of steps done."""
+        """Update the state from the network; called before each step.
+
+        Args:
+            network: The towers with the moving average of the weights, which each step updates in place.
+            step: Number of steps done.
+        """
         ...
 
 
@@ -100,7 +105,7 @@ class Sample:
         count: (items,) int64, how often the batch and the draws have each item.
         drawn: (items,) int64, how often it was drawn.
         draws: Number of draws.
-        expected: (items,) float32, how often the batch has it on average, if not for the user's own positive.
+        expected: (items,) float32, how often the positives of other users in a batch are of it, on average.
     """
 
     item: Tensor
@@ -170,7 +175,7 @@ class BatchSampler:
             item, times, count, place = item[order], times[order], count[order], order.argsort()[place]
         target = place[: len(batch)]
         rows = self.rows(batch, item, target)
-        expected = (len(batch) - 1) * self.positives.log_q[rows].exp()
+        expected = batch.draws * self.positives.log_q[rows].exp()
         weight = self.represented(Sample(item, count, times, len(drawn), expected))
         mask = batch.mask(item[len(item) - len(weight) :], own)
         return Candidates(item, rows, target[own], weight.log(), mask)

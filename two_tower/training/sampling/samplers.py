@@ -59,6 +59,9 @@ class MixedSampler(BatchSampler):
 class QueueSampler(BatchSampler):
     """The items of the batch, and the embeddings of the newest `sampled_negatives` items of earlier batches.
 
+    The embeddings come from the moving average of the weights, without dropout. Those of the trained weights move so
+    far in `sampled_negatives` items that the scores with them teach nothing.
+
     Source: Wang et al., "Cross-Batch Negative Sampling for Training Two-Tower Recommenders", SIGIR 2021.
     """
 
@@ -67,19 +70,25 @@ class QueueSampler(BatchSampler):
         candidates, queue = super().candidates(batch, user, own), self.state
         if not queue:
             return candidates
-        draws, earlier = len(batch) - 1, queue["draws"].sum()
+        draws, earlier = batch.draws, queue["draws"].sum()
         distinct, place = torch.unique(queue["item"], return_inverse=True)
         mask = torch.cat([candidates.mask, batch.mask(distinct, own)[:, place]], dim=1)
         log_weight = torch.cat([candidates.log_weight + math.log(draws), queue["log_weight"]])
         log_weight = log_weight - (draws + earlier).log()
         return replace(candidates, log_weight=log_weight, mask=mask, stored=queue["embedding"])
 
+    def refresh(self, network: TwoTower, step: int) -> None:
+        """Keep the network whose embeddings are stored."""
+        self.network = network.eval()
+
+    @torch.no_grad()
     def remember(self, batch: Batch, candidates: Candidates, embedding: Tensor) -> None:
-        """Put the items of the batch at the head of the queue."""
+        """Put the items of the batch at the head of the queue; each process embeds a part of them."""
+        part = self.network.item.embed(self.positives.item_columns.take(self.group.padded_share(candidates.rows)))
         draws = torch.unique(batch.item, return_counts=True)[1].float()
         new = {
             "item": candidates.item,
-            "embedding": embedding.detach(),
+            "embedding": self.group.gather_padded(part, len(candidates.rows)),
             "draws": draws,
             "log_weight": draws.log() - self.positives.log_q[candidates.rows],  # of a sample of one draw
         }

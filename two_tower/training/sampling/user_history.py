@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import EVENT_TIMESTAMP, Split
-from two_tower.data.seen import Interactions, codes, known_until
+from two_tower.data.seen import Interactions, codes, known_until, weights
 from two_tower.inputs import Array
-from two_tower.training.sampling.batches import weights
 
 ROW_COST = 250  # peak bytes for computing the values of one row, measured
 DESCRIPTION, ITEMS, SEEN = "user_history.json", "items.parquet", "seen"
@@ -106,7 +105,8 @@ def write_user_history(parts: Parts, folder: Path, memory: int) -> None:
 
 def _interactions(events: Array, items: pa.Array) -> Interactions:
     users, user = np.unique(events["user"], return_inverse=True)
-    return Interactions(user, events["item"].astype(np.int64), events["micros"], pa.array(users), items)
+    weight = np.ones(len(events), np.float32)  # the repeats and the seen items do not depend on it
+    return Interactions(user, events["item"].astype(np.int64), events["micros"], pa.array(users), items, weight)
 
 
 def _distribute(parts: Parts, folder: Path, buckets: int) -> tuple[pa.Array, int]:

@@ -152,7 +152,7 @@ class Streamed:
 def events(parts: Parts, history: UserHistory) -> Events:
     """Return what `Events.of` does, from at most 10 times MAX_EVENTS rows that are evenly spaced in the window."""
     rows = parts.spaced(Split.VALIDATION, 10 * MAX_EVENTS)
-    rows = sampled(rows[~history.repeated[rows]])
+    rows = sampled(rows[history.is_positive(rows)])
     pulled = parts.take(rows)
     length = history.length[rows].astype(np.int64)
     event = np.repeat(np.arange(len(rows)), length)

@@ -10,6 +10,7 @@ from two_tower.training.network.encoders import fit
 from two_tower.training.network.towers import TwoTower
 from two_tower.training.sampling import NEGATIVES, Candidates, Sampler
 from two_tower.training.sampling.batches import Positives
+from two_tower.training.trainer import Trainer
 
 DRAWN = ("uniform", "popularity", "mixed", "hard")
 
@@ -91,18 +92,33 @@ def test_negatives_stand_for_the_catalogue(positives, network, kind):
     assert mean.mean().item() == pytest.approx(1, abs=0.1) and (mean - 1).abs().max() < 0.8
 
 
+def test_a_users_own_positives_are_not_draws(positives, network):
+    rows = torch.cat([torch.nonzero(positives.user == user).flatten()[:4] for user in (0, 1)])
+    found = candidates(positives, network, sampler(positives, network, "in_batch"), rows)
+    count = torch.unique(positives.item[rows], return_counts=True)[1]
+    expected = 4 * positives.log_q[found.rows].exp()  # the other user has four positives
+    torch.testing.assert_close(found.log_weight.exp(), count / expected)
+
+
+def test_a_batch_of_one_user_has_finite_weights(positives, network):
+    rows = torch.nonzero(positives.user == 0).flatten()[:4]
+    found = candidates(positives, network, sampler(positives, network, "in_batch"), rows)
+    assert found.log_weight.isfinite().all() and found.mask.all()
+
+
 def test_the_queue_counts_with_the_batch_as_one_sample(positives, network):
     negatives = sampler(positives, network, "queue", 1000)
     first, second = torch.arange(0, 64), torch.arange(64, 128)
     found = candidates(positives, network, negatives, first)
     alone = candidates(positives, network, sampler(positives, network, "in_batch"), second)
-    negatives.remember(positives.batch(first), found, embedding := torch.randn(len(found.item), 8))
+    negatives.remember(positives.batch(first), found, torch.randn(len(found.item), 8))
     both = candidates(positives, network, negatives, second)
-    assert torch.equal(both.stored, embedding)
+    assert both.stored is not None and len(both.stored) == len(found.item)
     own = len(alone.item)
-    # 63 draws of each batch's 64, for none is drawn by itself, but all 64 of the earlier one are others' here
-    torch.testing.assert_close(both.log_weight[:own].exp() * (63 + 64), alone.log_weight.exp() * 63)
-    torch.testing.assert_close(both.log_weight[own:].exp() * (63 + 64), found.log_weight.exp() * 63)
+    # A user's own positives in a batch are not draws; all 64 positives of the earlier batch are.
+    draws, earlier = positives.batch(second).draws, positives.batch(first).draws
+    torch.testing.assert_close(both.log_weight[:own].exp() * (draws + 64), alone.log_weight.exp() * draws)
+    torch.testing.assert_close(both.log_weight[own:].exp() * (draws + 64), found.log_weight.exp() * earlier)
 
 
 def test_the_queue_keeps_the_newest(positives, network):
@@ -110,9 +126,23 @@ def test_the_queue_keeps_the_newest(positives, network):
     for start in (0, 64):
         rows = torch.arange(start, start + 64)
         found = candidates(positives, network, negatives, rows)
-        negatives.remember(positives.batch(rows), found, torch.full((len(found.item), 8), float(start)))
+        negatives.remember(positives.batch(rows), found, torch.zeros(len(found.item), 8))
     assert torch.equal(negatives.state["item"], found.item[:30])
-    assert (negatives.state["embedding"] == 64).all()
+    embedding = network.item.embed(positives.item_columns.take(found.rows[:30]))
+    torch.testing.assert_close(negatives.state["embedding"], embedding.detach())
+
+
+def test_the_queue_keeps_embeddings_of_the_averaged_weights(positives):
+    trained = TwoTower(fit(checkerboard()), TrainConfig(dim=8))
+    trainer = Trainer(trained, positives, TrainConfig(dim=8, negatives="queue", batch_size=64, learning_rate=0.1))
+    for rows in list(trainer.batches(1))[:5]:
+        trainer.advance(rows)
+    queue, codes = trainer.negatives.state, trainer.negatives.state["item"][:20]
+    columns = positives.item_columns.take(positives.by_item.last(codes, torch.tensor(len(positives.item))))
+    averaged, moving = (network.eval().item.embed(columns) for network in (trainer.average.network, trained))
+    newest = queue["embedding"][:20]
+    torch.testing.assert_close(newest, averaged.detach())
+    assert (newest - moving).abs().max() > 0.1
 
 
 def test_hard_negatives_are_near_and_not_taken(positives, network):
