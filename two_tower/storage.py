@@ -10,10 +10,11 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
@@ -29,15 +30,26 @@ _CLIENT_ERRORS = {  # by package of the file system: errors of its client other 
 _ABANDONED = 24 * 3600  # seconds after which the writer of a temporary folder must have been killed
 
 
+class Entry(NamedTuple):
+    """A file or folder. modified: seconds since 1970 by the clock of the store; None for a folder."""
+
+    name: str
+    modified: float | None
+
+
 class Storage(ABC):
-    """Immutable folders of files, and separate text files.
+    """Immutable folders of files, and separate files.
 
     Reading raises FileNotFoundError for a missing file or folder. Every method may raise OSError.
     """
 
-    @abstractmethod
     def folders(self) -> list[str]:
         """Return the names of the folders, complete or not, in alphabetical order and without temporary ones."""
+        return sorted(entry.name for entry in self.entries() if entry.modified is None)
+
+    @abstractmethod
+    def entries(self) -> list[Entry]:
+        """List the files and folders, without temporary ones; empty if nothing has been written yet."""
 
     @abstractmethod
     def open(self, path: str) -> BinaryIO:
@@ -61,8 +73,16 @@ class Storage(ABC):
         """Remove a folder and its files."""
 
     @abstractmethod
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write or replace a file atomically."""
+
+    @abstractmethod
+    def remove_files(self, paths: Sequence[str]) -> None:
+        """Remove files, and a folder that is empty then. Files that do not exist are skipped."""
+
     def replace_text(self, name: str, text: str) -> None:
         """Write or replace a text file atomically."""
+        self.write_file(name, text.encode())
 
     @abstractmethod
     def local(self, name: str, cache: Path) -> Path:
@@ -92,10 +112,15 @@ class _Local(Storage):
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def folders(self) -> list[str]:
-        if not self.root.is_dir():
-            return []
-        return sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY))
+    def entries(self) -> list[Entry]:
+        listed: list[Entry] = []
+        with suppress(FileNotFoundError), os.scandir(self.root) as entries:
+            for entry in entries:
+                if entry.name.startswith(TEMPORARY):
+                    continue
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    listed.append(Entry(entry.name, None if entry.is_dir() else entry.stat().st_mtime))
+        return listed
 
     def open(self, path: str) -> BinaryIO:
         return (self.root / path).open("rb")
@@ -123,11 +148,21 @@ class _Local(Storage):
         (self.root / name).rename(temporary / name)
         shutil.rmtree(temporary)
 
-    def replace_text(self, name: str, text: str) -> None:
+    def remove_files(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            file = self.root / path
+            file.unlink(missing_ok=True)
+            if file.parent != self.root:
+                with suppress(OSError):  # it holds other files, or another process has removed it
+                    file.parent.rmdir()
+        self._remove_abandoned()
+
+    def write_file(self, name: str, content: bytes) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.root)
         os.close(handle)
         try:
-            _copy(text.encode(), Path(temporary))
+            _copy(content, Path(temporary))
             Path(temporary).chmod(0o644)
             Path(temporary).replace(self.root / name)
         except BaseException:
@@ -140,8 +175,9 @@ class _Local(Storage):
 
     def _remove_abandoned(self) -> None:
         for path in self.root.glob(f"{TEMPORARY}*"):
-            if path.stat().st_mtime < time.time() - _ABANDONED:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            with suppress(FileNotFoundError):  # renamed or removed meanwhile
+                if path.stat().st_mtime < time.time() - _ABANDONED:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class _Objects(Storage):
@@ -165,14 +201,17 @@ class _Objects(Storage):
                 "and, for your own store, its endpoint (S3: AWS_ENDPOINT_URL)."
             ) from error
 
-    def folders(self) -> list[str]:
+    def entries(self) -> list[Entry]:
         self.fs.invalidate_cache()  # another process may have written since the last call
         try:
             with self._client():
-                entries = self.fs.ls(self.root, detail=True)
+                listed = self.fs.ls(self.root, detail=True)
         except FileNotFoundError:
             return []
-        return sorted(e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
+        return [
+            Entry(one["name"].rstrip("/").rsplit("/", 1)[-1], _modified(one) if one["type"] == "file" else None)
+            for one in listed
+        ]
 
     def open(self, path: str) -> BinaryIO:
         with self._client():
@@ -201,9 +240,13 @@ class _Objects(Storage):
         with self._client():
             self.fs.rm(f"{self.root}/{name}", recursive=True)
 
-    def replace_text(self, name: str, text: str) -> None:
+    def write_file(self, name: str, content: bytes) -> None:
         with self._client():
-            self.fs.pipe_file(f"{self.root}/{name}", text.encode())
+            self.fs.pipe_file(f"{self.root}/{name}", content)
+
+    def remove_files(self, paths: Sequence[str]) -> None:
+        with self._client(), suppress(FileNotFoundError):  # some stores stop at a missing file; the next call goes on
+            self.fs.rm([f"{self.root}/{path}" for path in paths])
 
     def local(self, name: str, cache: Path) -> Path:
         folder = cache / name
@@ -217,6 +260,15 @@ class _Objects(Storage):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self.fs.get_file(path, str(file))
         return folder
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """When an object was written, by the clock of the store: s3fs, gcsfs, adlfs and memory name it differently."""
+    names = ("LastModified", "mtime", "last_modified", "created")
+    modified = next((info[name] for name in names if info.get(name) is not None), None)
+    if modified is None:
+        return time.time()
+    return float(modified.timestamp() if isinstance(modified, datetime) else modified)
 
 
 def _client_errors(module: str) -> tuple[type[Exception], ...]:

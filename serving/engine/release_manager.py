@@ -11,7 +11,7 @@ from serving.engine.loaded_release import LoadedRelease, LoadOptions
 from serving.workers import copies
 from two_tower.errors import InputError
 from two_tower.recommender.errors import invalid, not_found, unavailable
-from two_tower.recommender.side_index import age
+from two_tower.recommender.side_items import age
 from two_tower.releases import release as published
 
 POLL_EVERY = 1.0  # seconds between two reads of the pointer
@@ -92,9 +92,11 @@ class ReleaseManager:
         side_index = loaded.ranker.side_index
         try:
             side_index.refresh()
+            side_index.merge()
         except Exception as error:  # noqa: BLE001 - after any failure the known side items are served
             log.error("the side index of release %s cannot be read: %s", self.serving, error)
         self._metrics.side_items.set(len(side_index.items.ids))
+        self._metrics.side_unreadable.set(side_index.unreadable)
         self._metrics.side_age.set(age(side_index.items))
 
     def activate(self, release: str) -> str:

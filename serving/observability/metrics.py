@@ -92,6 +92,12 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self.side_unreadable = Gauge(
+            "two_tower_side_unreadable",
+            "Files of the side index that cannot be read, one more if they cannot be listed.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.drift = Gauge(
             "two_tower_drift_psi",
             "Population stability index of a user feature, served against trained; above 0.25 is a large drift.",

@@ -242,12 +242,12 @@ def _ask_all(
 
 
 def _side_items(releases: str | Path, release: Release) -> frozenset[Any]:
-    """Ids of the items that users of the service have upserted."""
+    """Ids of the items that users of the service have upserted or removed."""
     tower = Tower(release.folder, "item", release.contract, "cpu", threads=1)
     catalogue = Catalogue(release.folder, release.contract)
     index = SideIndex(releases, release.manifest.embedding_space, release.contract, catalogue, tower)
     index.refresh()
-    return frozenset(index.items.ids)
+    return frozenset(index.items.ids).union(catalogue.ids[row] for row in index.items.removed)
 
 
 def _upsert(client: Client, contract: Contract, ranking: ExactRanking) -> str:

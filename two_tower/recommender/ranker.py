@@ -39,7 +39,7 @@ class Ranker:
         as_of: when the release's data end, seconds since 1970.
         catalogue: the items of the release with their features and popularity.
         user_tower, item_tower: raw feature values in, embeddings out.
-        side_index: items that were added or changed since the release was published.
+        side_index: items that were added, changed or removed since the release was published.
         large: whether the catalogue has more than 100,000 items.
 
     Args:
@@ -108,7 +108,7 @@ class Ranker:
         """Return the k most popular items that the request does not exclude."""
         began = time.perf_counter()
         row_of = self.catalogue.row_of
-        hidden = {row_of[item] for item in self._excluded(request) if item in row_of}
+        hidden = {row_of[item] for item in self._excluded(request) if item in row_of} | self.side_index.items.removed
         ranked = self.catalogue.popular(request.k, hidden, self._mask(request.filters))
         items = [Item(item, popularity) for item, popularity in ranked]
         seconds = {"popular": time.perf_counter() - began}

@@ -11,7 +11,7 @@ from two_tower.recommender.catalogue import Catalogue
 from two_tower.recommender.filters import Filter
 from two_tower.recommender.requests import RecommendRequest
 from two_tower.recommender.response import Item
-from two_tower.recommender.side_index import SideItems
+from two_tower.recommender.side_items import SideItems
 from two_tower.releases.manifest import File, ReleaseError
 from two_tower.retrieval.index import Index
 from two_tower.runtime import Device
@@ -92,7 +92,7 @@ class ItemSearch:
         ]
 
     def _excluded_rows(self, excluded: Sequence[set[Any]], side: SideItems) -> Array:
-        """Index rows to leave out, (requests, most) int64, padded with -1. A side item replaces its index row."""
+        """Index rows to leave out, (requests, most) int64, padded with -1: also those of changed or removed items."""
         row_of = self._catalogue.row_of.get
         lists = [[*side.replaced, *(row_of(item, -1) for item in ids)] for ids in excluded]
         most = max(map(len, lists))

@@ -1,69 +1,39 @@
-"""The side index: items that were added or changed since the release was published, searched in addition to its index.
+"""The side index: items that were added, changed or removed since the release was published.
 
-Each upsert is embedded by the release's item tower and written to its own folder:
-
-    <releases>/side/<embedding space>/<time>-<random>/items.parquet    key, item features, time of the upsert, embedding
-
-Other replicas, a restarted service and a later release of the same embedding space read it; the newest row of an item
-counts. A release of another embedding space starts without side items: the run that makes it can read their features
-from those files.
+Items are embedded by the release's item tower and searched in addition to its index. They are kept in the log of the
+embedding space (`side_log`), so other replicas, a restarted service and a later release of the same space have them
+too. A release of another embedding space starts without side items.
 """
 
-import io
-import secrets
-import threading
+import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from two_tower.inputs import ARROW_TYPES, Array, table_from_rows
+from two_tower.inputs import ARROW_TYPES, Array, arrow_schema
 from two_tower.recommender.catalogue import Catalogue
-from two_tower.recommender.errors import invalid, unavailable
+from two_tower.recommender.errors import invalid, not_found, unavailable
 from two_tower.recommender.filters import Columns
+from two_tower.recommender.side_items import NO_ITEMS, SideItems
+from two_tower.recommender.side_log import KEEP, REMOVED, UPDATED, Newest, SideLog, log_schema
 from two_tower.recommender.tower import Tower
-from two_tower.releases.manifest import File
 from two_tower.schema import EMBEDDING, POPULARITY, Contract
 from two_tower.storage import open_storage
 
 FOLDER = "side"
-UPDATED = "two_tower_updated"  # column: when the item was upserted
-MOST_ITEMS = 10_000  # that one side index may hold
+MOST_ITEMS = 10_000  # that one side index may hold, with the removed items of the catalogue
+MERGE_AT = 8  # files of the log that a writer leaves; from 4 times as many any replica merges them
+SETTLED = 24 * 3600  # seconds for which the log keeps a row that has no effect: another release may need it
+KEEP_DAYS = 30  # default age limit of an upserted item
+_MERGE_AGAIN = 60.0  # seconds from a failed merge to the next attempt
 
-
-@dataclass(frozen=True)
-class SideItems:
-    """Side items at one moment.
-
-    Attributes:
-        ids: item ids.
-        row_of: maps an id to its place in `ids`.
-        embeddings: (items, dim) float32.
-        columns: features of the items, for filters.
-        replaced: index rows of the items that also are in the release.
-        updated: time of the newest upsert, seconds since 1970.
-    """
-
-    ids: list[Any] = field(default_factory=list)
-    row_of: Mapping[Any, int] = field(default_factory=dict)
-    embeddings: Array = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
-    columns: Columns = field(default_factory=lambda: Columns(pa.table({})))
-    replaced: list[int] = field(default_factory=list)
-    updated: float = 0.0
-
-    @property
-    def new(self) -> int:
-        """Number of items that are not in the release."""
-        return len(self.ids) - len(self.replaced)
-
-
-NO_ITEMS = SideItems()
+log = logging.getLogger(__name__)
 
 
 class SideIndex:
@@ -83,132 +53,232 @@ class SideIndex:
         self, releases: str | Path, embedding_space: str, contract: Contract, catalogue: Catalogue, tower: Tower
     ) -> None:
         self.items: SideItems = NO_ITEMS
-        self._storage = open_storage(f"{str(releases).rstrip('/')}/{FOLDER}/{embedding_space}")
         self._contract = contract
         self._tower = tower
         self._catalogue = catalogue
-        self._schema = pa.schema(
-            [
-                (contract.item_key, ARROW_TYPES[contract.item_key_dtype]),
-                *((f.name, ARROW_TYPES[f.dtype]) for f in contract.item if f.name != contract.item_key),
-                (UPDATED, pa.timestamp("us", tz="UTC")),
-                (EMBEDDING, pa.list_(pa.float32())),
-            ]
-        )
-        self._rows: dict[Any, dict[str, Any]] = {}
-        self._read: set[str] = set()
-        self._lock = threading.Lock()
+        self._key = contract.item_key
+        self._names = [self._key, *(f.name for f in contract.item if f.name != self._key)]
+        features = [f for f in arrow_schema(contract.item) if f.name != self._key]
+        schema = log_schema(pa.field(self._key, ARROW_TYPES[contract.item_key_dtype]), features)
+        storage = open_storage(f"{str(releases).rstrip('/')}/{FOLDER}/{embedding_space}")
+        self._log = SideLog(storage, schema, tower.dim)
+        self._newest = Newest(schema)
+        self._equal: set[Any] = set()  # items whose newest row equals the catalogue's
+        self._expiry = float("inf")  # when the next of `items` expires
+        self._listable = True
+        self._merge_after = 0.0
+        self._wrote = False  # whether a file of the log may be from this replica
+        self._lock = Lock()
 
-    def upsert(self, items: Mapping[Any, Mapping[str, Any]], now: float) -> int:
+    @property
+    def unreadable(self) -> int:
+        """Number of files that cannot be read; one more if they cannot be listed."""
+        return self._log.unreadable + (not self._listable)
+
+    def upsert(self, items: Mapping[Any, Mapping[str, Any]], now: float, keep: int = KEEP_DAYS * 24 * 3600) -> int:
         """Embed and store items, and return the number of side items.
 
         Args:
             items: raw features by item id. A feature that is absent keeps its value.
             now: time of the upsert, seconds since 1970.
+            keep: seconds until the items expire, from the time at which the storage has them.
 
         Raises:
             RequestError: 422 if an item cannot be embedded, 503 if the side index is full or cannot be written. Then
                 nothing changes.
         """
         with self._lock:
+            self._read_for_write()
             self._refuse_too_many(items)
-            rows = [self._features(item) | dict(features) | self._id_feature(item) for item, features in items.items()]
+            known = self._features(list(items))
+            rows = [known[item] | dict(features) | self._id_feature(item) for item, features in items.items()]
             embeddings = self._tower.embed(rows, int(now))
             for item, embedding in zip(items, embeddings, strict=True):
                 if not np.isfinite(embedding).all():
                     raise invalid(f"item {item!r:.60} has no finite embedding.", "Check for numbers far out of range.")
-            stamp = datetime.fromtimestamp(now, UTC)
-            key = self._contract.item_key
-            new_rows = {
-                item: row | {key: item, UPDATED: stamp, EMBEDDING: embedding}
-                for (item, row, embedding) in zip(items, rows, embeddings.tolist(), strict=True)
-            }
-            self._write(new_rows, stamp)
-            self._merge(new_rows)
-            return len(self._rows)
+            common = {REMOVED: False, KEEP: keep}
+            self._write(
+                [
+                    row | common | {self._key: item, EMBEDDING: embedding}
+                    for item, row, embedding in zip(items, rows, embeddings.tolist(), strict=True)
+                ],
+                now,
+            )
+            return len(self.items.ids)
+
+    def remove(self, item: Any, now: float) -> int:
+        """Remove an item, and return the number of side items.
+
+        An item of the catalogue is not recommended any more by any release of this embedding space, until it is
+        upserted again.
+
+        Args:
+            item: item id.
+            now: time of the removal, seconds since 1970.
+
+        Raises:
+            RequestError: 404 if neither the catalogue nor the side index has the item, 503 if the side index is full
+                or cannot be written. Then nothing changes.
+        """
+        with self._lock:
+            self._read_for_write()
+            place = self._catalogue.row_of.get(item)
+            if item not in self.items.row_of and (place is None or place in self.items.removed):
+                raise not_found(f"There is no item {item!r:.60}.", "Pass the id of an item that can be recommended.")
+            if place is not None:
+                self._refuse_too_many([item])
+            self._write([{self._key: item, REMOVED: True}], now)
+            return len(self.items.ids)
 
     def refresh(self) -> None:
-        """Read what other replicas have written. Raises OSError if the releases cannot be read."""
+        """Read what other replicas have written. What cannot be read is logged once, and read later."""
         with self._lock:
-            names = [name for name in self._storage.folders() if name not in self._read]
-            rows: dict[Any, dict[str, Any]] = {}
-            for name in names:  # oldest first
-                table = pq.read_table(io.BytesIO(self._storage.read(f"{name}/{File.ITEMS}")))
-                self._read.add(name)
-                if table.schema.equals(self._schema):
-                    rows |= {row[self._contract.item_key]: row for row in table.to_pylist()}
-            if rows:
-                self._merge(rows)
+            try:
+                self._read()
+            except OSError as error:
+                if self._listable:
+                    log.error("the side index cannot be read: %s", error)
+                self._listable = False
 
-    def _merge(self, rows: Mapping[Any, dict[str, Any]]) -> None:
-        """Add the rows that are newer than those held, and drop those that equal the catalogue's."""
-        newer = {
-            item: row
-            for item, row in rows.items()
-            if item not in self._rows or self._rows[item][UPDATED] <= row[UPDATED]
-        }
-        self._rows |= newer
-        for item in self._in_catalogue(newer):
-            del self._rows[item]
-        self.items = self._side_items()
+    def merge(self) -> None:
+        """Merge the files of the log if there are many. A failure is logged, and a later call tries again."""
+        with self._lock:
+            self._merge(MERGE_AT if self._wrote else 4 * MERGE_AT)
 
-    def _side_items(self) -> SideItems:
-        if not self._rows:
-            return NO_ITEMS
-        ids, rows = list(self._rows), list(self._rows.values())
-        table = pa.Table.from_pylist(rows, schema=self._schema)
-        return SideItems(
+    def _read(self) -> None:
+        tables = self._log.read()
+        self._listable = True
+        if tables:
+            self._add(pa.concat_tables(tables), time.time())
+            self._forget_needless()
+        elif self._expiry <= time.time():
+            self._publish(self.items.updated)
+
+    def _read_for_write(self) -> None:
+        """Read what the new rows are to replace, with a version that is newer than theirs."""
+        try:
+            self._read()
+        except OSError as error:
+            raise _not_stored() from error
+        self._merge(4 * MERGE_AT)
+
+    def _write(self, rows: Sequence[Mapping[str, Any]], now: float) -> None:
+        table = pa.Table.from_pylist(rows, schema=self._newest.rows.schema)
+        try:
+            written = self._log.append(table)
+        except OSError as error:
+            raise _not_stored() from error
+        self._wrote = True
+        self._add(written, now)
+
+    def _merge(self, most: int) -> None:
+        if self._log.files <= most or time.monotonic() < self._merge_after:
+            return
+        try:
+            self._forget_needless()
+            self._log.merge(self._newest.rows)
+            self._wrote = False
+        except OSError as error:
+            log.warning("the files of the side index cannot be merged: %s", error)
+            self._merge_after = time.monotonic() + _MERGE_AGAIN
+
+    def _add(self, rows: pa.Table, now: float) -> None:
+        """Add rows of the log, and replace the items."""
+        added = self._newest.add(rows)
+        self._equal.difference_update(added[self._key].to_pylist())
+        self._equal.update(self._as_in_catalogue(added.filter(pc.invert(added[REMOVED]))))
+        self._publish(max(now if added[UPDATED].null_count else 0.0, self.items.updated))
+
+    def _publish(self, updated: float) -> None:
+        """Replace the items by those of the newest rows."""
+        rows = self._newest.rows
+        ids = rows[self._key].to_pylist()
+        removed = rows[REMOVED].to_numpy()
+        times = _seconds(rows)
+        expiry = _expiry(rows, times)
+        live = ~removed & (expiry > time.time()) & ~np.array([item in self._equal for item in ids], dtype=bool)
+        self._expiry = float(expiry[live].min(initial=np.inf))
+        side = rows.filter(pa.array(live))
+        row_of = self._catalogue.row_of.get
+        gone = rows[self._key].filter(pa.array(removed)).to_pylist()
+        hidden = [row for item in gone if (row := row_of(item)) is not None]
+        ids = side[self._key].to_pylist()
+        popularity = pa.array(np.zeros(len(ids)))
+        self.items = SideItems(
             ids=ids,
             row_of={item: row for row, item in enumerate(ids)},
-            embeddings=np.array([row[EMBEDDING] for row in rows], dtype=np.float32),
-            columns=Columns(table.append_column(POPULARITY, pa.array(np.zeros(len(ids))))),
-            replaced=[row for item in ids if (row := self._catalogue.row_of.get(item)) is not None],
-            updated=max(row[UPDATED] for row in rows).timestamp(),
+            embeddings=pc.list_flatten(side[EMBEDDING]).to_numpy().reshape(len(ids), -1 if ids else 0),
+            columns=Columns(side.select(self._names).append_column(POPULARITY, popularity)),
+            replaced=[row for item in ids if (row := row_of(item)) is not None] + hidden,
+            removed=frozenset(hidden),
+            updated=max(updated, float(times[np.isfinite(times)].max(initial=0.0))),
         )
 
-    def _in_catalogue(self, rows: Mapping[Any, Mapping[str, Any]]) -> list[Any]:
+    def _forget_needless(self) -> None:
+        """Forget rows that are expired, and those that neither this release nor another one needs.
+
+        They are chosen by the clock of the storage: a replica whose clock is wrong must not remove rows for all.
+        """
+        rows, now = self._newest.rows, self._log.now
+        times = _seconds(rows)
+        settled = times < now - SETTLED
+        if settled.any():
+            in_catalogue, equal = self._catalogue.row_of, self._equal
+            pairs = zip(rows[self._key].to_pylist(), rows[REMOVED].to_pylist(), strict=True)
+            settled &= [item not in in_catalogue if removed else item in equal for item, removed in pairs]
+        needless = settled | (_expiry(rows, times) < now)
+        if needless.any():
+            self._newest.drop(pa.array(needless))
+            self._equal.intersection_update(self._newest.rows[self._key].to_pylist())
+
+    def _as_in_catalogue(self, rows: pa.Table) -> list[Any]:
         """Items that the catalogue holds with the same features."""
-        both = [item for item in rows if item in self._catalogue.row_of]
+        items = rows[self._key].to_pylist()
+        both = [row for row, item in enumerate(items) if item in self._catalogue.row_of]
         if not both:
             return []
-        held = self._catalogue.features([self._catalogue.row_of[item] for item in both])
-        typed = table_from_rows([rows[item] for item in both], self._contract.item).to_pylist()
-        return [item for item, one, other in zip(both, held, typed, strict=True) if one == other]
+        held = self._catalogue.features([self._catalogue.row_of[items[row]] for row in both])
+        sent = rows.select([f.name for f in self._contract.item]).take(pa.array(both, pa.int64())).to_pylist()
+        return [items[row] for row, one, other in zip(both, held, sent, strict=True) if one == other]
 
-    def _features(self, item: Any) -> dict[str, Any]:
-        """The stored features of an item; all are missing if it is new."""
+    def _features(self, items: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+        """The stored features by item; all are missing if it is new."""
         names = [f.name for f in self._contract.item]
-        if item in self._rows:
-            return {name: self._rows[item].get(name) for name in names}
-        place = self._catalogue.row_of.get(item)
-        return dict.fromkeys(names) if place is None else dict(self._catalogue.features([place])[0])
+        side = [item for item in items if item in self.items.row_of]
+        places = [self.items.row_of[item] for item in side]
+        features = dict(zip(side, self.items.columns.rows(places) if side else [], strict=True))
+        listed = [item for item in items if item not in features and item in self._catalogue.row_of]
+        rows = [self._catalogue.row_of[item] for item in listed]
+        features |= zip(listed, self._catalogue.features(rows) if rows else [], strict=True)
+        return {item: {name: features.get(item, {}).get(name) for name in names} for item in items}
 
     def _id_feature(self, item: Any) -> dict[str, Any]:
         """The item's id as a feature, if the item tower takes it: no upsert may give an item the id of another."""
-        key = self._contract.item_key
-        return {key: item} if any(f.name == key for f in self._contract.item) else {}
+        return {self._key: item} if any(f.name == self._key for f in self._contract.item) else {}
 
-    def _refuse_too_many(self, items: Mapping[Any, Any]) -> None:
-        if len(self._rows.keys() | items.keys()) > MOST_ITEMS:
+    def _refuse_too_many(self, items: Sequence[Any] | Mapping[Any, Any]) -> None:
+        row_of = self._catalogue.row_of
+        more = [item for item in items if item not in self.items.row_of and row_of.get(item) not in self.items.removed]
+        held = len(self.items.ids) + len(self.items.removed)
+        if more and held + len(more) > MOST_ITEMS:
             raise unavailable(
                 "side_index_full",
-                f"The side index may hold {MOST_ITEMS} items and holds {len(self._rows)}.",
-                "Publish a release with the new items, then send the newer ones.",
+                f"The side index may hold {MOST_ITEMS} items and holds {held}.",
+                "Remove items that were added (DELETE /v1/items/ID), or publish a release with the new items.",
                 retry_after=60,
             )
 
-    def _write(self, rows: Mapping[Any, Mapping[str, Any]], stamp: datetime) -> None:
-        table = pa.Table.from_pylist(list(rows.values()), schema=self._schema)
-        file = io.BytesIO()
-        pq.write_table(table, file)
-        name = f"{stamp:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
-        try:
-            self._storage.write_folder(name, {File.ITEMS: file.getvalue()})
-        except OSError as error:
-            raise unavailable("not_stored", "The items could not be written.", "Try again later.", 30) from error
-        self._read.add(name)
+
+def _seconds(rows: pa.Table) -> Array:
+    """Times of rows, seconds since 1970, (rows,) float64; NaN where the storage has not told it yet."""
+    return np.asarray(rows[UPDATED].cast(pa.int64()).to_numpy() / 1e6)
 
 
-def age(side: SideItems) -> float:
-    """Seconds since the newest upsert; 0 if there are no side items."""
-    return time.time() - side.updated if side.ids else 0.0
+def _expiry(rows: pa.Table, times: Array) -> Array:
+    """When rows expire, seconds since 1970, (rows,) float64; infinite for those that do not expire."""
+    keep = rows[KEEP].cast(pa.float64()).fill_null(np.inf).to_numpy()
+    return np.nan_to_num(times + keep, nan=np.inf, posinf=np.inf)
+
+
+def _not_stored() -> Exception:
+    return unavailable("not_stored", "The items could not be written.", "Try again later.", 30)

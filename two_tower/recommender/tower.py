@@ -22,6 +22,7 @@ class Tower:
         features: the features that it takes.
         session: the ONNX Runtime session.
         provider: execution provider that the session runs on.
+        dim: width of an embedding.
 
     Args:
         folder: folder of a release.
@@ -40,6 +41,7 @@ class Tower:
         self.features = contract.tower(name)
         self.session = open_session(folder / file, device, threads)
         self.provider: str = self.session.get_providers()[0]
+        self.dim: int = self.session.get_outputs()[0].shape[1]
         shapes = {tensor.name: tensor.shape for tensor in self.session.get_inputs()}
         expected = {f.name for f in self.features} | ({EVENT_TIME} if needs_event_time(self.features) else set())
         if set(shapes) != expected:

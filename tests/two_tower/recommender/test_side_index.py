@@ -1,20 +1,60 @@
 """The side index of a release, without a service. Over HTTP: tests/serving/http/test_side_items.py."""
 
+import logging
+import os
+import threading
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
 from tests.two_tower import parts
+from two_tower.recommender import side_index as module
+from two_tower.recommender import side_log
 from two_tower.recommender.catalogue import Catalogue
-from two_tower.recommender.side_index import SideIndex, age
+from two_tower.recommender.errors import RequestError
+from two_tower.recommender.side_index import MERGE_AT, SideIndex
+from two_tower.recommender.side_items import age
 from two_tower.recommender.tower import Tower
 
+HOUR, DAY = 3600, 24 * 3600
 
-def side_index(folder: Path, contract=parts.CONTRACT) -> SideIndex:
-    files = folder / "files"
+
+def side_index(folder: Path, contract=parts.CONTRACT, items: int = 10, releases: str = "") -> SideIndex:
+    files = folder / f"files-{items}"
     if not files.is_dir():
-        parts.write(files)
+        parts.write(files, items=items)
     tower = Tower(files, "item", contract, "cpu", threads=1)
-    return SideIndex(folder / "releases", "space-1", contract, Catalogue(files, contract), tower)
+    return SideIndex(releases or folder / "releases", "space-1", contract, Catalogue(files, contract), tower)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "releases/side/space-1").iterdir())
+
+
+def read(folder: Path, items: int = 10) -> SideIndex:
+    """A replica that starts now."""
+    index = side_index(folder, items=items)
+    index.refresh()
+    return index
+
+
+def merge(index: SideIndex) -> None:
+    """Merge the files, however few they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MERGE_AT", 0)
+        index.merge()
+
+
+def embedding(index: SideIndex, item: str) -> list[float]:
+    return index.items.embeddings[index.items.row_of[item]].tolist()
+
+
+RED, BLUE = [1, 0], [0, 1]
 
 
 def test_another_replica_reads_what_was_upserted_and_the_newest_row_counts(tmp_path: Path) -> None:
@@ -24,8 +64,8 @@ def test_another_replica_reads_what_was_upserted_and_the_newest_row_counts(tmp_p
     one.upsert({"new": {"colour": "red"}, "i1": {"price": 99.0}}, now=2.0)
     other.refresh()
     assert set(other.items.ids) == {"new", "i1"} and other.items.new == 1
-    assert other.items.embeddings[other.items.row_of["new"]].tolist() == [1, 0]
-    assert other.items.replaced == [1] and age(other.items) > 0
+    assert embedding(other, "new") == RED
+    assert other.items.replaced == [1] and 0 <= age(other.items) < HOUR  # by the clock of the storage
 
 
 def test_an_item_keeps_its_own_id_where_that_is_a_feature(tmp_path: Path) -> None:
@@ -33,4 +73,264 @@ def test_an_item_keeps_its_own_id_where_that_is_a_feature(tmp_path: Path) -> Non
     index = side_index(tmp_path, contract)
     index.upsert({"red": {"colour": "blue", "price": 5.0}, "green": {"colour": "red"}}, now=1.0)
     embeddings = dict(zip(index.items.ids, index.items.embeddings.tolist(), strict=True))
-    assert embeddings == {"red": [1, 0], "green": [0, 1]}
+    assert embeddings == {"red": RED, "green": BLUE}
+
+
+def test_a_clock_that_is_ahead_does_not_hide_later_upserts(tmp_path: Path) -> None:
+    ahead, right = side_index(tmp_path), side_index(tmp_path)
+    ahead.upsert({"new": {"colour": "blue"}}, now=time.time() + HOUR)
+    right.upsert({"new": {"colour": "red"}}, now=time.time())
+    ahead.refresh()
+    assert all(embedding(index, "new") == RED for index in (ahead, right, read(tmp_path)))
+
+
+def test_an_upsert_keeps_the_values_that_another_replica_has_just_written(tmp_path: Path) -> None:
+    one, other = side_index(tmp_path), side_index(tmp_path)
+    one.upsert({"new": {"colour": "red"}}, now=1.0)
+    other.upsert({"new": {"price": 3.0}}, now=2.0)  # has not looked since
+    assert embedding(other, "new") == RED
+
+
+def test_many_upserts_leave_few_files_and_a_look_reads_none(tmp_path: Path) -> None:
+    one, other = side_index(tmp_path), side_index(tmp_path)
+    for turn in range(5 * MERGE_AT):
+        one.upsert({f"n{turn % 30}": {"price": float(turn)}}, now=1.0)
+        assert len(files(tmp_path)) <= 4 * MERGE_AT + 1
+    one.refresh()
+    merge(one)
+    assert len(files(tmp_path)) == 1
+    other.refresh()
+    for index in (one, other, read(tmp_path)):
+        assert len(index.items.ids) == 30 and index.unreadable == 0
+        held = index.items.columns.rows([index.items.row_of["n9"]])
+        assert held[0]["price"] == float(30 + 9)
+
+
+def test_a_replica_that_writes_nothing_merges_what_a_killed_one_left(tmp_path: Path) -> None:
+    one = side_index(tmp_path)
+    for turn in range(4 * MERGE_AT + 1):
+        one.upsert({"new": {"price": float(turn)}}, now=1.0)
+    other = read(tmp_path)
+    other.merge()
+    assert len(files(tmp_path)) == 1
+    one.refresh()
+    assert one.items.ids == other.items.ids == ["new"]
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "folder", "columns", "rows"])
+def test_a_bad_file_is_skipped_logged_once_and_read_when_it_is_whole(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = side_index(tmp_path)
+    index.upsert({"bad": {"colour": "red"}}, now=1.0)
+    (file,) = files(tmp_path)
+    whole = file.read_bytes()
+    if damage == "torn":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "columns":
+        pq.write_table(pa.table({"item_id": ["bad"]}), file)
+    elif damage == "rows":
+        table = pq.read_table(file)
+        pq.write_table(table.set_column(0, table.schema.field(0), pa.nulls(1, pa.string())), file)
+    else:
+        (file.parent / "20240101T000000.000000-0badbad0").mkdir()
+    index.upsert({"good": {"colour": "red"}}, now=2.0)
+    replica = side_index(tmp_path)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            replica.refresh()
+    assert set(replica.items.ids) == ({"good", "bad"} if damage == "folder" else {"good"})
+    assert replica.unreadable == 1 and len(caplog.records) == 1 and "cannot be read" in caplog.text
+    for turn in range(4 * MERGE_AT):
+        replica.upsert({"good": {"price": float(turn)}}, now=3.0)
+    assert replica.unreadable == 1, "a merge must not remove what it does not hold"
+    if damage != "folder":
+        file.write_bytes(whole)
+    later = time.monotonic() + HOUR
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    replica.refresh()
+    assert set(replica.items.ids) == {"good", "bad"} and replica.unreadable == (damage == "folder")
+
+
+def test_a_storage_that_cannot_be_listed_keeps_the_known_items_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = side_index(tmp_path)
+    index.upsert({"new": {"colour": "red"}}, now=1.0)
+    folder = tmp_path / "releases/side/space-1"
+    folder.rename(tmp_path / "away")
+    folder.write_bytes(b"")  # in the way
+    for _ in range(3):
+        index.refresh()
+    assert index.items.ids == ["new"] and index.unreadable == 1 and len(caplog.records) == 1
+    with pytest.raises(RequestError, match="could not be written"):
+        index.upsert({"newer": {}}, now=2.0)
+    folder.unlink()
+    (tmp_path / "away").rename(folder)
+    index.refresh()
+    assert index.unreadable == 0
+
+
+def of_version_0_1(folder: Path, stamp: datetime, **colours: str) -> None:
+    """Write a change as version 0.1 did."""
+    schema = pa.schema(
+        [
+            ("item_id", pa.string()),
+            ("colour", pa.string()),
+            ("price", pa.float32()),
+            ("tags", pa.list_(pa.string())),
+            ("two_tower_updated", pa.timestamp("us", tz="UTC")),
+            ("embedding", pa.list_(pa.float32())),
+        ]
+    )
+    rows = [
+        {"item_id": item, "colour": colour, "two_tower_updated": stamp, "embedding": RED}
+        for item, colour in colours.items()
+    ]
+    change = folder / f"releases/side/space-1/{stamp:%Y%m%dT%H%M%S.%f}-0badcafe"
+    change.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), change / "items.parquet")
+
+
+def test_the_folders_of_version_0_1_are_read_do_not_expire_and_are_merged(tmp_path: Path) -> None:
+    for second in range(5 * MERGE_AT):
+        of_version_0_1(tmp_path, datetime(2020, 1, 1, 0, second // 60, second % 60, tzinfo=UTC), old=f"c{second}")
+    of_version_0_1(tmp_path, datetime(2020, 1, 2, tzinfo=UTC), changed="grey")
+    index = read(tmp_path)
+    index.upsert({"changed": {"colour": "red"}}, now=1.0)
+    index.refresh()
+    merge(index)
+    assert all(path.suffix == ".parquet" for path in files(tmp_path))
+    for one in (index, read(tmp_path)):
+        rows = {item: one.items.columns.rows([row])[0]["colour"] for item, row in one.items.row_of.items()}
+        assert rows == {"old": f"c{5 * MERGE_AT - 1}", "changed": "red"}
+
+
+def aged(folder: Path, seconds: float) -> None:
+    """Set the times of the files, as the storage would have them after some time."""
+    for path in files(folder):
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def merged(folder: Path, items: int = 10) -> set[str]:
+    """Merge the files, and return the items that they hold."""
+    index = read(folder, items)
+    index.upsert({"other": {"price": 1.0}}, now=time.time())
+    index.refresh()
+    merge(index)
+    (file,) = files(folder)
+    return set(pq.read_table(file)["item_id"].to_pylist())
+
+
+def test_an_item_expires_by_the_clock_of_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = side_index(tmp_path)
+    index.upsert({"short": {"colour": "red"}, "i1": {"colour": "red"}}, now=1.0, keep=HOUR)
+    index.upsert({"long": {"colour": "red"}}, now=1.0, keep=DAY)
+    assert set(index.items.ids) == {"short", "i1", "long"}
+    aged(tmp_path, 2 * HOUR)
+    replica = read(tmp_path)
+    assert replica.items.ids == ["long"] and replica.items.replaced == []
+    later = time.time() + DAY
+    monkeypatch.setattr(time, "time", lambda: later)
+    replica.refresh()
+    assert replica.items.ids == [], "without a new file"
+    monkeypatch.undo()
+    assert merged(tmp_path) == {"long", "other"}
+
+
+def test_a_replica_whose_clock_is_a_year_ahead_removes_nothing_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side_index(tmp_path).upsert({"new": {"colour": "red"}}, now=time.time())
+    later = time.time() + 365 * DAY
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert "new" in merged(tmp_path)
+    monkeypatch.undo()
+    assert "new" in read(tmp_path).items.ids
+
+
+def test_rows_that_the_catalogue_has_by_now_leave_the_log_after_a_day(tmp_path: Path) -> None:
+    features = {"colour": "red", "price": 10.0, "tags": ["t1"]}
+    side_index(tmp_path).upsert({"i10": features}, now=1.0)
+    eleven = read(tmp_path, items=11)
+    assert eleven.items.ids == []
+    assert merged(tmp_path, items=11) == {"i10", "other"}
+    assert "i10" in read(tmp_path).items.ids, "the release before has it still"
+    (file,) = files(tmp_path)
+    table = pq.read_table(file)
+    place = table.schema.get_field_index(side_log.UPDATED)
+    stamp = datetime.fromtimestamp(time.time() - 2 * DAY, UTC)
+    stamps = pa.array([stamp] * len(table), table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), stamps), file)
+    assert merged(tmp_path, items=11) == {"other"}
+
+
+def test_a_removed_item_of_the_side_index_is_gone_and_leaves_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ITEMS", 2)
+    index, other = side_index(tmp_path), side_index(tmp_path)
+    index.upsert({"one": {}, "two": {}}, now=1.0)
+    with pytest.raises(RequestError, match="may hold 2 items and holds 2"):
+        index.upsert({"three": {}}, now=1.0)
+    assert other.remove("one", now=2.0) == 1
+    assert index.upsert({"three": {}}, now=3.0) == 2
+    assert all(set(one.items.ids) == {"two", "three"} for one in (index, read(tmp_path)))
+    for gone in ("one", "never"):
+        with pytest.raises(RequestError, match="There is no item"):
+            index.remove(gone, now=4.0)
+    index.remove("two", now=5.0)
+    index.upsert({"one": {"colour": "red"}}, now=6.0)
+    assert embedding(read(tmp_path), "one") == RED
+
+
+def test_a_removed_item_of_the_catalogue_is_hidden_until_it_is_upserted(tmp_path: Path) -> None:
+    index = side_index(tmp_path)
+    index.upsert({"i2": {"price": 99.0}}, now=1.0)
+    index.remove("i2", now=2.0)
+    index.remove("i4", now=2.0)
+    aged(tmp_path, 90 * DAY)  # a removal does not expire
+    assert merged(tmp_path) == {"i2", "i4", "other"}
+    for one in (index, replica := read(tmp_path)):
+        assert one.items.removed == {2, 4} and set(one.items.replaced) == {2, 4}
+    replica.upsert({"i4": {}}, now=3.0)
+    assert replica.items.removed == {2} and "i4" not in replica.items.ids  # as in the catalogue
+    assert read(tmp_path).items.removed == {2}
+
+
+def write_and_merge(folder: Path, releases: str = "") -> None:
+    """Two replicas write at the same time, and merge in between; then no upsert is lost."""
+    indexes = [side_index(folder, releases=releases) for _ in range(2)]
+    errors: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            for turn in range(3 * MERGE_AT):
+                indexes[number].upsert({f"n{number}-{turn}": {}, "both": {"price": float(number)}}, now=time.time())
+                if turn % 5 == 0:
+                    indexes[number].refresh()
+                    indexes[number].merge()
+        except BaseException as error:  # noqa: BLE001 - for the thread that waits
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    third = side_index(folder, releases=releases)
+    expected = {f"n{number}-{turn}" for number in range(2) for turn in range(3 * MERGE_AT)} | {"both"}
+    prices = set()
+    for index in (*indexes, third):
+        index.refresh()
+        assert set(index.items.ids) == expected and index.unreadable == 0
+        prices.add(index.items.columns.rows([index.items.row_of["both"]])[0]["price"])
+    assert len(prices) == 1, "all replicas hold the same row"
+
+
+def test_two_writers_of_a_folder_lose_nothing(tmp_path: Path) -> None:
+    write_and_merge(tmp_path)
