@@ -33,6 +33,13 @@ def complete_cluster_setting(incomplete: str) -> list[str]:
     return [f"{name}=" for name in complete_setting_name(incomplete)]
 
 
+def complete_deploy_setting(incomplete: str) -> list[str]:
+    """Settings of a deployment, as --set takes them, for shell completion."""
+    from two_tower.config import DeployConfig
+
+    return [f"{name}=" for name in _names([DeployConfig()]) if name.startswith(incomplete)]
+
+
 def complete_setting_name(incomplete: str) -> list[str]:
     """Names of all settings, for shell completion."""
     from pipelines.cli.settings import sections
@@ -88,6 +95,10 @@ _SET_HELP = "Change a setting. Can be given several times."
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help=_SET_HELP, autocompletion=complete_setting),
+]
+DeployAssignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help=_SET_HELP, autocompletion=complete_deploy_setting),
 ]
 ClusterAssignments = Annotated[
     list[str] | None,

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.command import Program, add, command
-from pipelines.cli.options import Releases
+from pipelines.cli.options import DeployAssignments, Releases
 from pipelines.cli.output import Output
+from pipelines.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from two_tower.config import DeployConfig
     from two_tower.releases.release import Listed
 
 releases_app = typer.Typer(
@@ -74,24 +76,52 @@ def show(
 
 @command("two-tower releases activate 20260131T120000-1a2b3c4d --releases runs/sample/releases")
 def activate(
-    output: Output, releases: Releases, release_id: Annotated[str, typer.Argument(help="Release to activate.")]
-) -> None:
-    """Verify a release and make it the current one."""
+    output: Output,
+    releases: Releases,
+    release_id: Annotated[str, typer.Argument(help="Release to activate.")],
+    assignments: DeployAssignments = None,
+) -> ExitStatus:
+    """Verify a release and make it the current one. With --set deployer=kserve, deploy it to the cluster."""
+    config = _deploy_config(assignments)
     with output.progress("verifying the release"):
         from two_tower.releases import release
 
-        release.activate(releases, release_id)
+        reasons: tuple[str, ...] = ()
+        if config.deployer == "local":
+            release.activate(releases, release_id)
+        else:
+            from two_tower.deployment import deploy
+
+            reasons = tuple(deploy.activate(release_id, releases, config).reasons)
+    if reasons:
+        output.json({"current": release.current(releases), "reasons": reasons})
+        output.text.print("\n".join(reasons), markup=False)
+        return ExitStatus.HELD
     _print_current(output, release_id)
+    return ExitStatus.DONE
 
 
 @command("two-tower releases rollback --releases runs/sample/releases")
-def rollback(output: Output, releases: Releases) -> None:
-    """Make the previous release the current one again."""
+def rollback(output: Output, releases: Releases, assignments: DeployAssignments = None) -> None:
+    """Make the previous release the current one again. With --set deployer=kserve, move the cluster's traffic too."""
+    config = _deploy_config(assignments)
     with output.progress("verifying the previous release"):
-        from two_tower.releases import release
+        if config.deployer == "local":
+            from two_tower.releases import release
 
-        previous = release.rollback(releases)
+            previous = release.rollback(releases)
+        else:
+            from two_tower.deployment import kserve
+
+            previous = kserve.connect(releases, config).restore_previous()
     _print_current(output, previous)
+
+
+def _deploy_config(assignments: list[str] | None) -> "DeployConfig":
+    from two_tower.config import DeployConfig, with_assignments
+
+    config: DeployConfig = with_assignments({"deploy": DeployConfig()}, assignments or [])["deploy"]
+    return config
 
 
 def _print_current(output: Output, release_id: str) -> None:

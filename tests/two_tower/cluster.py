@@ -1,10 +1,8 @@
-"""A stand-in for a Kubernetes API server with KServe: it stores and serves InferenceServices over HTTP.
+"""A stand-in for a Kubernetes API server with KServe: it stores objects and plays their controllers, over HTTP.
 
-Conditions and `observedGeneration` are those that the manager of KServe 0.20.0 was seen to report in Knative mode, on
-kube-apiserver 1.36.2: `Stopped` is always False, as information, and `observedGeneration` counts changes of Knative's
-service, so it says nothing about the InferenceService. Merge patches follow RFC 7386. The rest (a new revision when the
-containers change, readiness after some requests, traffic by the canary percentage, a URL of the newest revision) was
-not compared with a real cluster.
+Calls are those that were seen on kube-apiserver 1.36.2: a merge patch follows RFC 7386, `?dryRun=All` answers with the
+object as the webhooks changed it. `kserve_controller` and `deployment_controller` play the controllers, one pass at
+each request. The proxy of a Service answers for its pods. RBAC and the Gateway of an HTTPRoute are not played.
 """
 
 import json
@@ -16,11 +14,20 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.two_tower.deployment_controller import Rollout
+from tests.two_tower.kserve_controller import (
+    LOOKS,
+    SCALING,
+    Installation,
+    Knative,
+    RefusedError,
+    conditions,
+)
 from two_tower.recommender.errors import RequestError
 from two_tower.recommender.recommender import load_release
+from two_tower.releases import release
 
 TOKEN = "a-valid-token"
-LOOKS = 2  # requests for a new revision until it is ready
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,10 +74,13 @@ def merged(target: Any, patch: Any) -> Any:
 class Cluster:
     """never: releases whose pods do not start. answers: faulty behaviour by release. log: received calls.
 
-    releases: folder or URL of the releases that the pods read.
+    releases: folder or URL of the releases that the pods read. denied: verb and collection that RBAC refuses.
     """
 
+    kserve: Installation = field(default_factory=Installation)
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    knative: dict[str, Knative] = field(default_factory=dict)
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
     never: set[str] = field(default_factory=set)
     answers: dict[str, str] = field(default_factory=dict)
     log: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -78,74 +88,131 @@ class Cluster:
     requests: Counter[str] = field(default_factory=Counter)  # number of requests by the release that responded
     address: str = ""
     releases: str = ""
-    mode: str = "Serverless"
 
     def changes(self) -> list[str]:
-        return [method for method, _, _ in self.log if method != "GET"]
+        return [method for method, path, _ in self.log if method != "GET" and "dryRun" not in path]
 
     def put(self, path: str, new: dict[str, Any]) -> dict[str, Any]:
+        """Admit and store an object."""
         old = self.objects.get(path)
+        if "/inferenceservices/" in path:
+            self.kserve.admit(new, old)
         new["metadata"]["generation"] = old["metadata"]["generation"] + (old["spec"] != new["spec"]) if old else 1
-        before = old["spec"]["predictor"]["containers"] if old else None
-        status = old["status"] if old else {"revisions": [], "rolled_out": 0}
-        if new["spec"]["predictor"]["containers"] != before:
-            status["revisions"].append({"containers": new["spec"]["predictor"]["containers"], "looks": 0})
-        new["status"] = status
-        self.objects[path] = new
-        return self.seen(path)
+        self.objects[path] = new | ({"status": old["status"]} if old and "status" in old else {})
+        return self.objects[path]
 
-    def seen(self, path: str) -> dict[str, Any]:
-        """Return the object with its current status."""
+    def delete(self, path: str) -> dict[str, Any]:
+        """Delete an object; an InferenceService when its controller has removed the finalizer."""
         stored = self.objects[path]
-        revisions, name = stored["status"]["revisions"], stored["metadata"]["name"]
-        newest = revisions[-1]
-        newest["looks"] += 1
-        ready = newest["looks"] > LOOKS and pinned(newest) not in self.never
-        canary = stored["spec"]["predictor"].get("canaryTrafficPercent")
-        if ready and canary is None:
-            stored["status"]["rolled_out"] = len(revisions)
-        rolled_out = stored["status"]["rolled_out"]
-        share = (100 if canary is None or not rolled_out else canary) if ready else 0
-        predictor = {
-            "latestCreatedRevision": f"{name}-{len(revisions):05d}",
-            "traffic": [{"tag": "latest", "percent": share, "url": f"{self.address}/{len(revisions)}{path}"}],
-        }
-        if ready or len(revisions) > 1:
-            predictor["latestReadyRevision"] = f"{name}-{len(revisions) - (not ready):05d}"
-        conditions = [{"type": "Ready", "status": "True" if ready else "Unknown"}]
-        if pinned(newest) in self.never:
-            conditions = [
-                {"type": "Ready", "status": "False", "reason": "RevisionFailed", "message": "ImagePullBackOff"}
-            ]
-        status = {
-            "observedGeneration": 1,
-            "url": f"{self.address}/{rolled_out or len(revisions)}{path}",
-            "conditions": [*conditions, {"type": "Stopped", "status": "False", "severity": "Info"}],
-            "deploymentMode": self.mode,
-            "components": {"predictor": predictor},
-        }
-        return {**stored, "status": status}
+        if "/inferenceservices/" in path:
+            stored["metadata"]["deletionTimestamp"] = "2026-11-28T07:00:00Z"
+            try:
+                self.kserve.admit(json.loads(json.dumps(stored)), stored)
+            except RefusedError:
+                return stored  # it stays Terminating
+            name = stored["metadata"]["name"]
+            self.knative.pop(name, None)
+            self.objects.pop(deployment_of(path), None)
+        self.rollouts.pop(path, None)
+        return self.objects.pop(path)
 
-    def serving(self) -> tuple[str, int]:
-        """Return the release of the newest revision of the only service, and its traffic percentage."""
-        (path,) = self.objects
-        stored = self.objects[path]
-        return pinned(stored["status"]["revisions"][-1]), self.seen(path)["status"]["components"]["predictor"][
-            "traffic"
-        ][0]["percent"]
+    def reconcile(self) -> None:
+        """One pass of all controllers."""
+        for path, stored in list(self.objects.items()):
+            if "/inferenceservices/" in path:
+                self.reconcile_service(path, stored)
+        for path, stored in self.objects.items():
+            if "/deployments/" in path:
+                self.rollouts.setdefault(path, Rollout()).reconcile(stored, lambda pod: self.starts(pod))
+
+    def reconcile_service(self, path: str, service: dict[str, Any]) -> None:
+        name, mode = service["metadata"]["name"], self.kserve.mode(service)
+        status: dict[str, Any] = {"observedGeneration": 1, "deploymentMode": mode, "components": {"predictor": {}}}
+        if mode in ("Standard", "RawDeployment"):
+            self.reconcile_standard(path, service)
+            available = self.rollouts.get(deployment_of(path), Rollout()).serving
+            status["conditions"] = conditions("True" if available else "False")
+        elif self.kserve.knative:
+            knative = self.knative.setdefault(name, Knative(name, self.address))
+            predictor = knative.reconcile(service, lambda one: one["looks"] > LOOKS and self.starts(one["spec"]))
+            newest = pinned(knative.revisions[-1]["spec"])
+            ready = predictor.get("latestReadyRevision") == predictor["latestCreatedRevision"]
+            failed = ("False", "RevisionFailed", "ImagePullBackOff") if newest in self.never else ("Unknown",)
+            status["conditions"] = conditions(*(("True",) if ready else failed))
+            status["components"] = {"predictor": predictor}
+            status["url"] = f"{self.address}/services/{name}"
+        service["status"] = status
+
+    def reconcile_standard(self, path: str, service: dict[str, Any]) -> None:
+        """KServe's Deployment, with the labels of the InferenceService in the template, and one more variable."""
+        name, labels = service["metadata"]["name"], service["metadata"].get("labels", {})
+        pod = {key: value for key, value in service["spec"]["predictor"].items() if key not in SCALING}
+        first, *others = pod["containers"]
+        own = {"name": "INFERENCE_SERVICE_NAME", "value": name}
+        pod["containers"] = [{**first, "env": [*first.get("env", []), own]}, *others]
+        template = {"metadata": {"labels": {**labels, "app": f"isvc.{name}-predictor"}}, "spec": pod}
+        replicas = service["spec"]["predictor"].get("minReplicas", 1)
+        manifest = {"metadata": {"name": f"{name}-predictor"}, "spec": {"replicas": replicas, "template": template}}
+        self.put(deployment_of(path), manifest)
+
+    def starts(self, pod: dict[str, Any]) -> bool:
+        """Whether pods become ready: those that follow the pointer need a release."""
+        release_id = self.release_of(pod)
+        return release_id is not None and release_id not in self.never
+
+    def release_of(self, pod: dict[str, Any]) -> str | None:
+        return pinned(pod) or release.current(self.releases)
+
+    def shares(self) -> dict[str, int]:
+        """Percentage of the traffic by release at the address of the users, when the controllers have finished."""
+        for _ in range(2 * LOOKS):
+            self.reconcile()
+        if "two-tower" in self.knative:
+            knative = self.knative["two-tower"]
+            pods = {self.release_of(knative.pod(name)): percent for name, percent in knative.percents().items()}
+            return {one: percent for one, percent in pods.items() if one and percent}
+        pod = self.selected("two-tower")
+        return {self.release_of(pod) or "": 100} if pod else {}
+
+    def weights(self) -> dict[str, int]:
+        """Percentage of the HTTPRoute's traffic by release; empty for a backend without pods."""
+        (route,) = [stored for path, stored in self.objects.items() if "/httproutes/" in path]
+        backends = route["spec"]["rules"][0]["backendRefs"]
+        pods = [(self.selected(one["name"]), one.get("weight", 100)) for one in backends]
+        return {self.release_of(pod) or "": weight for pod, weight in pods if pod and weight}
+
+    def selected(self, service: str) -> dict[str, Any] | None:
+        """The pods that a Service selects and that are ready."""
+        found = [stored for path, stored in self.objects.items() if path.endswith(f"/services/{service}")]
+        for rollout in self.rollouts.values() if found else ():
+            template = rollout.serving
+            if template and found[0]["spec"]["selector"].items() <= template["metadata"]["labels"].items():
+                return template["spec"]
+        return None
+
+    def pod_at(self, path: str) -> dict[str, Any] | None:
+        """The pods that respond at an address: a Service's proxy, or the URL of a revision or an InferenceService."""
+        parts = path.strip("/").split("/")
+        if parts[0] == "revisions":
+            return self.knative[parts[1].rpartition("-predictor-")[0]].pod(parts[1])
+        if parts[0] == "services":
+            knative = self.knative[parts[1]]
+            return knative.pod(max(knative.percents(), key=lambda name: knative.percents()[name]))
+        return self.selected(parts[parts.index("services") + 1].removesuffix(":80"))
 
     def recommend(self, path: str, request: dict[str, Any]) -> tuple[int, Any]:
-        """Respond as the revision whose number is the first part of the path."""
-        number, _, rest = path.strip("/").partition("/")
-        stored = self.objects["/" + rest.removesuffix("/v1/recommend")]
-        release = pinned(stored["status"]["revisions"][int(number) - 1])
-        self.requests[release] += 1
-        manner = self.answers.get(release, "")
+        """Respond as the pods at the address."""
+        pod = self.pod_at(path)
+        if pod is None:
+            return 503, {"message": "no endpoints available"}
+        served = self.release_of(pod) or ""
+        self.requests[served] += 1
+        manner = self.answers.get(served, "")
         if manner == "fails":
             return 500, {"error": {"code": "fault", "message": "broken", "hint": ""}}
         options = {name: value for name, value in request.items() if name not in ("user_id", "features")}
         try:
-            body = load_release(self.releases, release).recommend(
+            body = load_release(self.releases, served).recommend(
                 request.get("user_id"), features=request.get("features"), **options
             )
         except RequestError as error:
@@ -159,9 +226,26 @@ class Cluster:
             response["items"] = response["items"][::-1]
         return 200, response
 
+    def read(self, path: str) -> dict[str, Any] | None:
+        if path == "/apis/serving.knative.dev/v1":
+            return {"kind": "APIResourceList"} if self.kserve.knative else None
+        if "/revisions/" in path:
+            name = path.rpartition("/")[2]
+            knative = self.knative.get(name.rpartition("-predictor-")[0])
+            return {"metadata": {"name": name}, "spec": knative.pod(name)} if knative else None
+        self.reconcile()
+        return self.objects.get(path)
 
-def pinned(revision: dict[str, Any]) -> str:
-    return next((e["value"] for e in revision["containers"][0].get("env", []) if e["name"] == "TWO_TOWER_RELEASE"), "")
+
+def deployment_of(path: str) -> str:
+    """Path of the Deployment that KServe makes of an InferenceService."""
+    return (
+        path.replace("serving.kserve.io/v1beta1", "apps/v1").replace("inferenceservices", "deployments") + "-predictor"
+    )
+
+
+def pinned(pod: dict[str, Any]) -> str:
+    return next((e["value"] for e in pod["containers"][0].get("env", []) if e["name"] == "TWO_TOWER_RELEASE"), "")
 
 
 @contextmanager
@@ -183,22 +267,31 @@ def cluster() -> Iterator[Cluster]:
                 return self.answer(403, {"message": "inferenceservices is forbidden"})
             if "/namespaces/absent/" in path:
                 return self.answer(404, {"message": "namespaces absent not found"})
-            return self.act(path, body)
+            try:
+                return self.act(path, body)
+            except RefusedError as error:
+                return self.answer(403, {"message": str(error)})
 
         def act(self, path: str, body: Any) -> None:
             if self.command == "POST":
-                path = f"{path}/{body['metadata']['name']}"
-                return self.answer(201, state.put(path, {**body, "metadata": dict(body["metadata"])}))
-            if path not in state.objects:
+                collection, _, query = path.partition("?")
+                path, new = f"{collection}/{body['metadata']['name']}", json.loads(json.dumps(body))
+                if path in state.objects:
+                    return self.answer(409, {"message": f"{path} already exists"})
+                if query == "dryRun=All":
+                    state.kserve.admit(new, None)
+                    return self.answer(201, new)
+                return self.answer(201, state.put(path, new))
+            stored = state.read(path)
+            if stored is None:
                 return self.answer(404, {"message": f"{path} not found"})
             if self.command == "PATCH":
                 assert self.headers["Content-Type"] == "application/merge-patch+json"
-                stored = state.objects[path]
                 changed = merged({k: v for k, v in stored.items() if k != "status"}, body)
                 return self.answer(200, state.put(path, changed))
             if self.command == "DELETE":
-                return self.answer(200, state.objects.pop(path))
-            return self.answer(200, state.seen(path))
+                return self.answer(200, state.delete(path))
+            return self.answer(200, stored)
 
         do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - http.server's names
 

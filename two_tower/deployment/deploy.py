@@ -1,23 +1,20 @@
 """Deployment of a release: stage it, run a smoke test against it, then promote it or roll it back."""
 
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 from two_tower.config import DeployConfig
-from two_tower.deployment import smoke_test
-from two_tower.deployment.kserve import KServe, NotReadyError
+from two_tower.deployment import kserve, readiness, smoke_test
 from two_tower.deployment.questions import Questions
+from two_tower.deployment.readiness import NotReadyError
 from two_tower.deployment.smoke_test import Address
 from two_tower.gates import Verdict
 from two_tower.http_json import call
 from two_tower.releases import model_registry, release
 from two_tower.storage import open_storage
-
-POLL_INTERVAL = 0.1  # seconds
 
 # Serves a release of a folder until the block ends; the addresses for HTTP and gRPC. `serving.http.background` has one.
 Serve = Callable[[str, str], AbstractContextManager[tuple[str, str]]]
@@ -42,14 +39,24 @@ class Deployer(Protocol):
             The address at which it answers. A text is the address for HTTP of a service that users share.
 
         Raises:
-            kserve.NotReadyError: It did not become ready in time.
+            readiness.NotReadyError: It did not become ready in time.
         """
 
     def promote(self, release_id: str) -> None:
         """Give all of the traffic to the staged release."""
 
     def roll_back(self) -> None:
-        """Give all of the traffic to the release that served before."""
+        """Take the traffic from the staged release. The release that served before receives all of it."""
+
+    def restore_previous(self) -> str:
+        """Give all of the traffic to the release that was promoted before the current one, and move the pointer to it.
+
+        Returns:
+            The id of the release.
+
+        Raises:
+            InputError: No earlier release can serve at once.
+        """
 
 
 class Local:
@@ -85,20 +92,8 @@ class Local:
 
     def wait(self) -> Address:
         assert self._address, "a release is staged"
-        deadline = time.monotonic() + self._ready_timeout
-        while True:
-            try:
-                response = call("GET", f"{self._address.http}/v2/health/ready")
-                if response.status == 200:
-                    return self._address
-                reason = str(response.body)[:200]
-            except OSError as error:
-                reason = str(error)
-            if time.monotonic() >= deadline:
-                raise NotReadyError(
-                    f"the release was not ready within {self._ready_timeout:g} s: {reason}. See the log of this step."
-                )
-            time.sleep(POLL_INTERVAL)
+        readiness.wait(self._not_ready, self._ready_timeout, "the release", "See the log of this step.")
+        return self._address
 
     def promote(self, release_id: str) -> None:
         self._staged.close()
@@ -106,6 +101,18 @@ class Local:
 
     def roll_back(self) -> None:
         self._staged.close()
+
+    def restore_previous(self) -> str:
+        return release.rollback(self._releases)
+
+    def _not_ready(self) -> str:
+        """The reason why the staged release does not answer yet; empty if it does."""
+        assert self._address, "a release is staged"
+        try:
+            response = call("GET", f"{self._address.http}/v2/health/ready")
+        except OSError as error:
+            return str(error)
+        return "" if response.status == 200 else str(response.body)[:200]
 
 
 def create_deployer(releases: str, config: DeployConfig, serve: Serve) -> Deployer:
@@ -119,9 +126,9 @@ def create_deployer(releases: str, config: DeployConfig, serve: Serve) -> Deploy
     Raises:
         InputError: The cluster of the deployer is not known, or cannot read the releases.
     """
-    if config.deployer == "kserve":
-        return KServe.connect(releases, config)
-    return Local(releases, serve, config.ready_timeout)
+    if config.deployer == "local":
+        return Local(releases, serve, config.ready_timeout)
+    return kserve.connect(releases, config)
 
 
 def deploy(release_id: str, releases: str, questions: Questions, config: DeployConfig, serve: Serve) -> Verdict:
@@ -140,6 +147,20 @@ def deploy(release_id: str, releases: str, questions: Questions, config: DeployC
         manifest = release.verify(releases, release_id)
         model_registry.register(config.model_registry, config.service, f"{releases}/{release_id}", manifest)
     return verdict
+
+
+def activate(release_id: str, releases: str, config: DeployConfig) -> Verdict:
+    """Deploy any published release to a cluster, with a smoke test for its recently active users.
+
+    Args:
+        release_id: Id of the release.
+        releases: URL of the releases.
+        config: Settings of the deployment, with the deployer kserve or kubernetes.
+    """
+    deployer = kserve.connect(releases, config)
+    with tempfile.TemporaryDirectory(prefix="two-tower-") as cache:
+        users = release.open_release(releases, release_id, Path(cache)).users()
+    return roll_out(release_id, releases, deployer, Questions(users=users).first(config.questions), config.slowest_ms)
 
 
 def roll_out(release_id: str, releases: str, deployer: Deployer, questions: Questions, slowest_ms: float) -> Verdict:

@@ -37,6 +37,7 @@ class Kubernetes:
     """
 
     def __init__(self, address: str, namespace: str, account: Path = ACCOUNT) -> None:
+        self._is_own = not address
         self._address = (address or _own_address()).rstrip("/")
         self._account = account
         own = account / "namespace"
@@ -47,6 +48,17 @@ class Kubernetes:
         is_tls = self._address.startswith("https://")
         trusted = str(authority) if authority.is_file() else None
         self._context = ssl.create_default_context(cafile=trusted) if is_tls else None
+
+    def path(self, group: str, plural: str) -> str:
+        """Return the path of a collection of this namespace, such as `deployments` of the group `apps/v1`."""
+        root = "/api/v1" if group == "v1" else f"/apis/{group}"
+        return f"{root}/namespaces/{self.namespace}/{plural}"
+
+    def service_address(self, service: str) -> str:
+        """Return the address of a Service at port 80: its name in the cluster, outside the API server's proxy."""
+        if self._is_own:
+            return f"http://{service}.{self.namespace}.svc"
+        return f"{self._address}{self.path('v1', 'services')}/{service}:80/proxy"
 
     def get(self, path: str) -> dict[str, Any] | None:
         """Return the object at a path; None if it does not exist."""
@@ -102,9 +114,12 @@ class Kubernetes:
         if response.status == 401:
             step = "The token is expired or belongs to another cluster. Use a valid service account."
         elif response.status == 403:
-            step = f"Give the step's service account the verb {_VERBS[method]}: see deploy/kustomize/base/rbac.yaml."
+            step = f"Give the step's service account the verb {_VERBS[method]}: see the rbac.yaml in deploy/kustomize."
         elif response.status == 404:
-            step = "Create the namespace, and install KServe: https://kserve.github.io/website."
+            step = (
+                "Create the namespace. For the deployer kserve, install KServe (https://kserve.github.io/website), or "
+                "deploy without it: --set deployer=kubernetes."
+            )
         else:
             step = "Correct the cause, and run the step again."
         raise KubernetesError(f"{method} {path}: the cluster answered {response.status}: {message} {step}")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.two_tower import parts
 from tests.two_tower.cluster import Cluster, cluster
-from two_tower.deployment import kserve, kubernetes, smoke_test
+from two_tower.deployment import kubernetes, readiness, smoke_test
 from two_tower.releases import release
 from two_tower.releases.item_index import embed_items
 from two_tower.retrieval.index import build
@@ -22,7 +22,7 @@ def kube():
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kserve, "POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(readiness, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(smoke_test, "PAUSE", 0.0)
     monkeypatch.setattr(kubernetes, "FIRST_PAUSE", 0.01)
 

@@ -40,12 +40,12 @@ def test_a_failed_smoke_test_rolls_back(kube: Cluster, releases, manner: str, re
     assert not verdict.passed and verdict.details["action"] == "rolled back"
     assert reason in verdict.reasons[0]
     assert verdict.reasons[-1] == f"Rolled back: {first} serves as before."
-    assert kube.serving() == (second, 0), "the candidate's revision gets no traffic"
+    assert kube.shares() == {first: 100}
     assert release.current(where) == first
 
     del kube.answers[second]
     assert deploy.deploy(second, where, QUESTIONS, settings(kube), no_service).details["action"] == "promoted"
-    assert kube.serving() == (second, 100)
+    assert kube.shares() == {second: 100}
 
 
 def test_responses_that_are_too_slow_roll_back(kube: Cluster, releases) -> None:

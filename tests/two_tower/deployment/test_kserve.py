@@ -1,100 +1,134 @@
-"""Deployments against a stand-in cluster, over HTTP, of releases that are real files."""
+"""Deployments in every mode and version, against a stand-in cluster, over HTTP, of releases that are real files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from tests.schemas import check_inference_service
+from tests.schemas import check, check_inference_service
 from tests.two_tower.cluster import Cluster
 from tests.two_tower.deployment.requests import ASKED, QUESTIONS, no_service, settings
-from two_tower.deployment import deploy, kserve
+from tests.two_tower.kserve_controller import Installation
+from two_tower.deployment import deploy, kserve, manifests
 from two_tower.errors import InputError
 from two_tower.releases import release
 
-PATH = "/apis/serving.kserve.io/v1beta1/namespaces/shop/inferenceservices"
+INFERENCE_SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/shop/inferenceservices"
+CLUSTERS = {
+    **{f"knative 0.{version}": Installation(version=version) for version in (15, 16, 17, 20)},
+    **{f"standard 0.{version}": Installation(version=version, default="Standard") for version in (15, 16, 17, 20)},
+    "default knative, not installed, 0.15": Installation(version=15, knative=False),
+    "default knative, not installed, 0.16": Installation(version=16, knative=False),
+    "default knative, not installed, 0.20": Installation(knative=False),
+    "kubernetes": Installation(knative=False),
+}
 
 
-def test_the_first_release_creates_the_service_and_is_promoted(kube: Cluster, releases) -> None:
-    where, first, _ = releases
-    verdict = deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
-    assert (verdict.passed, verdict.details["action"], verdict.details["before"]) == (True, "promoted", None)
-    assert kube.requests == {first: ASKED}
-    assert kube.changes() == ["POST", "PATCH"]
-    assert kube.serving() == (first, 100)
-    assert release.current(where) == first
+MODES = ("knative 0.20", "standard 0.20", "kubernetes")
 
 
-def test_the_next_release_gets_a_canary_share_until_it_has_answered(kube: Cluster, releases) -> None:
+@pytest.fixture(params=MODES)
+def config(request: pytest.FixtureRequest, kube: Cluster):
+    kube.kserve = CLUSTERS[request.param]
+    if request.param.startswith("standard 0.15"):
+        kube.kserve = replace(kube.kserve, default="RawDeployment")
+    return settings(kube, deployer="kubernetes" if request.param == "kubernetes" else "kserve", ready_timeout=30)
+
+
+@pytest.mark.parametrize("config", CLUSTERS, indirect=True)
+def test_releases_are_deployed_refused_and_rolled_back(config, kube: Cluster, releases) -> None:
     where, first, second = releases
-    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
-    kube.log.clear()
-    verdict = deploy.deploy(second, where, QUESTIONS, settings(kube, canary_percent=25), no_service)
-    assert verdict.details["action"] == "promoted" and verdict.details["before"] == first
-    shares = [body["spec"]["predictor"].get("canaryTrafficPercent") for m, _, body in kube.log if m == "PATCH"]
-    assert shares == [25, None]
-    assert kube.requests[second] == ASKED and kube.serving() == (second, 100)
-    assert release.current(where) == second
-
-
-def test_an_interrupted_promotion_is_finished(kube: Cluster, releases) -> None:
-    """The cluster was told, the pointer was not: as after a step that was killed in between."""
-    where, first, second = releases
-    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
-    deploy.deploy(second, where, QUESTIONS, settings(kube), no_service)
-    release.activate(where, first)
-    assert deploy.deploy(second, where, QUESTIONS, settings(kube), no_service).details["action"] == "promoted"
-    assert release.current(where) == second and kube.serving() == (second, 100)
-
-
-def test_a_release_that_does_not_become_ready_is_rolled_back_with_what_the_cluster_says(
-    kube: Cluster, releases
-) -> None:
-    where, first, second = releases
-    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
-    kube.never.add(second)
-    verdict = deploy.deploy(second, where, QUESTIONS, settings(kube, ready_timeout=1), no_service)
-    assert "not ready within 1 s: Ready: RevisionFailed ImagePullBackOff" in verdict.reasons[0]
-    assert "kubectl -n shop describe inferenceservice two-tower" in verdict.reasons[0]
-    assert kube.serving() == (second, 0) and release.current(where) == first
-    assert kube.requests[second] == 0
-
-
-def test_a_first_release_that_fails_leaves_nothing_behind(kube: Cluster, releases) -> None:
-    where, first, _ = releases
-    kube.never.add(first)
-    verdict = deploy.deploy(first, where, QUESTIONS, settings(kube, ready_timeout=1), no_service)
-    assert verdict.reasons[-1] == "Rolled back: no release serves as before."
-    assert kube.objects == {} and release.current(where) is None
-
-
-def test_a_service_that_was_applied_before_keeps_what_is_its_own(kube: Cluster, releases) -> None:
-    where, first, _ = releases
-    applied = kserve.inference_service(where, settings(kube), None)
-    applied["spec"]["predictor"]["maxReplicas"] = 99
-    applied["spec"]["predictor"]["containers"][0]["env"] = [{"name": "OURS", "value": "1"}]
-    kube.put(f"{PATH}/two-tower", applied)
     kube.answers[first] = "fails"
-    assert not deploy.deploy(first, where, QUESTIONS, settings(kube), no_service).passed
-    assert kube.serving() == (first, 0), "what was applied is not deleted"
-    del kube.answers[first]
-    assert deploy.deploy(first, where, QUESTIONS, settings(kube), no_service).passed
-    predictor = kube.objects[f"{PATH}/two-tower"]["spec"]["predictor"]
-    assert predictor["maxReplicas"] == 99
-    assert [e["name"] for e in predictor["containers"][0]["env"]] == ["OURS", "TWO_TOWER_RELEASE"]
+    refused = deploy.deploy(first, where, QUESTIONS, config, no_service)
+    assert refused.reasons[-1] == "Rolled back: no release serves as before."
+    assert kube.objects == {} and release.current(where) is None, "nothing is left behind"
+    kube.answers.clear()
+    kube.requests.clear()
+
+    verdict = deploy.deploy(first, where, QUESTIONS, config, no_service)
+    assert (verdict.passed, verdict.details["action"], verdict.details["before"]) == (True, "promoted", None)
+    assert kube.requests == {first: ASKED} and kube.shares() == {first: 100} and release.current(where) == first
+    assert not any("-first" in path for path in kube.objects)
+
+    verdict = deploy.deploy(second, where, QUESTIONS, config, no_service)
+    assert (verdict.details["action"], verdict.details["before"]) == ("promoted", first)
+    assert kube.shares() == {second: 100} and release.current(where) == second
+
+    assert deploy.create_deployer(where, config, no_service).restore_previous() == first
+    assert kube.shares() == {first: 100} and release.current(where) == first
+
+    kube.answers[second] = "fails"
+    refused = deploy.deploy(second, where, QUESTIONS, config, no_service)
+    assert refused.reasons[-1] == f"Rolled back: {first} serves as before."
+    assert kube.shares() == {first: 100} and release.current(where) == first
+    kube.answers.clear()
+    assert deploy.deploy(second, where, QUESTIONS, config, no_service).details["action"] == "promoted"
+    assert kube.shares() == {second: 100}
 
 
-def test_a_mode_without_canaries_is_refused(kube: Cluster, releases) -> None:
+def test_objects_are_as_their_schemas_require(config, kube: Cluster, releases) -> None:
+    where, first, second = releases
+    for one in (first, second):
+        deploy.deploy(one, where, QUESTIONS, config, no_service)
+    made = [(path, json.loads(json.dumps(body))) for method, path, body in kube.log if method == "POST"]
+    assert made
+    for path, body in made:
+        if path.partition("?")[0].endswith("inferenceservices"):
+            check_inference_service(body)
+        else:
+            check(body)
+
+
+def test_an_interrupted_promotion_is_finished(config, kube: Cluster, releases) -> None:
+    """The traffic was changed, the pointer was not: as after a step that was killed in between."""
+    where, first, second = releases
+    deploy.deploy(first, where, QUESTIONS, config, no_service)
+    deploy.deploy(second, where, QUESTIONS, config, no_service)
+    release.activate(where, first)
+    assert deploy.deploy(second, where, QUESTIONS, config, no_service).details["action"] == "promoted"
+    assert release.current(where) == second and kube.shares() == {second: 100}
+
+
+def test_a_release_that_does_not_become_ready_is_rolled_back(config, kube: Cluster, releases) -> None:
+    where, first, second = releases
+    deploy.deploy(first, where, QUESTIONS, config, no_service)
+    kube.never.add(second)
+    verdict = deploy.deploy(second, where, QUESTIONS, replace(config, ready_timeout=1), no_service)
+    assert "was not ready within 1 s" in verdict.reasons[0] and "kubectl -n shop describe" in verdict.reasons[0]
+    assert kube.shares() == {first: 100} and release.current(where) == first and not kube.requests[second]
+
+
+def test_there_is_no_earlier_release_to_restore(config, kube: Cluster, releases) -> None:
     where, first, _ = releases
-    kube.mode = "Standard"
-    kube.put(f"{PATH}/two-tower", kserve.inference_service(where, settings(kube), None))
-    with pytest.raises(InputError, match="mode Standard, in which KServe does not split traffic"):
+    deploy.deploy(first, where, QUESTIONS, config, no_service)
+    with pytest.raises(InputError, match="two-tower releases activate ID"):
+        deploy.create_deployer(where, config, no_service).restore_previous()
+    assert kube.shares() == {first: 100} and release.current(where) == first
+
+
+def test_the_container_gets_the_keys_of_the_object_store(config, kube: Cluster, releases) -> None:
+    where, first, _ = releases
+    deploy.deploy(first, where, QUESTIONS, replace(config, storage_secret="s3-credentials"), no_service)
+    for method, path, body in kube.log:
+        if method == "POST" and path.endswith(("inferenceservices", "deployments")):
+            spec = body["spec"].get("predictor") or body["spec"]["template"]["spec"]
+            assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "s3-credentials"}}]
+
+
+def test_an_inference_service_in_standard_mode_is_not_taken_over(kube: Cluster, releases) -> None:
+    where, first, _ = releases
+    kube.kserve = Installation(default="Standard")
+    kube.put(f"{INFERENCE_SERVICES}/two-tower", manifests.inference_service(where, settings(kube), None))
+    with pytest.raises(InputError, match=r"mode Standard.*kubectl -n shop delete inferenceservice two-tower"):
         deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
     assert kube.changes() == []
 
 
-def test_what_is_created_is_what_kserve_defines(kube: Cluster, releases) -> None:
-    where, first, _ = releases
-    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
-    for method, _, body in kube.log:
-        if method == "POST":
-            check_inference_service(json.loads(json.dumps(body)))
+def test_a_mode_of_no_use_is_refused(kube: Cluster, releases) -> None:
+    kube.kserve = Installation(default="ModelMesh")
+    path = f"{INFERENCE_SERVICES}/two-tower"
+    service = manifests.inference_service(releases[0], settings(kube), None)
+    service["status"] = {"deploymentMode": "ModelMesh"}
+    kube.objects[path] = {**service, "metadata": {**service["metadata"], "generation": 1}}
+    with pytest.raises(InputError, match="mode ModelMesh"):
+        kserve.connect(releases[0], settings(kube))

@@ -1,0 +1,138 @@
+"""What is particular to Knative mode: revisions, shares, and the first release."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.two_tower.cluster import Cluster
+from tests.two_tower.deployment.requests import ASKED, QUESTIONS, no_service, settings
+from tests.two_tower.kserve_controller import MODE, Installation
+from two_tower.deployment import deploy, knative, manifests
+from two_tower.deployment.kubernetes import Kubernetes
+from two_tower.releases import release
+
+PATH = "/apis/serving.kserve.io/v1beta1/namespaces/shop/inferenceservices"
+RECORDED = Path(__file__).parent / "recorded_kserve"
+
+
+def test_a_promotion_changes_the_share_only(kube: Cluster, releases) -> None:
+    where, first, second = releases
+    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
+    kube.log.clear()
+    deploy.deploy(second, where, QUESTIONS, settings(kube, canary_percent=25), no_service)
+    shares = [body["spec"]["predictor"].get("canaryTrafficPercent") for m, _, body in kube.log if m == "PATCH"]
+    assert shares == [25, None]
+    assert kube.requests[second] == ASKED
+    assert len(kube.knative["two-tower"].revisions) == 2, "the revision that was tested is the one that serves"
+
+
+def test_the_first_release_gets_no_traffic_before_it_is_tested(kube: Cluster, releases) -> None:
+    """The service was applied before, follows the pointer, and is not ready."""
+    where, first, _ = releases
+    applied = manifests.inference_service(where, settings(kube), None)
+    applied["spec"]["predictor"]["maxReplicas"] = 99
+    applied["spec"]["predictor"]["containers"][0]["env"] = [{"name": "OURS", "value": "1"}]
+    kube.put(f"{PATH}/two-tower", applied)
+    kube.answers[first] = "fails"
+    assert not deploy.deploy(first, where, QUESTIONS, settings(kube), no_service).passed
+    assert kube.shares() == {} and list(kube.objects) == [f"{PATH}/two-tower"], "it serves nothing, as before"
+    assert kube.requests[first] == ASKED
+
+    kube.answers.clear()
+    assert deploy.deploy(first, where, QUESTIONS, settings(kube), no_service).passed
+    assert kube.shares() == {first: 100} and list(kube.objects) == [f"{PATH}/two-tower"]
+    predictor = kube.objects[f"{PATH}/two-tower"]["spec"]["predictor"]
+    assert predictor["maxReplicas"] == 99
+    assert [e["name"] for e in predictor["containers"][0]["env"]] == ["OURS", "TWO_TOWER_RELEASE"]
+
+
+def test_a_service_that_follows_the_pointer_gets_a_canary(kube: Cluster, releases) -> None:
+    where, first, second = releases
+    release.activate(where, first)
+    kube.put(f"{PATH}/two-tower", manifests.inference_service(where, settings(kube), None))
+    for _ in range(4):
+        kube.reconcile()
+    kube.answers[second] = "fails"
+    verdict = deploy.deploy(second, where, QUESTIONS, settings(kube), no_service)
+    assert verdict.reasons[-1] == f"Rolled back: {first} serves as before." and kube.shares() == {first: 100}
+
+
+def test_a_rollback_of_the_traffic_alone_does_not_count_as_promoted(kube: Cluster, releases) -> None:
+    where, first, second = releases
+    for one in (first, second):
+        deploy.deploy(one, where, QUESTIONS, settings(kube), no_service)
+    kube.objects[f"{PATH}/two-tower"]["spec"]["predictor"]["canaryTrafficPercent"] = 0
+    for _ in range(3):
+        kube.reconcile()
+    assert kube.shares() == {first: 100} and release.current(where) == second
+    deployer = deploy.create_deployer(where, settings(kube), no_service)
+    assert deployer.serving() is None
+    assert deployer.restore_previous() == first == release.current(where), "the pointer follows"
+
+
+@pytest.mark.parametrize("annotation", ["Serverless", None])
+def test_an_object_of_the_old_mode_name_can_be_changed_and_deleted(kube: Cluster, releases, annotation) -> None:
+    """KServe 0.16.0 compares the names as texts, also when it removes its finalizer."""
+    where, first, second = releases
+    kube.kserve = Installation(version=16)
+    applied = manifests.inference_service(where, settings(kube), None)
+    if annotation:
+        applied["metadata"]["annotations"][MODE] = annotation
+    kube.put(f"{PATH}/two-tower", applied)
+    for one in (first, second):
+        assert deploy.deploy(one, where, QUESTIONS, settings(kube), no_service).passed
+    assert kube.objects[f"{PATH}/two-tower"]["metadata"]["annotations"].get(MODE) in (None, "Knative")
+    kube.delete(f"{PATH}/two-tower")
+    assert kube.objects == {}
+
+
+def test_in_the_cluster_the_newest_revision_has_a_local_address(monkeypatch: pytest.MonkeyPatch, kube: Cluster) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    config = settings(kube, kubernetes_api="")
+    deployer = knative.Knative("s3://b", config, Kubernetes("", "shop"))
+    assert deployer._address(recorded("canary10")) == "http://latest-two-tower-predictor.shop.svc.cluster.local"
+
+
+# Recorded states of KServe 0.20.0: whether the newest revision is ready, which revision gets all of the traffic, and
+# what serves if the pointer names the pinned release.
+@pytest.mark.parametrize(
+    ("state", "ready", "full"),
+    [
+        ("new", False, None),
+        ("ready", True, 1),
+        ("canary10", True, None),
+        ("promoted", True, 3),
+        ("rolledback", True, 1),
+        ("promote_starting", False, 4),
+        ("base_never_ready", False, None),
+        ("first_release_canary10", True, 2),
+        ("rollback_after_promote", True, 4),
+    ],
+)
+def test_recorded_states_are_read(kube: Cluster, state: str, ready: bool, full: int | None) -> None:
+    service = recorded(state)
+    deployer = knative.Knative("s3://b", settings(kube), Kubernetes(kube.address, "shop"))
+    assert (deployer._not_ready(service) == "") == ready
+    traffic = service["status"]["components"]["predictor"].get("traffic", [])
+    names = {target["revisionName"] for target in traffic}
+    receives = [name for name in names if knative._without_traffic(service, name) == ""]
+    assert [int(name[-5:]) for name in receives] == ([full] if full else [])
+
+
+@pytest.mark.parametrize("state", ["ready", "canary10", "rolledback", "first_release_canary10", "canary_second"])
+def test_the_stand_in_reports_as_the_recording(kube: Cluster, releases, state: str) -> None:
+    service = recorded(state)
+    predictor = service["status"]["components"]["predictor"]
+    assert {"latestCreatedRevision", "latestReadyRevision", "latestRolledoutRevision", "traffic"} <= set(predictor)
+    where, first, _ = releases
+    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
+    played = kube.objects[f"{PATH}/two-tower"]["status"]
+    assert set(played["components"]["predictor"]) <= {*predictor, "previousRolledoutRevision"}
+    assert {"observedGeneration", "deploymentMode", "conditions", "components", "url"} == set(played) - {"address"}
+
+
+def recorded(state: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads((RECORDED / f"isvc_knative_{state}.json").read_text())
+    return body
