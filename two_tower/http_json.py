@@ -7,7 +7,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from email.message import Message
+from typing import IO, Any
+
+from two_tower.errors import InputError
+
+
+class NotAnApiError(InputError):
+    """An address answers with a redirect or a web page, such as a login page, where an API is expected."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ def call(
 ) -> Response:
     """Send a request and return the response, also for an error status.
 
+    A redirect is not followed, because its target would receive the token of the request.
+
     Args:
         method: The HTTP method.
         url: The address, http or https.
@@ -48,18 +57,45 @@ def call(
         The response.
 
     Raises:
+        NotAnApiError: If the server answers with a redirect, or with a web page and no error status.
         OSError: If the server does not respond.
     """
     data = None if body is None else json.dumps(body).encode()
     all_headers = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
     request = urllib.request.Request(url, data, all_headers, method=method)  # noqa: S310 - settings validate addresses
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
     start = time.perf_counter()
     try:
-        with urllib.request.urlopen(request, timeout=timeout, context=context) as response:  # noqa: S310
-            status, content = response.status, response.read()
+        with opener.open(request, timeout=timeout) as response:
+            status, content, kind = response.status, response.read(), response.headers.get_content_type()
     except urllib.error.HTTPError as error:
-        status, content = error.code, error.read()
+        with error:
+            status, content, kind = error.code, error.read(), ""
+    if kind == "text/html":
+        raise NotAnApiError(
+            f"{url} answers with a web page, perhaps a login page, and not with the data of an API. Check the address, "
+            "and the token if the server requires one."
+        )
     return Response(status, _parsed(content), time.perf_counter() - start)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Refuses each redirect. The base class would send the Authorization header to another host too."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],  # noqa: ARG002 - the signature of the base class
+        code: int,
+        msg: str,  # noqa: ARG002
+        headers: Message,  # noqa: ARG002
+        newurl: str,
+    ) -> None:
+        raise NotAnApiError(
+            f"{req.full_url} redirects to {newurl.partition('?')[0]} (HTTP {code}), which is not followed: the target "
+            "would receive the token. If it is a login page, pass a valid token, or an address behind the login. Else "
+            "pass the new address."
+        )
 
 
 def _parsed(content: bytes) -> Any:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.cli.console import plain_console
 from pipelines.cli.progress import progress
 from pipelines.local.run import Request, run_training
 from two_tower.datasets import load
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs") / DATASET)
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
-    out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
+    out, err = plain_console(), plain_console(stderr=True)
 
     request = Request.of(DATASET, None, None, options.out, "", [])
     if status := run_training(request, out, err):

@@ -90,7 +90,6 @@ def _document(release: str, requests: int, drifts: "list[Drift]") -> dict[str, A
 
 
 def _print(output: Output, requests: int, drifts: "list[Drift]") -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from two_tower.checks.drift import LEAST_ROWS
@@ -99,7 +98,7 @@ def _print(output: Output, requests: int, drifts: "list[Drift]") -> None:
     for one in drifts:
         psi = "–" if one.psi is None else f"{one.psi:.3f}"
         shares = (f"{one.missing:.1%}", f"{one.missing_before:.1%}")
-        grid.add_row(escape(one.feature), psi, one.level, *shares, style=_STYLES[one.level])
+        grid.add_row(one.feature, psi, one.level, *shares, style=_STYLES[one.level])
     output.text.print(grid)
     if requests < LEAST_ROWS:
         output.text.print(f"not enough requests to judge: {requests}, at least {LEAST_ROWS} are needed")

@@ -134,7 +134,6 @@ def _make(output: Output, folder: Path, files: dict[str, Path], choices: dict[st
     output.text.print(
         f"{'refreshed the data of' if is_refresh else 'created'} {folder}. Next: edit {folder / 'definitions.py'} if "
         f"needed, and train:\n  two-tower run --feature-repo {folder}",
-        markup=False,
         soft_wrap=True,
     )
     output.json(_document(folder, is_refresh, plan, tables))
@@ -157,6 +156,7 @@ def _document(folder: Path, is_refresh: bool, plan: "Plan", tables: "Tables") ->
 
 
 def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
+    from pipelines.cli.console import labelled
     from two_tower.starter.build import DROPPED
 
     text, report = output.text, tables.report
@@ -170,7 +170,7 @@ def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
             text.print(_grid(f"{name}: {Path(table.path).name}, {kept:,} of {kept + dropped:,} rows", table))
     for reason, rows in report.items():
         if rows and reason in DROPPED:
-            text.print(f"[yellow]dropped[/] {rows:,} {DROPPED[reason]}")
+            text.print(labelled("dropped", "yellow", f" {rows:,} {DROPPED[reason]}"))
     for kind in ("user", "item"):
         if rows := report.get(f"{kind}_added"):
             text.print(
@@ -178,10 +178,10 @@ def _print(output: Output, plan: "Plan", tables: "Tables") -> None:
                 soft_wrap=True,
             )
     for column in (c for t in (plan.users, plan.items, plan.interactions) if t for c in t.columns if c.warning):
-        text.print("[yellow]warning[/]", f"{column.field}: {column.warning}", soft_wrap=True)
+        text.print(labelled("warning", "yellow", f" {column.field}: {column.warning}"), soft_wrap=True)
     static = [STATIC_COLUMNS] if plan.read_at is None and (plan.users or plan.items) else []
     for note in (*plan.notes, *plan.data_notes, *static):
-        text.print("note", note, markup=False, soft_wrap=True)
+        text.print("note", note, soft_wrap=True)
 
 
 def _table_of(reason: str) -> str:
@@ -190,7 +190,6 @@ def _table_of(reason: str) -> str:
 
 
 def _grid(title: str, table: "Table") -> "Grid":
-    from rich.markup import escape
     from rich.table import Table as Grid
 
     grid = Grid("column", "becomes", "why", title=title, title_justify="left")
@@ -199,7 +198,7 @@ def _grid(title: str, table: "Table") -> "Grid":
         why = column.why
         if column.source == table.stamp and column.role != "time":
             why += "; a row is valid from this time on"
-        grid.add_row(escape(column.source), escape(_becomes(column)), escape(why), style=style)
+        grid.add_row(column.source, _becomes(column), why, style=style)
     return grid
 
 

@@ -37,20 +37,21 @@ def leaks(
 
 
 def _print(output: Output, verdict: "Verdict") -> None:
-    from rich.markup import escape
+    from pipelines.cli.console import labelled
 
     output.text.print(_grid(verdict))
     if inconclusive := verdict.details["inconclusive"]:
-        output.text.print(f"not enough events to judge: {', '.join(inconclusive)}", markup=False)
+        output.text.print(f"not enough events to judge: {', '.join(inconclusive)}")
     if verdict.passed:
         output.text.print("these tests found no feature with future information")
     for reason in verdict.reasons:
-        output.err.print(f"[bold red]leak:[/] {escape(reason)}", soft_wrap=True)
+        output.err.print(labelled("leak:", "bold red", f" {reason}"), soft_wrap=True)
 
 
 def _grid(verdict: "Verdict") -> "Table":
-    from rich.markup import escape
     from rich.table import Table
+
+    from pipelines.cli.console import labelled
 
     grid = Table("view", "feature", "changes before / after an event", "own item", "with the future", "")
     results: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -60,8 +61,9 @@ def _grid(verdict: "Verdict") -> "Table":
         judged = [test for test in all_tests if test["conclusive"]]
         own = next((f"{test['share']:.0%}" for test in judged if test["test"] == "own item"), "")
         future = f"{max(shares):.0%}" if (shares := [t["share"] for t in judged if t["test"] == "future"]) else ""
-        mark = "[red]leak[/]" if any(test["leaks"] for test in all_tests) else "[green]✓[/]"
-        grid.add_row(escape(view), escape(feature), _shift(judged), own, future, mark)
+        leaks = any(test["leaks"] for test in all_tests)
+        mark = labelled("leak", "red") if leaks else labelled("✓", "green")
+        grid.add_row(view, feature, _shift(judged), own, future, mark)
     return grid
 
 

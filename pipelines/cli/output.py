@@ -31,18 +31,18 @@ class Output:
     @cached_property
     def text(self) -> "Console":
         """Console for tables and sentences."""
-        return _console(stderr=self.as_json, quiet=self.quiet)
+        return self._console(stderr=self.as_json, quiet=self.quiet)
 
     @cached_property
     def err(self) -> "Console":
         """Console for errors, warnings and the reasons of a gate."""
-        return _console(stderr=True, quiet=False)
+        return self._console(stderr=True, quiet=False)
 
     def progress(self, activity: str) -> "AbstractContextManager[Progress]":
         """Show on stderr what the command is doing for as long as the context lasts."""
         from pipelines.cli.progress import progress
 
-        return progress(_console(stderr=True, quiet=self.quiet), activity)
+        return progress(self._console(stderr=True, quiet=self.quiet), activity)
 
     def json(self, document: Any) -> None:
         """Print the result of the command if --json is given."""
@@ -62,12 +62,12 @@ class Output:
         self.json({"error": {"message": message, "status": int(status)}})
 
     def _line(self, style: str, label: str, message: str) -> None:
-        from rich.markup import escape
+        from pipelines.cli.console import labelled
 
-        self.err.print(f"[{style}]{label}:[/] {escape(message)}", soft_wrap=True)
+        self.err.print(labelled(f"{label}:", style, f" {message}"), soft_wrap=True)
 
+    @staticmethod
+    def _console(*, stderr: bool, quiet: bool) -> "Console":
+        from pipelines.cli.console import plain_console
 
-def _console(*, stderr: bool, quiet: bool) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False)
+        return plain_console(stderr=stderr, quiet=quiet)

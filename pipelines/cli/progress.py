@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.cli.console import plain_console
+
 DELAY = 2.0  # seconds until a line is printed to a file or a pipe
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -104,7 +106,7 @@ class Progress:
             activity, left = self._activity, self._left
         if activity:
             about = f", about {duration(left - DELAY)} left" if left and left > DELAY else ""
-            self.console.print(f"{activity}{about} …", markup=False, soft_wrap=True)
+            self.console.print(f"{activity}{about} …", soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +120,7 @@ def duration(seconds: float) -> str:
 
 def same_file(console: Console) -> Console:
     """A console that keeps writing to the present file of `console`, even if stdout or stderr is redirected later."""
-    return Console(file=console.file, highlight=False, emoji=False, quiet=console.quiet)
+    return plain_console(file=console.file, quiet=console.quiet)
 
 
 @contextmanager

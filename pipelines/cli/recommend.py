@@ -59,21 +59,20 @@ def recommend(
     output.json({"items": items, "release": response.release, "fallback": response.fallback})
     _print(output, user or "(given features)", response.release, rows)
     if response.fallback:
-        output.text.print(POPULAR.format(user=user or ""), markup=False, soft_wrap=True)
+        output.text.print(POPULAR.format(user=user or ""), soft_wrap=True)
 
 
 def _print(output: Output, user: str, release: str, rows: list[tuple[object, str | None, float]]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("rank", "item", title=f"user {escape(user)}, release {release}")
+    table = Table("rank", "item", title=f"user {user}, release {release}")
     has_titles = any(title for _, title, _ in rows)
     if has_titles:
         table.add_column("title")
     table.add_column("score", no_wrap=True)
     for rank, (item, title, score) in enumerate(rows, 1):
-        names = [escape(title or "")] if has_titles else []
-        table.add_row(str(rank), escape(str(item)), *names, f"{score:.4f}")
+        names = [title or ""] if has_titles else []
+        table.add_row(str(rank), str(item), *names, f"{score:.4f}")
     output.text.print(table)
 
 

@@ -44,17 +44,18 @@ def list_(output: Output, releases: Releases) -> None:
 
 
 def _table(listed: "list[Listed]") -> "Table":
-    from rich.markup import escape
     from rich.table import Column, Table
+
+    from pipelines.cli.console import labelled
 
     table = Table("", Column("release", no_wrap=True), "data set", "recall@20", "created")
     for one in listed:
         mark = "→" if one.current else ""
         if one.manifest is None:
-            table.add_row(mark, one.id, f"[red]{escape(one.problem)}[/]", "", "")
+            table.add_row(mark, one.id, labelled(one.problem, "red"), "", "")
         else:
             recall = "–" if one.manifest.recall is None else f"{one.manifest.recall:.4f}"
-            table.add_row(mark, one.id, escape(one.manifest.dataset), recall, one.manifest.created[:16])
+            table.add_row(mark, one.id, one.manifest.dataset, recall, one.manifest.created[:16])
     return table
 
 

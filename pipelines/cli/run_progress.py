@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 
+from pipelines.cli.console import labelled
 from pipelines.cli.progress import Progress, same_file
 from pipelines.local.runner import Step
 
@@ -46,15 +46,15 @@ class RunProgress:
     def on_line(self, step: Step, line: str | None) -> None:
         """Print a line of a step, or, without a line, that it has ended."""
         if line is not None:
-            self._console.print(f"    [dim]{escape(line)}[/]", soft_wrap=True)
+            self._console.print(labelled(f"    {line}", "dim"), soft_wrap=True)
             return
         self._line.stop()
         self._ended.append(step.name)
         if step.cached:
-            self._console.print(f"[cyan]=[/] {step.name:<15} reused")
+            self._console.print(labelled("=", "cyan", f" {step.name:<15} reused"))
         else:
-            mark = "[red]✗[/]" if step.failed else "[green]✓[/]"
-            self._console.print(f"{mark} {step.name:<15} {step.seconds:.1f} s")
+            mark = ("✗", "red") if step.failed else ("✓", "green")
+            self._console.print(labelled(*mark, f" {step.name:<15} {step.seconds:.1f} s"))
 
 
 def _last_run(folder: Path) -> dict[str, float | None]:

@@ -52,9 +52,11 @@ def settings(
 
 
 def _describe(output: Output, doc: "SettingDoc") -> None:
-    output.text.print(f"[bold]{doc.name}[/] ({doc.section})")
-    output.text.print(f"Allowed: {doc.allowed}. Default: {doc.default_text}.", markup=False, soft_wrap=True)
-    output.text.print(doc.description, markup=False)
+    from pipelines.cli.console import labelled
+
+    output.text.print(labelled(doc.name, "bold", f" ({doc.section})"))
+    output.text.print(f"Allowed: {doc.allowed}. Default: {doc.default_text}.", soft_wrap=True)
+    output.text.print(doc.description)
 
 
 def _list(output: Output, docs: "dict[str, SettingDoc]") -> None:

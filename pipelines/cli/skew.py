@@ -34,8 +34,9 @@ def skew(
 
 
 def _print(output: Output, verdict: "Verdict") -> None:
-    from rich.markup import escape
     from rich.table import Table
+
+    from pipelines.cli.console import labelled
 
     details = verdict.details
     grid = Table("layer", "compared", "differ", title=f"release {details['release']}, served {details['served']}")
@@ -46,4 +47,4 @@ def _print(output: Output, verdict: "Verdict") -> None:
     if verdict.passed:
         output.text.print(f"training and serving agree for {details['users']} users")
     for reason in verdict.reasons:
-        output.err.print(f"[bold red]skew:[/] {escape(reason)}", soft_wrap=True)
+        output.err.print(labelled("skew:", "bold red", f" {reason}"), soft_wrap=True)

@@ -1,10 +1,12 @@
 """Pipelines compiled for Kubeflow, with resources and node placement, and the settings as parameter defaults."""
 
+import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from kfp import compiler
 from kfp.dsl.graph_component import GraphComponent
 
@@ -65,6 +67,14 @@ class Plan:
         sections = {f"{name}_config": section.to_json() for name, section in self.settings.sections().items()}
         parameters = self.built.component_spec.inputs or {}
         return {name: text for name, text in sections.items() if name in parameters}
+
+    def documents(self) -> dict[str, Any]:
+        """The compiled pipeline as the Pipelines API takes it: the pipeline and, if it has one, its platform part."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "pipeline.yaml"
+            self.write(path)
+            pipeline, *platform = yaml.safe_load_all(path.read_text())
+        return {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
 
     def write(self, path: Path) -> None:
         """Write the pipeline as YAML."""

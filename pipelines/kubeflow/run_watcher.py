@@ -23,7 +23,7 @@ from pipelines.kubeflow.run_tasks import (
 from pipelines.kubeflow.submit import Endpoint, refused
 from pipelines.local.runner import Step
 from two_tower.errors import InputError
-from two_tower.http_json import call
+from two_tower.http_json import NotAnApiError, call
 
 POLL_EVERY = 5.0  # seconds between two requests for the state of the run
 LATE = 3  # looks at a run that has failed before its tasks say where
@@ -81,7 +81,7 @@ class RunWatcher:
         """Wait for the end of a run.
 
         Raises:
-            InputError: The API refuses the token.
+            InputError: The API refuses the token, or a login page answers in its place.
             NoAnswerError: The API has not answered for `api_minutes`.
         """
         looks = 0
@@ -107,7 +107,7 @@ class RunWatcher:
             try:
                 reply = call("GET", url, headers=self.endpoint.headers())
                 if reply.status in (401, 403):
-                    raise InputError(refused(self.endpoint.host, reply.status))
+                    raise InputError(refused(self.endpoint.host, reply.status, reply.body))
                 if reply.status == 200 and isinstance(reply.body, dict) and reply.body.get("run_id"):
                     return reply.body
                 problem = f"HTTP {reply.status}"
@@ -182,10 +182,10 @@ class RunWatcher:
             for url in self._log_addresses(run_id, run, node):
                 try:
                     reply = call("GET", url, headers=self.endpoint.headers())
-                except OSError:  # the message is lost; the result says where to look
+                except (OSError, NotAnApiError):  # the message is lost, or a page of the user interface answers
                     continue
                 text = reply.body if reply.status == 200 and isinstance(reply.body, str) else ""
-                if text and not text.lstrip().startswith("<"):  # the page of the user interface
+                if text:
                     return [line for line in text.splitlines() if not _LAUNCHER.match(line)]
         return []
 

@@ -1,29 +1,26 @@
 """Runs and recurring runs on a Kubeflow Pipelines endpoint."""
 
-import contextlib
-import io
-import tempfile
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import kfp
-import kfp_server_api
-import urllib3
-from kfp.client import set_volume_credentials
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from pipelines.kubeflow.compiled import Plan
 from pipelines.kubeflow.schedule import cron
 from two_tower.datasets import DATASETS
 from two_tower.errors import InputError, unknown
-from two_tower.http_json import call
+from two_tower.http_json import NotAnApiError, call
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # Kubeflow mounts it where a pod may submit
 IMPORTED = ("s3://", "gs://", "minio://")  # what the launcher of 2.17 opens; a path on a volume is refused there
-TIMEOUT = 10.0  # seconds to wait for the health check
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+API = "/apis/v2beta1"
+TIMEOUT, SUBMIT_TIMEOUT = 10.0, 60.0  # seconds to wait for the health check, and for other responses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,39 +51,67 @@ class Endpoint:
             raise InputError(f"--host {host!r} is not a URL. Add the protocol, such as https://{host}.")
         is_projected = not token and PROJECTED_TOKEN.is_file()
         endpoint = cls(host=host, token=token, namespace=namespace, is_projected=is_projected)
-        endpoint.check()
+        if endpoint.health().get("multi_user") and not namespace:
+            if not POD_NAMESPACE.is_file():
+                raise InputError(f"{host} has a namespace for each user. Pass yours with --namespace.")
+            return replace(endpoint, namespace=POD_NAMESPACE.read_text().strip())
         return endpoint
 
-    def check(self) -> None:
-        """Request the health check of the API."""
+    def health(self) -> dict[str, Any]:
+        """Request the health check of the API, which also has its version.
+
+        Raises:
+            InputError: Nothing responds, something other than a Pipelines API does, or it refuses the token.
+        """
         forward = (
             "`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` makes it reachable at http://localhost:8080"
         )
         try:
-            reply = call("GET", f"{self.host}/apis/v2beta1/healthz", headers=self.headers(), timeout=TIMEOUT)
+            reply = call("GET", f"{self.host}{API}/healthz", headers=self.headers(), timeout=TIMEOUT)
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise InputError(f"no Pipelines API responds at {self.host}: {reason}. Check --host; {forward}.") from error
+        except NotAnApiError as error:
+            raise InputError(f"{error} {forward[0].upper()}{forward[1:]}.") from error
         if reply.status in (401, 403):
-            raise InputError(refused(self.host, reply.status))
+            raise InputError(refused(self.host, reply.status, reply.body))
         if reply.status != 200 or not isinstance(reply.body, dict):
-            response = "a web page, perhaps a login" if reply.status == 200 else f"HTTP {reply.status}"
             raise InputError(
-                f"{self.host} is not a Pipelines API: /apis/v2beta1/healthz returns {response}. Check --host, or pass "
-                f"a token with --token; {forward}."
+                f"{self.host} is not a Pipelines API: /apis/v2beta1/healthz returns HTTP {reply.status}. Check --host; "
+                f"{forward}."
             )
+        return reply.body
+
+    @property
+    def sends_token_in_the_clear(self) -> bool:
+        """Whether a token goes over plain HTTP, and not to this machine or to a service of the cluster."""
+        url = urlsplit(self.host)
+        name = url.hostname or ""
+        is_near = re.fullmatch(r"localhost|127\..*|::1|[^.:]+|.*\.(svc|local)", name) is not None
+        return url.scheme == "http" and bool(self.headers()) and not is_near
 
     def headers(self) -> dict[str, str]:
         """Headers of a request, with the token as it is now."""
         token = PROJECTED_TOKEN.read_text().strip() if self.is_projected else self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def client(self) -> kfp.Client:
-        projected = set_volume_credentials.ServiceAccountTokenVolumeCredentials(path=str(PROJECTED_TOKEN))
-        credentials = {"credentials": projected} if self.is_projected else {"existing_token": self.token or None}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="This client only works with", category=FutureWarning)
-            return kfp.Client(host=self.host, namespace=self.namespace or "kubeflow", **credentials)
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request to the API and return the JSON object of its response.
+
+        The client of kfp follows redirects, and sends requests without a time limit.
+
+        Raises:
+            InputError: The API does not respond, or it refuses the request.
+        """
+        try:
+            reply = call(method, f"{self.host}{API}{path}", body, headers=self.headers(), timeout=SUBMIT_TIMEOUT)
+        except OSError as error:
+            raise InputError(f"no response from {self.host}: {getattr(error, 'reason', error)}. Try again.") from error
+        if reply.status in (401, 403):
+            raise InputError(refused(self.host, reply.status, reply.body))
+        if reply.status >= 300 or not isinstance(reply.body, dict):
+            raise InputError(f"{self.host} refused the request (HTTP {reply.status}): {_message(reply.body)}.")
+        return reply.body
 
     def run_address(self, run_id: str) -> str:
         return f"{self.host}/#/runs/details/{run_id}"
@@ -138,16 +163,14 @@ def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> s
     """
     stamped = source.fingerprint or f"submitted {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     arguments = {**source.arguments(plan), "fingerprint": stamped, **plan.arguments()}
-    with _package(plan) as package, refusals(endpoint), _quiet():
-        client = endpoint.client()
-        run = client.run_pipeline(
-            _experiment(client, experiment, endpoint),
-            f"two-tower {plan.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
-            package,
-            arguments,
-            service_account=plan.cluster.service_account or None,
-        )
-    return str(run.run_id)
+    run = {
+        "experiment_id": _experiment(endpoint, experiment),
+        "display_name": f"two-tower {plan.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "pipeline_spec": plan.documents(),
+        "runtime_config": {"parameters": arguments},
+        "service_account": plan.cluster.service_account,
+    }
+    return str(endpoint.request("POST", "/runs", run)["run_id"])
 
 
 def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, expression: str) -> str:
@@ -159,20 +182,22 @@ def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, ex
         InputError: The endpoint refuses the run, or the cluster cannot read a path.
     """
     arguments = {**source.arguments(plan), **plan.arguments()}
-    with _package(plan) as package, refusals(endpoint), _quiet():
-        client = endpoint.client()
-        recurring_run = client.create_recurring_run(
-            _experiment(client, experiment, endpoint),
-            f"two-tower {plan.pipeline}",
-            cron_expression=cron(expression),
-            max_concurrency=1,
-            no_catchup=True,
-            params=arguments,
-            pipeline_package_path=package,
-            enable_caching=False,
-            service_account=plan.cluster.service_account or None,
-        )
-    return str(recurring_run.recurring_run_id)
+    spec = plan.documents()
+    pipeline = spec.get("pipeline_spec", spec)
+    for task in pipeline["root"]["dag"]["tasks"].values():
+        task.setdefault("cachingOptions", {})["enableCache"] = False
+    recurring_run = {
+        "experiment_id": _experiment(endpoint, experiment),
+        "display_name": f"two-tower {plan.pipeline}",
+        "mode": "ENABLE",
+        "pipeline_spec": spec,
+        "runtime_config": {"parameters": arguments},
+        "trigger": {"cron_schedule": {"cron": cron(expression)}},
+        "max_concurrency": "1",
+        "no_catchup": True,
+        "service_account": plan.cluster.service_account,
+    }
+    return str(endpoint.request("POST", "/recurringruns", recurring_run)["recurring_run_id"])
 
 
 def stop(endpoint: Endpoint, run_id: str) -> None:
@@ -181,47 +206,38 @@ def stop(endpoint: Endpoint, run_id: str) -> None:
     Raises:
         InputError: The endpoint does not know the run, or it has ended.
     """
-    with refusals(endpoint):
-        endpoint.client().terminate_run(run_id)
+    endpoint.request("POST", f"/runs/{run_id}:terminate")
 
 
-def refused(host: str, status: int) -> str:
-    """Message for a token that the API refused."""
+def refused(host: str, status: int, body: Any) -> str:
+    """Message for a request that the API refused with status 401 or 403.
+
+    Kubeflow Pipelines answers 403 also for a namespace that does not exist, since nobody has rights in it.
+    """
+    if status == 401:
+        return (
+            f"{host} refused the token (HTTP 401): it is missing, expired or for another audience. Create one with "
+            "`kubectl create token ACCOUNT -n NAMESPACE --audience pipelines.kubeflow.org`, and pass it in the "
+            "environment variable TWO_TOWER_TOKEN."
+        )
     return (
-        f"{host} refused the token (HTTP {status}): it is missing, expired or from another user. Create one with "
-        "`kubectl create token ACCOUNT -n NAMESPACE --audience pipelines.kubeflow.org`, and pass it with --token or "
-        "TWO_TOWER_TOKEN."
+        f"{host} does not allow this request (HTTP 403): {_message(body)}. Check that the namespace of --namespace "
+        "exists, and that the account of the token is a contributor of it (`kubectl get rolebindings -n NAMESPACE`)."
     )
 
 
-@contextlib.contextmanager
-def refusals(endpoint: Endpoint) -> Iterator[None]:
-    """Turn an error response of the endpoint, and no response at all, into InputError."""
-    try:
-        yield
-    except kfp_server_api.ApiException as error:
-        if error.status in (401, 403):
-            raise InputError(refused(endpoint.host, error.status)) from error
-        response = str(error.body or error.reason)[:300]
-        raise InputError(f"{endpoint.host} refused the request (HTTP {error.status}): {response}") from error
-    except urllib3.exceptions.HTTPError as error:
-        raise InputError(f"no response from {endpoint.host}: {error}. Try again.") from error
+def _message(body: Any) -> str:
+    """The message of an error response."""
+    text = body.get("message") or body.get("error") if isinstance(body, dict) else body
+    return str(text or "no reason given")[:300].rstrip(".")
 
 
-def _experiment(client: kfp.Client, name: str, endpoint: Endpoint) -> str:
-    return str(client.create_experiment(name, namespace=endpoint.namespace or None).experiment_id)
-
-
-@contextlib.contextmanager
-def _package(plan: Plan) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pipeline.yaml"
-        plan.write(path)
-        yield str(path)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Discard the URLs that kfp prints; some of them are relative."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+def _experiment(endpoint: Endpoint, name: str) -> str:
+    """The id of an experiment, which is created if it does not exist."""
+    by_name = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
+    owner = {"namespace": endpoint.namespace} if endpoint.namespace else {}
+    query = urlencode({"filter": json.dumps(by_name), **owner})
+    experiments = endpoint.request("GET", f"/experiments?{query}").get("experiments")
+    if not experiments:
+        experiments = [endpoint.request("POST", "/experiments", {"display_name": name, **owner})]
+    return str(experiments[0]["experiment_id"])

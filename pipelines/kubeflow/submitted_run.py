@@ -5,8 +5,8 @@ from typing import Any
 
 from google.protobuf import json_format
 from rich.console import Console
-from rich.markup import escape
 
+from pipelines.cli.console import labelled
 from pipelines.cli.progress import Progress, same_file
 from pipelines.exit_status import ExitStatus
 from pipelines.kubeflow.compiled import Plan
@@ -68,7 +68,7 @@ def submit_request(
         raise InputError("--wait is for one run and --schedule creates many. Remove one of the two options.")
     if request.as_of:
         check_instant(request.as_of)
-    endpoint = Endpoint.of(request.host, request.token, request.namespace)
+    endpoint = _endpoint(request, err)
     source = Source(
         dataset=request.dataset,
         data_dir=request.data_dir,
@@ -90,10 +90,19 @@ def submit_request(
     return _wait(endpoint, plan, run_id, out, err, poll_every)
 
 
+def _endpoint(request: Request, err: Console) -> Endpoint:
+    """Check the endpoint, and warn if others can read the token on its way."""
+    endpoint = Endpoint.of(request.host, request.token, request.namespace)
+    if endpoint.sends_token_in_the_clear:
+        message = f" the token is sent to {endpoint.host} without encryption; use https:// or `kubectl port-forward`"
+        err.print(labelled("warning:", "bold yellow", message), soft_wrap=True)
+    return endpoint
+
+
 def _follow(request: Request, out: Console, err: Console, poll_every: float) -> tuple[ExitStatus, dict[str, Any]]:
     """Follow a run that was submitted before, or stop it."""
     plan = Plan.of("dataset" if request.dataset else request.pipeline, list(request.assignments))
-    endpoint = Endpoint.of(request.host, request.token, request.namespace)
+    endpoint = _endpoint(request, err)
     if not request.stop:
         return _wait(endpoint, plan, request.follow, out, err, poll_every)
     stop(endpoint, request.follow)
@@ -116,13 +125,15 @@ def _wait(
                 plan.cluster,
                 names_of(plan),
                 lambda step: _print_step(line, step),
-                lambda note: line.console.print(f"[yellow]![/] {escape(note)}", soft_wrap=True),
+                lambda note: line.console.print(labelled("!", "yellow", f" {note}"), soft_wrap=True),
                 poll_every,
             )
             result = watcher.watch(run_id)
     except NoAnswerError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}\nfollow it: {again}\nrun: {url}", soft_wrap=True)
+        err.print(labelled("error:", "bold red", f" {error}\nfollow it: {again}\nrun: {url}"), soft_wrap=True)
         return ExitStatus.FAULT, document | {"status": int(ExitStatus.FAULT), "reasons": [str(error)]}
+    except InputError as error:
+        raise InputError(f"{error} The run continues; follow it with: {again}") from error
     except KeyboardInterrupt:
         err.print(f"the run goes on. Follow it: {again}\nstop it: {again} --stop", soft_wrap=True)
         raise
@@ -139,11 +150,12 @@ def names_of(plan: Plan) -> dict[str, str]:
 
 def _print_step(line: Progress, step: StepState) -> None:
     """Print that a step started, is tried again, or ended; a terminal also shows how long it has been running."""
-    marks = {"succeeded": "[green]✓[/]", "failed": "[red]✗[/]", "reused": "[cyan]=[/]"}
+    marks = {"succeeded": ("✓", "green"), "failed": ("✗", "red"), "reused": ("=", "cyan")}
     text = "reused" if step.state == "reused" else f"{step.seconds:.0f} s" if step.seconds is not None else "running"
     if step.attempts > 1:
         text += f", attempt {step.attempts}"
-    line.console.print(f"{marks.get(step.state, '·')} {step.name:<17} {text}")
+    mark = marks.get(step.state, ("·", ""))
+    line.console.print(labelled(*mark, f" {step.name:<17} {text}"))
     if line.console.is_terminal and step.state == "running":
         line.start(f"{step.name} running")
 
@@ -154,14 +166,14 @@ def _explain(result: RunResult, run_id: str, endpoint: Endpoint, out: Console, e
         out.print("promoted")
         return
     if result.stopped:
-        err.print("[bold yellow]stopped:[/] somebody stopped the run")
+        err.print(labelled("stopped:", "bold yellow", " somebody stopped the run"))
     elif result.status == ExitStatus.HELD:
-        err.print(f"[bold yellow]held:[/] the {result.step} holds this release back")
+        err.print(labelled("held:", "bold yellow", f" the {result.step} holds this release back"))
         for reason in result.reasons:
-            err.print(f"  - {escape(reason)}", soft_wrap=True)
+            err.print(f"  - {reason}", soft_wrap=True)
     else:
-        reason = f": {escape(result.reasons[0])}" if result.reasons else ""
-        err.print(f"[bold red]error:[/] step {result.step or '?'} failed{reason}", soft_wrap=True)
+        reason = f": {result.reasons[0]}" if result.reasons else ""
+        err.print(labelled("error:", "bold red", f" step {result.step or '?'} failed{reason}"), soft_wrap=True)
     if not result.reasons:
         pods = f"kubectl -n {endpoint.namespace or 'kubeflow'} logs -l pipeline/runid={run_id} -c main --tail -1"
         err.print(f"its log could not be read from {endpoint.host}; try: {pods}", soft_wrap=True)

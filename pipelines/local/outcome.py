@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
+
+from pipelines.cli.console import labelled
 
 
 def next_steps(gate: str, reasons: Sequence[str], command: str, out: Path, advice: Sequence[str]) -> list[str]:
@@ -85,18 +87,20 @@ def explain(summary: Mapping[str, Any], release: str | None, folder: Path, out: 
     report, log = folder / "report.html", folder / "run.log"
     if release is not None:
         for number, sentence in enumerate(summary.get("advice", [])):
-            err.print(f"{'  - ' if number else '[bold yellow]note:[/] '}{escape(sentence)}", soft_wrap=True)
-        out.print(f"promoted: release [bold]{release}[/]\nreport:   {report}", soft_wrap=True)
+            label = labelled("  -", "") if number else labelled("note:", "bold yellow")
+            err.print(label, sentence, soft_wrap=True)
+        out.print(Text.assemble("promoted: release ", (release, "bold"), f"\nreport:   {report}"), soft_wrap=True)
         out.print(f"serve it: two-tower serve --releases {folder / 'releases'}", soft_wrap=True)
     elif "error" in summary:
-        err.print(f"[bold red]error:[/] {escape(summary['error']['message'])}\nfull log: {log}", soft_wrap=True)
+        message = f" {summary['error']['message']}\nfull log: {log}"
+        err.print(labelled("error:", "bold red", message), soft_wrap=True)
     else:
         held = [(gate, verdict) for gate, verdict in summary["gates"].items() if not verdict["passed"]]
         for gate, verdict in held:
-            err.print(f"[bold yellow]held:[/] the {gate} gate holds this release back")
+            err.print(labelled("held:", "bold yellow", f" the {gate} gate holds this release back"))
             for reason in verdict["reasons"]:
-                err.print(f"  - {escape(reason)}", soft_wrap=True)
+                err.print(f"  - {reason}", soft_wrap=True)
         err.print("next:")
         for step in summary["next"]:
-            err.print(f"  - {escape(step)}", soft_wrap=True)
+            err.print(f"  - {step}", soft_wrap=True)
         err.print(f"report: {report}\nfull log: {log}", soft_wrap=True)

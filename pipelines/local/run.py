@@ -215,7 +215,7 @@ def _conclude(request: Request, done: LocalRun, out: Console, err: Console, *, d
         if summary["split"]["method"] != "time":
             out.print(summary["split"]["meaning"], soft_wrap=True)
     if debug and status == ExitStatus.FAULT and done.failed:
-        err.print(done.failed.traceback(), soft_wrap=True, markup=False)
+        err.print(done.failed.traceback(), soft_wrap=True)
     explain(summary, done.output, request.out, out, err)
     return status
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from pipelines.cli.progress import same_file
 from two_tower.tuning.trial import TrialResult
@@ -39,7 +39,7 @@ class TrialLog(io.TextIOBase):
         self._file.flush()
         *lines, self._line = (self._line + text).split("\n")
         if lines and lines[-1].strip():
-            self._status.update(f"{self._activity}: [dim]{escape(lines[-1].strip())}[/]")
+            self._status.update(Text.assemble(f"{self._activity}: ", (lines[-1].strip(), "dim")))
         return len(text)
 
     def start(self, activity: str, trials: Sequence[TrialResult] = ()) -> None:

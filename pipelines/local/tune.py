@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from pipelines.exit_status import ExitStatus
@@ -164,7 +163,7 @@ def _conclude(
     if best is None:
         err.print(f"no trial has finished: {tuning.counts(trials) if trials else 'none was started'}")
         for why in sorted({one.why for one in trials if one.why}):
-            err.print(f"  - {escape(why)}", soft_wrap=True)
+            err.print(f"  - {why}", soft_wrap=True)
         return ExitStatus.FAULT
     (request.out / BEST).write_text(f"# {METRIC} {best.value:.4f} on the validation window, by two-tower tune\n{toml}")
     _print_best(request, trials, best, METRIC, out)

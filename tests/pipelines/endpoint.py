@@ -65,6 +65,11 @@ class Pipelines:
     token: str = ""  # expected, unless empty
     expires_after: int = 10**9  # requests
     page: str = ""  # answer to everything, unless empty
+    forbidden: str = ""  # message of the answer to everything but the health check, unless empty
+    forbidden_status: int = 403
+    multi_user: bool = False
+    moved_to: str = ""  # address to which requests are redirected, unless empty
+    moves_after: int = 0  # requests
     created: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     requests: int = 0
@@ -90,7 +95,7 @@ def pipelines(**given: Any) -> Iterator[Pipelines]:
             if self.refused():
                 return
             if path == f"{API}/healthz":
-                self.answer({"multi_user": False})
+                self.answer({"tag_name": "2.17.0", "multi_user": state.multi_user, "pipeline_store": "database"})
             elif path == f"{API}/experiments":
                 self.answer({"experiments": [b for kind, b in state.created if kind == "experiments"]})
             elif path.startswith(f"{API}/runs/"):
@@ -126,10 +131,17 @@ def pipelines(**given: Any) -> Iterator[Pipelines]:
 
         def refused(self) -> bool:
             state.requests += 1
-            if state.page:
+            if state.moved_to and state.requests > state.moves_after:
+                self.send_response(302)
+                self.send_header("Location", f"{state.moved_to}/login?state=secret")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif state.page:
                 self.answer(state.page, kind="text/html")
             elif state.token and self.headers.get("Authorization") != f"Bearer {state.token}":
                 self.answer({"error": "Request header error: there is no user identity header."}, 401)
+            elif state.forbidden and not self.path.endswith("/healthz"):
+                self.answer({"error": state.forbidden, "code": 7, "message": state.forbidden}, state.forbidden_status)
             elif state.requests > state.expires_after:
                 self.answer({"error": "token is expired"}, 401)
             else:

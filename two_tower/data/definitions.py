@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from feast.repo_config import RepoConfig, load_repo_config
+from feast.repo_config import RepoConfig
 from feast.repo_contents import RepoContents
 from feast.repo_operations import get_repo_files, parse_repo, py_path_to_module
 
 from two_tower.data.online_config import check_variables, read
 from two_tower.data.stores import is_of_client, reason
+from two_tower.data.yaml_variables import load_expanded
 from two_tower.errors import InputError
 from two_tower.schema import ITEM_SERVICE, SEEN_SERVICE, USER_SERVICE
 
@@ -37,7 +38,8 @@ def load_config(repo: Path) -> RepoConfig:
         raise InputError(f"{repo} does not contain a {CONFIG_FILE}. Pass the folder of a Feast feature repository.")
     try:
         check_variables(read(path), path)
-        config = load_repo_config(repo, path)
+        config = RepoConfig(**load_expanded(path.read_text()))
+        config.repo_path = repo
         _ = config.registry, config.online_store, config.offline_store  # Feast reads these sections at their first use
     except InputError:
         raise

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from two_tower.data.yaml_variables import dump_raw, load_expanded, load_raw
 from two_tower.errors import InputError
 
 _OFFLINE_ONLY = ("offline_store", "batch_engine", "materialization")
@@ -47,7 +48,7 @@ def online_config(repo: Path, releases: Path | None = None) -> str:
         online = {"path": _ONLINE_PATH, **online} if _is_sqlite(online) else online
     config["registry"] = _located({"cache_ttl_seconds": 0, **registry}, repo, releases)  # 0: never refresh
     config["online_store"] = _located(online, repo, releases)
-    return str(yaml.safe_dump(config, sort_keys=False))
+    return dump_raw(config)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} does not exist. Pass the folder of a Feast feature repository.")
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = load_raw(path.read_text())
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
@@ -106,7 +107,7 @@ def expanded(config: str) -> dict[str, Any]:
     Raises:
         InputError: If the file of the registry or the online store does not exist. Feast would create an empty one.
     """
-    settings: dict[str, Any] = yaml.safe_load(os.path.expandvars(config))
+    settings: dict[str, Any] = load_expanded(config)
     for name in ("registry", "online_store"):
         section = settings[name]
         path = section.get("path") if isinstance(section, dict) else None

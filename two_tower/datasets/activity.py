@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.data.pulled import EVENT_TIMESTAMP
+from two_tower.datasets.sql import quoted
 from two_tower.datasets.tables import TIMESTAMP
 
 # The item key orders events with equal timestamps, so that the features do not depend on the order of the input rows.
@@ -148,11 +149,11 @@ def known_share(activity: pa.Table, interactions: pa.Table, key: str) -> float:
 
 
 def _query(sql: str, events: pa.Table, **names: str | int) -> pa.Table:
-    quoted = {k: v if isinstance(v, int) else '"' + v.replace('"', '""') + '"' for k, v in names.items()}
+    parts = {k: v if isinstance(v, int) else quoted(v) for k, v in names.items()}
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.register("events", events)
-        table = connection.sql(sql.format(**quoted)).to_arrow_table()
+        table = connection.sql(sql.format(**parts)).to_arrow_table()
     stamps = [n for n in table.column_names if pa.types.is_timestamp(table.schema.field(n).type)]
     for name in stamps:
         table = table.set_column(table.column_names.index(name), name, table[name].cast(TIMESTAMP))

@@ -20,7 +20,7 @@ from two_tower.deployment.exact_ranking import ExactRanking
 from two_tower.deployment.questions import Questions
 from two_tower.deployment.service_questions import OVER_GRPC, UPSERT, Answer, Question, Row
 from two_tower.errors import InputError
-from two_tower.http_json import Response, call
+from two_tower.http_json import NotAnApiError, Response, call
 from two_tower.recommender.catalogue import Catalogue
 from two_tower.recommender.online_store import OnlineStore, StoreError
 from two_tower.recommender.side_index import SideIndex
@@ -170,6 +170,8 @@ def run(
         tally.reasons.append(f"the online store cannot be read with the configuration of the release: {error}.")
     except OSError as error:
         tally.reasons.append(f"no answer from {address.http}: {error}.")
+    except NotAnApiError as error:
+        tally.reasons.append(str(error))
     except InputError as error:
         tally.reasons.append(f"the online store has a value that the towers do not take: {error}")
     p95 = _percentile_95(client.latencies)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
+from two_tower.datasets.sql import quoted
 from two_tower.datasets.tables import TIMESTAMP, Tables
 from two_tower.errors import InputError
 from two_tower.inputs import ARROW_TYPES
@@ -205,7 +206,7 @@ def _derived(events: pa.Table, key: str, features: list[str]) -> pa.Table:
 
     A value that only a later event has was not known at the first event, so it is missing.
     """
-    columns = ", ".join(f'first("{name}" order by {ROW}) as "{name}"' for name in features)
+    columns = ", ".join(f"first({quoted(name)} order by {ROW}) as {quoted(name)}" for name in features)
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         numbered = events.select(list(dict.fromkeys([key, EVENT_TIMESTAMP, *features]))).append_column(
@@ -213,8 +214,8 @@ def _derived(events: pa.Table, key: str, features: list[str]) -> pa.Table:
         )
         connection.register("events", numbered)
         query = (
-            f'select "{key}", min({EVENT_TIMESTAMP}) as {EVENT_TIMESTAMP}{", " + columns if columns else ""} '  # noqa: S608 - cleaned names
-            f'from events group by "{key}" order by min({ROW})'
+            f"select {quoted(key)}, min({EVENT_TIMESTAMP}) as {EVENT_TIMESTAMP}{', ' + columns if columns else ''} "  # noqa: S608 - quoted names
+            f"from events group by {quoted(key)} order by min({ROW})"
         )
         table = connection.sql(query).to_arrow_table()
     position = table.column_names.index(EVENT_TIMESTAMP)

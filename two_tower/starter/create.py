@@ -1,5 +1,6 @@
 """Create a feature repository from plain tables, and refresh its data when the tables have new rows."""
 
+import json
 import re
 import shutil
 import tempfile
@@ -70,7 +71,7 @@ def create(folder: Path, options: Options, progress: Progress = lambda *_: None)
         whole = Path(temporary) / "repository"
         plan = _with_activity(plan, tables, write_sources(tables, whole / "data"))
         (whole / "definitions.py").write_text(definitions(plan))
-        (whole / CONFIG_FILE).write_text(STORE.format(project=_project(folder)))
+        (whole / CONFIG_FILE).write_text(STORE.format(project=json.dumps(_project(folder))))
         plan.write(whole)
         if folder.exists():
             folder.rmdir()

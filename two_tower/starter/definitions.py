@@ -1,5 +1,6 @@
 """Generate the Feast code of a new feature repository."""
 
+import json
 from collections.abc import Iterable
 
 from two_tower.data.pulled import WEIGHT
@@ -31,8 +32,8 @@ def source(name: str) -> FileSource:
     return FileSource(name=name, path=str(DATA / f"{{name}}.parquet"), timestamp_field="event_timestamp")
 
 
-user = Entity(name="user", join_keys=["{user_key}"], value_type=ValueType.{user_type})
-item = Entity(name="item", join_keys=["{item_key}"], value_type=ValueType.{item_type})
+user = Entity(name="user", join_keys=[{user_key}], value_type=ValueType.{user_type})
+item = Entity(name="item", join_keys=[{item_key}], value_type=ValueType.{item_type})
 
 '''
 
@@ -132,8 +133,8 @@ def definitions(plan: Plan) -> str:
     types = {_base(c.dtype) for c in (*users, *items, *facts) if c.dtype} | (set() if facts else {"Float32"})
     head = _HEAD.format(
         types=", ".join(sorted({"Array", item_type, *({"Int64", "UnixTimestamp"} if has_times else ()), *types})),
-        user_key=plan.user_key,
-        item_key=plan.item_key,
+        user_key=_literal(plan.user_key),
+        item_key=_literal(plan.item_key),
         user_type=str(plan.user_dtype).upper(),
         item_type=item_type.upper(),
     )
@@ -153,16 +154,24 @@ def _view(name: str, entity: str, fields: Iterable[str]) -> str:
 
 
 def _fields(columns: Iterable[Column]) -> list[str]:
-    return [f'        Field(name="{c.field}", dtype={c.dtype}{_tags(c)}),{_origin(c)}' for c in columns]
+    return [f"        Field(name={_literal(c.field)}, dtype={c.dtype}{_tags(c)}),{_origin(c)}" for c in columns]
 
 
 def _tags(column: Column) -> str:
-    tags = ", ".join(f'"{name}": "{value}"' for name, value in column.tags.items())
+    tags = ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in column.tags.items())
     return f", tags={{{tags}}}" if tags else ""
 
 
+def _literal(text: str) -> str:
+    """Return Python code for a string, in double quotes if it is ASCII."""
+    return json.dumps(text) if text.isascii() else repr(text)
+
+
 def _origin(column: Column) -> str:
-    """Return a comment with the column of the file, if its name differs from the field, and the warning."""
-    source = "" if column.source == column.field else " ".join(column.source.split())
+    """Return a comment with the column of the file, if its name differs from the field, and the warning.
+
+    The name is written as `repr` does, which escapes line breaks: what follows one would be code.
+    """
+    source = "" if column.source == column.field else repr(column.source)
     comment = "; ".join(part for part in (source, column.warning) if part)
     return f"  # {comment}" if comment else ""

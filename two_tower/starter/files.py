@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import feather, orc
 
+from two_tower.datasets.sql import quoted
 from two_tower.datasets.xlsx import read_sheet
 from two_tower.errors import InputError
 from two_tower.starter import values
@@ -22,6 +23,8 @@ from two_tower.starter.source import Source
 _HEAD_BYTES, _HEAD_ROWS = 1 << 18, 5_000
 _JSON = re.compile(rb'(\xef\xbb\xbf)?\s*(\{\s*["}]|\[\s*[\{\]])')
 _ROW_NUMBER = re.compile(r"|unnamed: \d+(_level_\d+)?(\.\d+)?|__index_level_\d+__|level_0", re.I)
+# Control characters, line and paragraph separators, and marks that change the direction in which text is shown.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _DEPTH = 3  # the maximum depth of structs whose fields become columns
 
 
@@ -46,8 +49,8 @@ def read(
         The table. Row numbers (a whole-number column without a name, the index of a data frame) are in `left_out`.
 
     Raises:
-        InputError: If there is no file, a file is empty or not valid, the files have different columns, or the names do
-            not fit the columns.
+        InputError: If there is no file, a file is empty or not valid, the files have different columns, the names do
+            not fit the columns, or a name has a control character.
     """
     files = raw_files(path, table)
     parts = [_with_keys(_read_file(file, table, delimiter, head=head), file) for file in files]
@@ -117,7 +120,7 @@ def _json(file: RawFile, *, head: bool) -> pa.Table:
             texts = ", ".join(
                 f"{name}->>'$' as {name}" if str(type_) == "JSON" else name
                 for column, type_ in zip(rows.columns, rows.types, strict=True)
-                for name in ['"' + column.replace('"', '""') + '"']
+                for name in [quoted(column)]
             )
             data = rows.project(texts).to_arrow_table()
         except duckdb.Error as error:
@@ -226,6 +229,12 @@ def _with_names(path: Path, table: str, source: Source, first: list[str]) -> Sou
         duplicates = ", ".join(dict.fromkeys(name for name in names if names.count(name) > 1))
         problem = f"{duplicates} is a duplicate name" if duplicates else f"there are {len(names)} names"
         raise InputError(f"{path} has {data.num_columns} columns; {problem}. Name the first columns, in their order.")
+    for name in names:
+        if _CONTROL.search(name):
+            raise InputError(
+                f"{path}: the name of column {name!r} has a line break or another control character. Rename the column "
+                f"in the file, or pass the names of the first columns with --{table}-columns."
+            )
     left_out = {name: why for name, why in source.left_out.items() if name in names[len(first) :]}
     named = source.named or bool(first)
     return replace(source, table=data.rename_columns(names), named=named, left_out=left_out)

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from pipelines.cli import progress
+from pipelines.cli.console import plain_console
 from pipelines.cli.run_progress import RunProgress
 from pipelines.local.runner import Step
 
@@ -21,7 +21,7 @@ def file(monkeypatch):
 
 def last_line(file, folder: Path, *steps: str) -> str:
     """The line for the last step that starts, after the delay."""
-    with RunProgress.open(Console(file=file), folder, 4) as one:
+    with RunProgress.open(plain_console(file=file), folder, 4) as one:
         for name in steps[:-1]:
             one.on_line(Step(name, seconds=1), None)
         one.on_start(Step(steps[-1]))

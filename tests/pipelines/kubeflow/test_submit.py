@@ -6,8 +6,9 @@ import socket
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from pipelines.cli.console import plain_console
+from pipelines.kubeflow.submit import IN_CLUSTER, Endpoint
 from pipelines.kubeflow.submitted_run import Request, submit_request
 from tests.pipelines.cli.running import two_tower
 from tests.pipelines.endpoint import HELD, TOKEN, pipelines, recorded, scenario
@@ -17,7 +18,6 @@ from two_tower.errors import InputError
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without this machine's own kfp settings."""
-    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
     for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -41,7 +41,7 @@ def submit(host: str, **changes: Any) -> tuple[int, str, str]:
     }
     out, err = io.StringIO(), io.StringIO()
     request = Request(**(given | changes))
-    status, _ = submit_request(request, Console(file=out, width=500), Console(file=err, width=500), poll_every=0.01)
+    status, _ = submit_request(request, plain_console(file=out), plain_console(file=err), poll_every=0.01)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -133,14 +133,88 @@ def test_a_wrong_address_is_said_at_once() -> None:
 def test_a_login_page_is_no_pipelines_api() -> None:
     with (
         pipelines(page="<html>Log in</html>") as api,
-        pytest.raises(InputError, match=r"is not a Pipelines API.*a web page, perhaps a login"),
+        pytest.raises(InputError, match=r"a web page, perhaps a login.*port-forward"),
+    ):
+        submit(api.address)
+
+
+@pytest.mark.parametrize("moves_after", range(4), ids=["check", "list", "experiment", "run"])
+def test_a_redirect_gets_no_token_at_any_request(moves_after: int) -> None:
+    with pipelines() as login, pipelines(token=TOKEN, moved_to=login.address, moves_after=moves_after) as api:
+        with pytest.raises(InputError, match=rf"redirects to {login.address}/login \(HTTP 302\)"):
+            submit(api.address, token=TOKEN)
+        assert login.requests == 0, "the target was asked"
+        assert [kind for kind, _ in api.created].count("runs") == 0
+
+
+def test_a_redirect_while_waiting_gets_no_token_and_says_how_to_follow() -> None:
+    runs = scenario("sample_succeeded")[:5]
+    with pipelines() as login, pipelines(runs=runs, token=TOKEN, moved_to=login.address, moves_after=6) as api:
+        with pytest.raises(InputError, match=r"redirects to .* The run continues; follow it with: .*--follow run-1"):
+            wait(api.address, token=TOKEN)
+        assert login.requests == 0
+
+
+def test_a_redirected_log_is_no_log() -> None:
+    runs = scenario("step_failed")[-1:]
+    with pipelines() as login, pipelines(runs=runs, token=TOKEN, moved_to=login.address, moves_after=5) as api:
+        status, _, err = wait(api.address, token=TOKEN)
+        assert (status, login.requests) == (1, 0) and "its log could not be read" in err
+
+
+def test_a_namespace_without_rights_is_said() -> None:
+    """The message is that of IsAuthorized in backend/src/apiserver/resource of kubeflow/pipelines 2.17.0 (read)."""
+    message = "User 'ann' is not authorized with reason:  (request: &ResourceAttributes{Namespace:nope,...})"
+    with (
+        pipelines(forbidden=message) as api,
+        pytest.raises(InputError, match=r"\(HTTP 403\): User 'ann' is not authorized.*--namespace exists"),
+    ):
+        submit(api.address, namespace="nope")
+
+
+def test_an_installation_for_several_users_needs_a_namespace(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipelines(multi_user=True) as api:
+        with pytest.raises(InputError, match=r"has a namespace for each user\. Pass yours with --namespace"):
+            Endpoint.of(api.address, "", "")
+        assert submit(api.address, namespace="ann")[0] == 0
+        assert api.created[0][1]["namespace"] == "ann"
+        (tmp_path / "namespace").write_text("bob\n")
+        monkeypatch.setattr("pipelines.kubeflow.submit.POD_NAMESPACE", tmp_path / "namespace")
+        assert Endpoint.of(api.address, "", "").namespace == "bob"
+
+
+@pytest.mark.parametrize(
+    ("host", "exposed"),
+    [
+        ("http://kubeflow.example.com/pipeline", True),
+        ("http://10.0.0.7:8080", True),
+        ("http://svc.example.com", True),
+        ("https://kubeflow.example.com", False),
+        ("http://localhost:8080", False),
+        ("http://127.0.0.2:8080", False),
+        ("http://[::1]:8080", False),
+        (IN_CLUSTER, False),
+        ("http://ml-pipeline.kubeflow.svc:8888", False),
+        ("http://ml-pipeline:8888", False),
+        ("http://kubeflow.local", False),
+    ],
+)
+def test_a_token_over_plain_http_is_warned_of_beyond_loopback_and_the_cluster(host: str, exposed: bool) -> None:
+    assert Endpoint(host=host, token="t", namespace="").sends_token_in_the_clear is exposed
+    assert not Endpoint(host=host, token="", namespace="").sends_token_in_the_clear
+
+
+def test_a_full_database_is_said() -> None:
+    with (
+        pipelines(forbidden="Failed to create a run", forbidden_status=500) as api,
+        pytest.raises(InputError, match=r"refused the request \(HTTP 500\): Failed to create a run\."),
     ):
         submit(api.address)
 
 
 def test_an_expired_token_is_said_before_and_while_waiting() -> None:
     with pipelines(token=TOKEN) as api:
-        with pytest.raises(InputError, match=r"refused the token \(HTTP 401\).*--token or TWO_TOWER_TOKEN"):
+        with pytest.raises(InputError, match=r"refused the token \(HTTP 401\).*environment variable TWO_TOWER_TOKEN"):
             submit(api.address, token="an-old-one")
         assert submit(api.address, token=TOKEN)[0] == 0
     with (

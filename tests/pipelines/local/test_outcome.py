@@ -2,8 +2,8 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from pipelines.cli.console import plain_console
 from pipelines.local.outcome import explain, next_steps
 
 COMMAND = "two-tower run --dataset sample --out runs/sample"
@@ -39,7 +39,7 @@ def test_a_model_below_the_current_release_is_accepted_by_the_tolerance(tmp_path
 
 def lines(summary: dict, release: str | None) -> list[str]:
     out = io.StringIO()
-    console = Console(file=out, width=200)
+    console = plain_console(file=out)
     explain(summary, release, Path("out"), console, console)
     return out.getvalue().splitlines()
 

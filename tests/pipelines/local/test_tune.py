@@ -13,9 +13,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
+from pipelines.cli.console import plain_console
 from pipelines.cli.main import app
 from pipelines.local.tune import Request, set_options, settings_file, tune
 from tests.two_tower.worlds import checkerboard
@@ -36,7 +36,7 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def search(pulled: Path, out: Path, trials: int, space: str = SPACE, settings: list[str] = SMALL) -> tuple[int, str]:
     out.mkdir(parents=True, exist_ok=True)
     (out / "space.toml").write_text(space)
-    said = Console(file=io.StringIO(), width=200)
+    said = plain_console(file=io.StringIO())
     request = Request.of(None, None, pulled, None, out, trials, None, out / "space.toml", settings)
     return tune(request, said, said), said.file.getvalue()  # type: ignore[attr-defined]
 
