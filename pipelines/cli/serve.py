@@ -45,6 +45,12 @@ def serve(
     log_share: Annotated[
         float, typer.Option(envvar="TWO_TOWER_LOG_SHARE", min=0.0001, max=1, help="Share of requests to log, 0 to 1.")
     ] = 0.01,
+    items_keep: Annotated[
+        float,
+        typer.Option(
+            envvar="TWO_TOWER_ITEMS_KEEP", min=0.01, max=36500, help="Days after its last upsert until an item expires."
+        ),
+    ] = 30,
     workers: Annotated[
         int, typer.Option(envvar="TWO_TOWER_WORKERS", min=1, max=64, help="Number of processes that share the ports.")
     ] = 1,
@@ -70,4 +76,5 @@ def serve(
         page=page,
         feature_log=(feature_log, log_share) if feature_log else None,
         processes=workers,
+        items_keep=items_keep * 24 * 3600,
     )

@@ -18,6 +18,7 @@ from serving.observability.metrics import Metrics
 from serving.workers import supervisor
 from serving.workers.worker_group import SingleWorker, Worker
 from two_tower.errors import InputError
+from two_tower.recommender.side_index import KEEP_SECONDS
 from two_tower.runtime import Device
 from two_tower.storage import open_storage
 
@@ -37,6 +38,7 @@ def serve(
     page: bool | None = None,
     feature_log: tuple[Path, float] | None = None,
     processes: int = 1,
+    items_keep: float = KEEP_SECONDS,
 ) -> None:
     """Serve the active release of a folder until SIGTERM or SIGINT, and each release that is activated in this time.
 
@@ -55,6 +57,7 @@ def serve(
         feature_log: folder for a sample of the features of requests, and the share of requests to sample.
         processes: number of workers that answer on the same ports. With more than one this process supervises them, and
             exits with status 1 if they cannot be kept running.
+        items_keep: seconds after its last upsert until an item expires.
 
     Raises:
         InputError: if the releases cannot be read, feature_repo is not a Feast repository, or a port is not available.
@@ -72,16 +75,18 @@ def serve(
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
         with_page = loopback(host) if page is None else page
-        create = partial(create_app, releases, feature_repo, device, address, release, with_page, feature_log)
+        create = partial(
+            create_app, releases, feature_repo, device, address, release, with_page, feature_log, items_keep=items_keep
+        )
         if processes == 1:
-            _answer(create(SingleWorker()), listening)
+            _answer(create(worker_group=SingleWorker()), listening)
             return
         port = listening.getsockname()[1]
     if feature_log:
         FeatureLog(*feature_log, Metrics())  # a bad folder is refused once, before the workers start
 
     def work(worker: Worker) -> None:
-        _answer(create(worker), _bound(host, port))
+        _answer(create(worker_group=worker), _bound(host, port))
 
     with _bound(host, port), tempfile.TemporaryDirectory(prefix="two-tower-") as shared:  # reserves the port
         try:

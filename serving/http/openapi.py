@@ -57,6 +57,7 @@ def document() -> Schema:
     item = _object({"item_id": _ID, "features": _FEATURES})
     items = _object({"items": {**_list(item), "minItems": 1, "maxItems": MAX_ITEMS}})
     upserted = _object({"upserted": {"type": "integer"}, "side_items": {"type": "integer"}, "release": _STRING})
+    removed = _object({"removed": {"type": "integer"}, "side_items": {"type": "integer"}, "release": _STRING})
     release = _object({"release": _STRING})
     tensors = _object({"id": _STRING, "inputs": _list(_TENSOR), "parameters": {"type": "object"}}, ["inputs"])
     inferred = _object({"model_name": _STRING, "model_version": _STRING, "id": _STRING, "outputs": _list(_TENSOR)})
@@ -65,6 +66,7 @@ def document() -> Schema:
         "/v1/recommend": _post("Recommend items for a user", _object(recommend, []), timed),
         "/v1/similar": _post("Find the items nearest to an item", similar, recommended),
         "/v1/items": _post("Add or change items at once", items, upserted, secured=True),
+        "/v1/items/{item_id}": _delete("Remove an item at once", removed),
         "/admin/activate": _post("Activate a release", release, release, secured=True),
         "/admin/rollback": _post("Activate the previous release", _object({}), release, secured=True),
         "/v2/health/live": _get("Liveness of the process", _object({"live": _FLAG})),
@@ -82,10 +84,10 @@ def document() -> Schema:
     }
     paths |= _page()
     for path, operations in paths.items():
-        if "{model}" in path:
-            operations["parameters"] = [
-                {"name": "model", "in": "path", "required": True, "schema": _STRING, "example": "two_tower"}
-            ]
+        for name, example in (("model", "two_tower"), ("item_id", "i1")):
+            if f"{{{name}}}" in path:
+                parameter = {"name": name, "in": "path", "required": True, "schema": _STRING, "example": example}
+                operations["parameters"] = [parameter]
     return {
         "openapi": "3.1.0",
         "info": {"title": "two-tower", "version": "1"},
@@ -143,6 +145,10 @@ def _post(summary: str, body: Schema, response: Schema, *, secured: bool = False
         "responses": _responses(response),
     }
     return {"post": operation | ({"security": [{}, {"token": []}]} if secured else {})}
+
+
+def _delete(summary: str, response: Schema) -> Schema:
+    return {"delete": {"summary": summary, "responses": _responses(response), "security": [{}, {"token": []}]}}
 
 
 def _responses(response: Schema) -> Schema:

@@ -90,6 +90,11 @@ def read_items(body: dict[str, Any], contract: Contract) -> dict[str | int, dict
     return dict(_item(item, contract) for item in items)
 
 
+def read_item_id(text: str, contract: Contract) -> str | int:
+    """Read the id of an item in a path. Raises RequestError 422 if it is not of the key's type."""
+    return key_value("item_id", text, contract.item_key_dtype)
+
+
 def _item(item: Any, contract: Contract) -> tuple[str | int, dict[str, Any]]:
     if not isinstance(item, dict):
         raise invalid(f"An item is {item!r:.60}.", 'It must be an object, e.g. {"item_id": "i1", "features": {…}}.')

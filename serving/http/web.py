@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -30,8 +29,10 @@ from serving.page.routes import Page
 from serving.workers.collector import freeze_libraries, unfreeze
 from serving.workers.worker_group import SingleWorker
 from two_tower.recommender.errors import invalid, unavailable
+from two_tower.recommender.side_index import KEEP_SECONDS
 from two_tower.runtime import Device
 
+ITEM = "/v1/items/{item_id}"  # route of one item; its id may hold any character
 ITEMS_WITHIN = 5.0  # seconds that an upsert waits for the other workers to read it
 
 
@@ -44,6 +45,7 @@ def create_app(
     page: bool = True,
     feature_log: tuple[Path, float] | None = None,
     worker_group: SingleWorker | None = None,
+    items_keep: float = KEEP_SECONDS,
 ) -> Middleware:
     """Create the ASGI application. Its lifespan starts and stops the gRPC server too.
 
@@ -56,6 +58,7 @@ def create_app(
         page: serve the page at `/`, whose calls show users to everyone who can reach the service.
         feature_log: folder for a sample of the features of requests, and the share of requests to sample.
         worker_group: the workers that this process is one of.
+        items_keep: seconds after its last upsert until an item expires.
     """
     from serving.http import oip, oip_grpc
 
@@ -74,7 +77,7 @@ def create_app(
             worker_group=worker_group,
         )
     )
-    service = Service(manager, metrics)
+    service = Service(manager, metrics, items_keep)
     plane = oip.data_plane(service.loaded)
 
     @asynccontextmanager
@@ -103,6 +106,8 @@ def create_app(
     def route_of(scope: Scope) -> str:
         """The path of the route: clients must not choose the label values of metrics."""
         path: str = scope["path"]
+        if path.startswith("/v1/items/"):
+            return ITEM
         return path if path in paths else oip.route_of(path)
 
     return Middleware(app, service.recommend, metrics, route_of)
@@ -115,6 +120,7 @@ def _routes(service: "Service") -> list[Route]:
         Route(FAST_PATH, service.recommend_by_route, methods=["POST"]),
         Route("/v1/similar", service.similar, methods=["POST"]),
         Route("/v1/items", service.items, methods=["POST"]),
+        Route(ITEM.replace("}", ":path}"), service.remove_item, methods=["DELETE"]),
         Route("/admin/activate", service.activate, methods=["POST"]),
         Route("/admin/rollback", service.rollback, methods=["POST"]),
         Route("/v2/health/live", service.live),
@@ -126,8 +132,9 @@ def _routes(service: "Service") -> list[Route]:
 class Service:
     """The handlers of the routes."""
 
-    def __init__(self, manager: ReleaseManager, metrics: Metrics) -> None:
+    def __init__(self, manager: ReleaseManager, metrics: Metrics, items_keep: float) -> None:
         self.tracer: Tracer | None = None
+        self._items_keep = items_keep
         self._manager = manager
         self._metrics = metrics
 
@@ -161,11 +168,21 @@ class Service:
         value = requests.parse(await request.body())
         loaded = self.loaded()
         items = requests.read_items(value, loaded.ranker.contract)
-        side_items = await asyncio.to_thread(self._upsert, loaded, items)
+        upsert = loaded.ranker.side_index.upsert
+        side_items = await asyncio.to_thread(self._change, lambda: upsert(items, time.time(), self._items_keep))
         return Json({"upserted": len(items), "side_items": side_items, "release": loaded.ranker.release})
 
-    def _upsert(self, loaded: LoadedRelease, items: Mapping[str | int, Mapping[str, Any]]) -> int:
-        side_items = loaded.ranker.side_index.upsert(items, time.time())
+    async def remove_item(self, request: Request) -> Response:
+        check_items(request.headers.get("authorization"))
+        loaded = self.loaded()
+        item = requests.read_item_id(request.path_params["item_id"], loaded.ranker.contract)
+        remove = loaded.ranker.side_index.remove
+        side_items = await asyncio.to_thread(self._change, lambda: remove(item, time.time()))
+        return Json({"removed": 1, "side_items": side_items, "release": loaded.ranker.release})
+
+    def _change(self, change: Callable[[], int]) -> int:
+        """Change the side index, and wait until the other workers have read it."""
+        side_items = change()
         self._manager.announce(ITEMS_WITHIN)
         return side_items
 

@@ -30,7 +30,7 @@ FOLDER = "side"
 MOST_ITEMS = 10_000  # that one side index may hold, with the removed items of the catalogue
 MERGE_AT = 8  # files of the log that a writer leaves; from 4 times as many any replica merges them
 SETTLED = 24 * 3600  # seconds for which the log keeps a row that has no effect: another release may need it
-KEEP_DAYS = 30  # default age limit of an upserted item
+KEEP_SECONDS = 30 * 24 * 3600.0  # default age limit of an upserted item
 _MERGE_AGAIN = 60.0  # seconds from a failed merge to the next attempt
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class SideIndex:
         """Number of files that cannot be read; one more if they cannot be listed."""
         return self._log.unreadable + (not self._listable)
 
-    def upsert(self, items: Mapping[Any, Mapping[str, Any]], now: float, keep: int = KEEP_DAYS * 24 * 3600) -> int:
+    def upsert(self, items: Mapping[Any, Mapping[str, Any]], now: float, keep: float = KEEP_SECONDS) -> int:
         """Embed and store items, and return the number of side items.
 
         Args:
@@ -96,7 +96,7 @@ class SideIndex:
             for item, embedding in zip(items, embeddings, strict=True):
                 if not np.isfinite(embedding).all():
                     raise invalid(f"item {item!r:.60} has no finite embedding.", "Check for numbers far out of range.")
-            common = {REMOVED: False, KEEP: keep}
+            common = {REMOVED: False, KEEP: int(keep)}
             self._write(
                 [
                     row | common | {self._key: item, EMBEDDING: embedding}

@@ -1,5 +1,8 @@
 """Items that come between two releases."""
 
+import time
+from urllib.parse import quote
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -7,6 +10,7 @@ from serving.engine import release_manager
 from serving.http.web import create_app
 from tests.serving.making import made
 from two_tower.recommender import side_index
+from two_tower.recommender.recommender import load_release
 
 
 def ids(client, **body):
@@ -66,6 +70,60 @@ def test_items_that_the_catalogue_has_by_now_leave_the_side_index(releases, tmp_
     made(releases, tmp_path / "eleven", items=11)
     with TestClient(create_app(str(releases))) as client:
         assert upsert(client, "i12", colour="red")["side_items"] == 2  # i11 and i12
+
+
+def remove(client, item_id, status=200):
+    answer = client.delete(f"/v1/items/{quote(item_id, safe='')}")
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("item", ["new", "a/b", "with space?#", "ünï/"])
+def test_a_side_item_can_be_removed(client, release, item):
+    upsert(client, item, colour="red")
+    assert item in ids(client, k=11)
+    assert remove(client, item) == {"removed": 1, "side_items": 0, "release": release}
+    assert item not in ids(client, k=10)
+    assert client.post("/v1/similar", json={"item_id": item, "k": 1}).status_code == 404
+    assert remove(client, item, 404)["error"]["code"] == "not_found"
+    assert 'two_tower_requests_total{route="/v1/items/{item_id}",status="200"} 1.0' in client.get("/metrics").text
+
+
+def test_a_removed_item_of_the_catalogue_is_nowhere_recommended(client):
+    assert ids(client, k=2) == ["i0", "i1"]
+    remove(client, "i0")
+    assert ids(client, k=2) == ["i1", "i2"] and "i0" not in ids(client, k=9)
+    assert client.post("/v1/recommend", json={"features": {}, "k": 10}).status_code == 422  # 9 are left
+    remove(client, "i9")  # the most popular one
+    popular = client.post("/v1/recommend", json={"user_id": "unknown", "k": 1}).json()
+    assert popular["fallback"] == "popular" and [one["item_id"] for one in popular["items"]] == ["i8"]
+    similar = client.post("/v1/similar", json={"item_id": "i0", "k": 8}).json()  # its own page may still be open
+    assert {"i0", "i9"}.isdisjoint(one["item_id"] for one in similar["items"])
+    upsert(client, "i0")
+    assert ids(client, k=1) == ["i0"]
+
+
+def test_a_removal_outlives_a_restart_and_a_release_of_the_same_space(releases, tmp_path):
+    made(releases, tmp_path / "parts")
+    with TestClient(create_app(str(releases))) as client:
+        remove(client, "i0")
+    made(releases, tmp_path / "eleven", items=11)
+    with TestClient(create_app(str(releases))) as client:
+        assert ids(client, k=2) == ["i1", "i2"]
+    assert [item.item_id for item in load_release(releases).recommend(features={"group": "a"}, k=2).items] == [
+        "i1",
+        "i2",
+    ]
+
+
+def test_items_expire_after_the_time_that_the_service_is_started_with(releases, release, monkeypatch):
+    with TestClient(create_app(str(releases), items_keep=60)) as client:
+        upsert(client, "new", colour="red")
+        assert ids(client, k=2) == ["i0", "new"]
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    with TestClient(create_app(str(releases))) as client:
+        assert ids(client, k=2) == ["i0", "i1"]
 
 
 @pytest.mark.parametrize(
