@@ -5,6 +5,7 @@ now, and the items that it recommends must equal those that the evaluation's cod
 """
 
 import contextlib
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -62,7 +63,8 @@ def evaluated_features(repo: Path, recommender: Recommender, at: datetime) -> tu
         entities[_ROW] = np.arange(len(users))
         rows: list[dict[str, Any]] = [{} for _ in users]
         for name in (USER_SERVICE, *((SEEN_SERVICE,) if contract.seen else ())):
-            joined = store.get_historical_features(entity_df=entities, features=service(store, name)).to_arrow()
+            with contextlib.redirect_stdout(io.StringIO()):  # Feast prints the name of the timestamp column
+                joined = store.get_historical_features(entity_df=entities, features=service(store, name)).to_arrow()
             for row in joined.to_pylist():
                 rows[row[_ROW]].update(row)
     names = [f.name for f in (*contract.user, *((contract.seen,) if contract.seen else ()))]

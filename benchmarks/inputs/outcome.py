@@ -9,6 +9,7 @@ from benchmarks.inputs.kinds import Member
 from benchmarks.inputs.warm import Lane
 
 REASON = 200  # characters of a reason
+TRACEBACK = "Traceback (most recent call last)"
 
 
 class Status(StrEnum):
@@ -44,13 +45,16 @@ def outcome(member: Member, folder: Path, lane: Lane) -> Outcome:
             step(folder)
             continue
         log = folder / f"{number}.log"
-        status = lane.run(step.split(), folder, log, member.environment)
+        code = lane.run(step.split(), folder, log, member.environment)
         text = log.read_text()
-        if status or "Traceback (most recent call last)" in text:
-            return _failed(member, status, text)
+        if code or TRACEBACK in text:
+            return _failed(member, code, text)
     log = folder / "judge.log"
     if lane.judge(folder, log, member.environment):
-        return Outcome(Status.SILENT, right=False, reason=_short(log.read_text()))
+        text = log.read_text()
+        if TRACEBACK in text:
+            return Outcome(Status.FAULT, right=False, reason=_short(text.rstrip()[-REASON:]))
+        return Outcome(Status.SILENT, right=False, reason=_short(text))
     if faults := member.check(folder):
         return Outcome(Status.WRONG, right=False, reason=_short(faults[0]))
     return Outcome(Status.SERVED, right=member.served, reason="" if member.served else "a refusal is right")
@@ -58,7 +62,7 @@ def outcome(member: Member, folder: Path, lane: Lane) -> Outcome:
 
 def _failed(member: Member, status: int, text: str) -> Outcome:
     expected = {2: (Status.REFUSED, "error: ", member.refusal), 3: (Status.HELD, "held: ", member.held)}
-    if status not in expected or "Traceback (most recent call last)" in text:
+    if status not in expected or TRACEBACK in text:
         return Outcome(Status.FAULT, right=False, reason=_short(text.rstrip()[-REASON:]))
     name, mark, words = expected[status]
     message = text[max(0, text.rfind(mark)) :]
