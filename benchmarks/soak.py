@@ -281,7 +281,7 @@ async def _load(
 
 async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: int) -> tuple[int, bytes]:
     body = json.dumps({"user_id": user, "k": K}).encode()
-    head = f"POST /v1/recommend HTTP/1.1\r\nHost: soak\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     headers = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = int(headers.split("content-length:")[1].split("\r\n")[0])

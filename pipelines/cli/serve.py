@@ -57,6 +57,9 @@ def serve(
 ) -> None:
     """Serve the current release over HTTP and gRPC. A newly activated release is loaded without a restart.
 
+    Tokens come from the environment. TWO_TOWER_ADMIN_TOKEN: for /admin/*, which is off without it.
+    TWO_TOWER_ITEMS_TOKEN: for /v1/items; without it the call is off, and open on a loopback address.
+
     There is no --json: every line of the log is JSON already.
     """
     if output.err.is_terminal:  # elsewhere the log is the only output, and every line of it is JSON

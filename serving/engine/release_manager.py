@@ -9,6 +9,7 @@ from pathlib import Path
 
 from serving.engine.loaded_release import LoadedRelease, LoadOptions
 from serving.workers import copies
+from serving.workers.collector import freeze_libraries
 from two_tower.errors import InputError
 from two_tower.recommender.errors import invalid, not_found, unavailable
 from two_tower.recommender.side_items import age
@@ -26,11 +27,14 @@ class ReleaseManager:
 
     The previous release stays loaded, so that a rollback takes no time.
 
-    Attribute loaded: the release that serves; None before the first. A switch replaces it as a whole.
+    Attributes:
+        loaded: the release that serves; None before the first. A switch replaces it as a whole.
+        opened: set when the first release was opened, or could not be.
     """
 
     def __init__(self, options: LoadOptions) -> None:
         self.loaded: LoadedRelease | None = None
+        self.opened = threading.Event()
         self._previous: LoadedRelease | None = None
         self._options = options
         self._releases = options.releases
@@ -40,16 +44,7 @@ class ReleaseManager:
         self._refused: tuple[str, float] = ("", 0.0)  # id of the last refused release, and when it was refused
 
     def start(self) -> None:
-        """Load the active release, and poll the pointer from then on.
-
-        If that release is refused, a worker that starts later loads the one that the other workers serve.
-        """
-        self.poll()
-        if self.loaded is None:
-            with self._lock:
-                self._follow(self._workers.other_release)
-        if self.loaded is None:
-            log.warning("no release of %s is loaded; the service is not ready until one is activated", self._releases)
+        """Load the active release on a thread, and poll the pointer from then on."""
         threading.Thread(target=self._run, name="releases", daemon=True).start()
 
     def stop(self) -> None:
@@ -78,6 +73,20 @@ class ReleaseManager:
         """Wait until all other workers have read the pointer and the side index, at most `within` seconds."""
         if late := self._workers.announce(within):
             log.warning("workers %s have not picked up a change within %.0f s", ", ".join(map(str, late)), within)
+
+    def _open(self) -> None:
+        """Load the first release.
+
+        If the active one is refused, a worker that starts later loads the one that the other workers serve.
+        """
+        self.poll()
+        if self.loaded is None:
+            with self._lock:
+                self._follow(self._workers.other_release)
+        if self.loaded is None:
+            log.warning("no release of %s is loaded; the service is not ready until one is activated", self._releases)
+        self._workers.started()
+        self.opened.set()
 
     def _follow(self, read_pointer: Callable[[], str]) -> None:
         release = ""
@@ -170,5 +179,7 @@ class ReleaseManager:
         log.error("refused release %s, still serving %s: %s", name, self.serving or "none", error)
 
     def _run(self) -> None:
+        freeze_libraries()
+        self._open()
         while self._workers.pause(POLL_EVERY):
             self.poll()

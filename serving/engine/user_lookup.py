@@ -25,7 +25,7 @@ USERS = 64  # read by one call
 WAITING = 512  # users that may wait for a call; one more is refused at once
 HUNG_AFTER = 5.0  # seconds after which a call counts as lost, doubled up to HUNG_MOST while no call returns
 HUNG_MOST = 60.0
-OPENING = 30.0  # seconds to wait for the store's first answer when a release is opened
+OPENING = 10.0  # seconds to wait for the store's first answer when a release is opened
 AGE_EVERY = 5.0  # seconds between two readings of the age of the features
 
 Waiting = dict[str | int, list[asyncio.Future[Row | None]]]
@@ -36,14 +36,15 @@ log = logging.getLogger(__name__)
 class Pool:
     """Daemon threads for blocking calls. A call that hangs delays neither a request nor the end of the process."""
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, threads: int = THREADS, name: str = "online-store") -> None:
+        self._name = name
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         for _ in range(threads):
             self.grow()
 
     def grow(self) -> None:
         """Start one more thread, in place of one that hangs."""
-        threading.Thread(target=self._work, name="online-store", daemon=True).start()
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
         """Run a call on one of the threads."""

@@ -1,15 +1,22 @@
 """Run the service from the command line."""
 
 import logging
+import os
+import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
+from serving.http import protocol
+from serving.http.access import ITEMS_TOKEN, token
 from serving.http.middleware import Middleware
 from serving.http.web import create_app
 from serving.observability import logs
@@ -22,7 +29,7 @@ from two_tower.recommender.side_index import KEEP_SECONDS
 from two_tower.runtime import Device
 from two_tower.storage import open_storage
 
-GRACE = 10  # seconds that requests have to finish after SIGTERM
+GRACE = 6  # seconds that requests have to finish after SIGTERM
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +49,8 @@ def serve(
 ) -> None:
     """Serve the active release of a folder until SIGTERM or SIGINT, and each release that is activated in this time.
 
-    Without an active release the service starts, is not ready, and serves the first one that is activated.
+    The port answers at once; the service is ready when the release is open. Without an active release it serves the
+    first one that is activated. Calls that change items need a token, unless the host is a loopback address.
 
     Args:
         releases: folder or URL of the releases.
@@ -74,12 +82,25 @@ def serve(
             grpc_port = free.getsockname()[1]
         address = f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}"
         logs.configure()
-        with_page = loopback(host) if page is None else page
+        local = loopback(host)
+        _log_open_calls(local)
+        with_page = local if page is None else page
         create = partial(
-            create_app, releases, feature_repo, device, address, release, with_page, feature_log, items_keep=items_keep
+            create_app,
+            releases,
+            feature_repo,
+            device,
+            address,
+            release,
+            with_page,
+            feature_log,
+            local=local,
+            items_keep=items_keep,
         )
         if processes == 1:
-            _answer(create(worker_group=SingleWorker()), listening)
+            with _ended_by_signals():
+                app = create(worker_group=SingleWorker())
+            _answer(app, listening)
             return
         port = listening.getsockname()[1]
     if feature_log:
@@ -104,11 +125,41 @@ def loopback(host: str) -> bool:
         return False
 
 
+def _log_open_calls(local: bool) -> None:
+    if token(ITEMS_TOKEN):
+        return
+    if local:
+        log.warning("every program on this machine may change items: %s is not set", ITEMS_TOKEN)
+    else:
+        log.info("calls that change items are off: %s is not set", ITEMS_TOKEN)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End the process on SIGTERM and SIGINT, also as the first process of a container, which has no default action."""
+    before = {one: signal.signal(one, _end) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _end(sig: int, _: FrameType | None) -> None:
+    os._exit(128 + sig)
+
+
+class _Server(uvicorn.Server):
+    """A server that a signal ends at once while its port is not open: no request waits for it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started:
+            _end(sig, frame)
+        super().handle_exit(sig, frame)
+
+
 def _answer(app: Middleware, listening: socket.socket) -> None:
-    config = uvicorn.Config(
-        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(protocol.config(app, GRACE)).run(sockets=[listening])
 
 
 def _bound(host: str, port: int) -> socket.socket:

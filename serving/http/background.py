@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from serving.http import protocol
 from serving.http.app import listen
 from serving.http.web import create_app
 
@@ -31,8 +32,8 @@ def serve_in_background(releases: str, release: str) -> Iterator[tuple[str, str]
     with listen(HOST, 0, "--port") as listening:
         with listen(HOST, 0, "--grpc-port") as free:
             grpc_address = f"{HOST}:{free.getsockname()[1]}"
-        app = create_app(releases, grpc_address=grpc_address, release=release, page=False)
-        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=1))
+        app = create_app(releases, grpc_address=grpc_address, release=release, page=False, local=True)
+        server = uvicorn.Server(protocol.config(app, grace=1))
         thread = threading.Thread(target=server.run, args=([listening],), name="service", daemon=True)
         thread.start()
         try:

@@ -12,15 +12,18 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.access import check_page
 from serving.observability.logs import REQUEST_ID, request_id
 from serving.observability.metrics import Metrics
 from two_tower.recommender.errors import RequestError, malformed, unavailable
 
 MAX_BODY = 1 << 20  # bytes of a request of the /v1 API
 MAX_TENSORS = 4 << 20  # bytes of a request of the Open Inference Protocol
+MAX_BODIES = 128 << 20  # bytes of all bodies in hand, whole or not
 MAX_IN_FLIGHT = 512  # requests at a time; one more would only wait, and is refused
 ENCODINGS = {b"gzip": zlib.MAX_WBITS | 16, b"x-gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}  # zlib's wbits
 BODY_WITHIN = 10.0  # seconds that a client may take to send its body
+BODILESS = ("GET", "HEAD", "OPTIONS")
 FAST_PATH = "/v1/recommend"
 REQUEST_ID_HEADER = b"x-request-id"
 
@@ -38,14 +41,24 @@ class Middleware:
         fast: answers FAST_PATH: body and headers in, JSON out.
         metrics: where requests are counted.
         route_of: the route of a request, as the label of its metrics.
+        local: whether only this machine can reach the service. Then pages of other sites may not call it.
     """
 
-    def __init__(self, app: ASGIApp, fast: FastHandler, metrics: Metrics, route_of: Callable[[Scope], str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        fast: FastHandler,
+        metrics: Metrics,
+        route_of: Callable[[Scope], str],
+        local: bool = False,
+    ) -> None:
         self._app = app
         self._fast = fast
         self._metrics = metrics
         self._route_of = route_of
+        self._local = local
         self._in_flight = 0
+        self._bodies = 0  # bytes of all bodies in hand
         self._counters: dict[tuple[str, int], Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,23 +75,37 @@ class Middleware:
                 self._count(scope, message["status"])
             await send(message)
 
-        if scope["method"] != "POST":
-            await self._app(scope, receive, counted)
-            return
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self._bodies + size > MAX_BODIES:
+                self._metrics.shed.inc()
+                raise unavailable("overloaded", f"The bodies of other requests have {self._bodies} bytes.")
+            held += size
+            self._bodies += size
+
         try:
-            body = await _body(scope["path"], headers, receive)
+            if self._local:
+                check_page(headers)
+            if scope["method"] in BODILESS:
+                await self._app(scope, receive, counted)
+                return
+            body = await _body(scope["path"], headers, receive, hold)
             if self._in_flight >= MAX_IN_FLIGHT:
                 self._metrics.shed.inc()
                 raise unavailable("overloaded", f"{MAX_IN_FLIGHT} requests are in flight.")
             await self._admitted(scope, body, headers, receive, counted)
         except RequestError as error:
             await refuse(error, counted)
+        finally:
+            self._bodies -= held
 
     async def _admitted(self, scope: Scope, body: bytes, headers: Headers, receive: Receive, send: Send) -> None:
         self._in_flight += 1
         self._metrics.in_flight.set(self._in_flight)
         try:
-            if scope["path"] == FAST_PATH:
+            if scope["path"] == FAST_PATH and scope["method"] == "POST":
                 await self._recommend(body, headers, send)
             else:
                 await self._app(scope, _again(body, receive), send)
@@ -122,38 +149,43 @@ async def refuse(error: RequestError, send: Send) -> None:
     await respond(error.status, orjson.dumps(error.body()), send, *more)
 
 
-async def _body(path: str, headers: Headers, receive: Receive) -> bytes:
+async def _body(path: str, headers: Headers, receive: Receive, hold: Callable[[int], None]) -> bytes:
     most = MAX_TENSORS if path.startswith("/v2/") else MAX_BODY
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > most:
         raise _too_large(most)
     try:
         async with asyncio.timeout(BODY_WITHIN):
-            return _decoded(await _read(most, receive), headers.get(b"content-encoding", b""), most)
+            body = await _read(most, receive, hold)
+            return _decoded(body, headers.get(b"content-encoding", b""), most, hold)
     except TimeoutError as error:
         raise malformed(f"The body was not complete after {BODY_WITHIN:.0f} s.", "Send it faster.") from error
 
 
-async def _read(most: int, receive: Receive) -> bytes:
+async def _read(most: int, receive: Receive, hold: Callable[[int], None]) -> bytes:
+    """The body. hold: called with the size of each part; raises RequestError if all bodies are too large."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):  # nearly always
         whole: bytes = message.get("body", b"")
         if len(whole) > most:
             raise _too_large(most)
+        hold(len(whole))
         return whole
     body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
             raise malformed("The connection was closed before the body was complete.", "Send it again.")
-        body += message.get("body", b"")
-        if len(body) > most:
+        part = message.get("body", b"")
+        if len(body) + len(part) > most:
             raise _too_large(most)
+        hold(len(part))
+        body += part
         if not message.get("more_body"):
             return bytes(body)
         message = await receive()
 
 
-def _decoded(body: bytes, encoding: bytes, most: int) -> bytes:
+def _decoded(body: bytes, encoding: bytes, most: int, hold: Callable[[int], None]) -> bytes:
     """Decompress a body, if it has a Content-Encoding, to at most `most` bytes."""
     encoding = encoding.strip().lower()
     if encoding in (b"", b"identity"):
@@ -169,6 +201,7 @@ def _decoded(body: bytes, encoding: bytes, most: int) -> bytes:
         raise _undecodable(encoding, str(error)) from error
     if len(decoded) > most:
         raise _too_large(most)
+    hold(len(decoded))
     if not decompress.eof or decompress.unused_data:
         raise _undecodable(encoding, "it is not one complete compressed stream")
     return decoded

@@ -13,10 +13,15 @@ from serving.http.models import UNREADABLE, unreadable
 from serving.http.oip import Plane
 from two_tower.recommender.errors import RequestError
 
+HANDSHAKE_MS = 15_000
+
 
 async def grpc_server(plane: Plane, address: str) -> grpc.aio.Server:
     """Start a gRPC server. Other workers may listen on the same address. Raises RuntimeError if it is not available."""
-    options = [("grpc.max_receive_message_length", MAX_TENSORS)]
+    options = [
+        ("grpc.max_receive_message_length", MAX_TENSORS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),  # of a connection that sends nothing
+    ]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_IN_FLIGHT)
     grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, None), server)
     server.add_insecure_port(address)

@@ -34,9 +34,10 @@ _SECONDS = {"type": "object", "additionalProperties": _NUMBER, "description": "T
 _ERRORS = {
     400: "malformed",
     401: "wrong or missing bearer token",
+    403: "a web page of another site called a service of this machine",
     404: "unknown item, model or release, or a call that is switched off",
     413: "too large",
-    415: "Content-Encoding other than gzip and deflate",
+    415: "Content-Encoding other than gzip and deflate, or a body that is not declared as application/json",
     422: "wrong type or out of range",
     503: "not ready or overloaded",
 }

@@ -25,6 +25,7 @@ from two_tower.releases.release import Release
 from two_tower.schema import Contract
 
 EVERY = 10.0  # seconds between two files
+LAST_WITHIN = 1.0  # seconds that the last file may take when the service ends
 WAITING = 10_000  # rows that may wait to be written
 COMPARED = 5_000  # newest rows of a release that drift is measured on
 
@@ -80,7 +81,7 @@ class FeatureLog:
     def stop(self) -> None:
         """Write the waiting rows, and end the thread."""
         self._stop.set()
-        self._thread.join(EVERY)
+        self._thread.join(LAST_WITHIN)
 
     def offer(self, logged: LoggedRelease, row: Mapping[str, Any]) -> None:
         """Sample a request's features. Costs less than a microsecond."""

@@ -5,10 +5,12 @@ import logging
 import re
 import secrets
 import sys
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+LINES = 20  # a second, of one logger and level: clients must not fill the disk
 _VALID_ID = re.compile(rb"[\w.:/+=-]{1,64}", re.ASCII)
 
 
@@ -44,9 +46,28 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class Bounded(logging.Filter):
+    """Drops lines beyond LINES a second of the same logger and level; the next line that passes has `dropped`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._states: dict[tuple[str, int], tuple[float, int]] = {}  # start of the second, lines in it
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key, now = (record.name, record.levelno), time.monotonic()
+        began, lines = self._states.get(key, (now, 0))
+        if now >= began + 1:
+            if lines > LINES:
+                record.fields = {**getattr(record, "fields", {}), "dropped": lines - LINES}
+            began, lines = now, 0
+        self._states[key] = (began, lines + 1)
+        return lines < LINES
+
+
 def configure(worker: int | None = None) -> None:
     """Log JSON lines to stderr. worker: number of the worker."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(worker))
+    handler.addFilter(Bounded())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kserve").setLevel(logging.WARNING)  # it logs every call

@@ -57,6 +57,9 @@ class Metrics:
             "two_tower_in_flight", "Requests in flight.", multiprocess_mode="livesum", registry=registry
         )
         self.shed = Counter("two_tower_shed", "Requests refused because too many were in flight.", registry=registry)
+        self.tokens_refused = Counter(
+            "two_tower_tokens_refused", "Calls refused for a wrong or missing bearer token.", registry=registry
+        )
         self._fallbacks = Counter(
             "two_tower_fallbacks", "Responses with popular items, by reason.", ["reason"], registry=registry
         )

@@ -4,7 +4,6 @@ They exist only if the page does, because they show users to everyone who can re
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.engine.loaded_release import LoadedRelease
-from serving.http.admin import ADMIN_TOKEN
+from serving.engine.storage_calls import StorageCalls
+from serving.http.access import ADMIN_TOKEN, token
 from serving.http.responses import Json
 from serving.page.document import document
 from serving.page.facets import MOST_ROWS
@@ -26,6 +26,7 @@ from two_tower.schema import Contract, Encoding
 
 MOST_IDS = 200  # items per call
 LONGEST = 100  # characters of a search text
+LISTED_WITHIN = 10.0  # seconds that the list of releases may take
 RELEASES = 50  # newest releases that are listed
 _PRIVATE = {"Cache-Control": "no-store"}
 
@@ -43,6 +44,7 @@ class Page:
         self._listed = listed
         self._browser: tuple[LoadedRelease, ItemBrowser] | None = None
         self._reading = asyncio.Lock()  # large reads run one at a time
+        self._storage = StorageCalls(threads=1, waiting=4, within=LISTED_WITHIN)
 
     def routes(self) -> list[Route]:
         """The routes of the page and its calls."""
@@ -72,7 +74,7 @@ class Page:
             "items": ranker.size,
             "counted": min(ranker.catalogue.table.num_rows, MOST_ROWS),
             "store": loaded.lookup is not None,
-            "admin": bool(os.environ.get(ADMIN_TOKEN)),
+            "admin": bool(token(ADMIN_TOKEN)),
             "users": about.users,
             "title": browser.title,
             "columns": browser.facets,
@@ -122,11 +124,7 @@ class Page:
     async def releases(self, _: Request) -> Response:
         """Return the newest releases; `serves` marks the loaded one."""
         serving = self._get_loaded().ranker.release
-        async with self._reading:
-            try:
-                listed = await asyncio.to_thread(self._listed)
-            except OSError as error:
-                raise unavailable("storage", "The releases cannot be reached.") from error
+        listed = await self._storage.run(self._listed)
         newest = [
             {
                 "release": one.id,

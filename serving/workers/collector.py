@@ -10,7 +10,8 @@ def freeze_libraries() -> None:
     Scanning their half a million objects took a quarter of a second. Requests that waited for it got popular items,
     because the look-up of their users timed out. Releases are loaded later, so replaced ones are still collected.
     """
-    importlib.import_module("two_tower.data.online")  # imports Feast, which the first look-up would import otherwise
+    for name in ("two_tower.data.online", "feast.infra.passthrough_provider"):  # else the first look-up imports Feast
+        importlib.import_module(name)
     gc.freeze()
 
 

@@ -1,7 +1,8 @@
 """Supervisor of several workers on one port: it forks, watches and ends them, and answers no requests itself.
 
 The parent imports the libraries before it forks, so that a worker starts quickly and shares their memory. Before it
-forks it opens no session, store or server, and starts no thread. A worker listens on the port once it can answer.
+forks it opens no session, store or server, and starts no thread. The first workers listen on the port at once; one that
+replaces another listens once it can answer.
 """
 
 import importlib
@@ -27,13 +28,9 @@ from serving.workers.worker_group import Worker, WorkerGroup
 
 STEADY = 10.0  # a worker that ends after more seconds than this counts as able to run
 LONGEST_PAUSE = 30.0  # most seconds before a worker that keeps ending early is restarted
-ENDING = 20.0  # seconds that workers have to finish their requests before they are killed
+ENDING = 9.5  # seconds that workers have to finish their requests before they are killed
 STOP = (signal.SIGTERM, signal.SIGINT)
-HEAVY = (
-    "serving.http.oip",
-    "serving.http.oip_grpc",
-    "feast.infra.passthrough_provider",
-)  # else each worker would import them
+HEAVY = ("serving.http.oip", "serving.http.oip_grpc")  # else each worker would import them
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +55,7 @@ def supervise(work: Callable[[Worker], None], size: int, folder: Path) -> None:
     """Run workers until SIGTERM or SIGINT, and restart those that end.
 
     Args:
-        work: answers requests until SIGTERM, and calls `Worker.started` once it can.
+        work: listens for requests until SIGTERM, and calls `Worker.started` once it can answer them.
         size: number of workers.
         folder: an empty folder that the workers share.
 

@@ -23,6 +23,7 @@ class SingleWorker:
 
     size = 1
     folder: Path | None = None  # folder that the workers of one service share
+    replaces = False  # whether this worker starts while others answer
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -32,7 +33,11 @@ class SingleWorker:
         return [os.getpid()]
 
     def started(self) -> None:
-        """Record that this worker answers requests from now on."""
+        """Record that this worker can answer requests from now on."""
+
+    def complete(self) -> bool:
+        """Whether all workers could answer once, so that a client may be sent to any of them."""
+        return True
 
     def pause(self, seconds: float) -> bool:
         """Wait for some seconds or for a change that another worker announces. Returns False once `stop` was called."""
@@ -99,12 +104,17 @@ class Worker(SingleWorker):
         self._places, self._bells, self._number = group.places, group.bells, number
         self._parent = os.getppid()
         self._announcing = threading.Lock()
+        self.replaces = self._complete = bool(self._places["up"].any())
 
     def pids(self) -> list[int]:
         return [self._parent, *(int(pid) for pid in self._places["pid"] if pid)]
 
     def started(self) -> None:
         self._places["up"][self._number] = 1
+
+    def complete(self) -> bool:
+        self._complete = self._complete or bool(self._places["up"].all())
+        return self._complete
 
     def pause(self, seconds: float) -> bool:
         bell = self._bells[self._number][0]

@@ -139,7 +139,9 @@ def test_all_give_the_same_items(world: World) -> None:
 
 
 def post(port: int, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     for _ in range(TRIES):
         with urllib.request.urlopen(request, timeout=30) as reply:
             answer = json.load(reply)

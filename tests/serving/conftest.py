@@ -1,11 +1,10 @@
 """Fixtures: the application on hand-written releases, with and without a real Feast online store."""
 
 import pytest
-from starlette.testclient import TestClient
 
-from serving.http.web import create_app
 from tests.devices import DEVICES
 from tests.serving.making import made
+from tests.serving.running import opened
 from tests.serving.shelves import stocked
 
 
@@ -33,7 +32,7 @@ def device(request):
 
 @pytest.fixture
 def client(releases, release, device):
-    with TestClient(create_app(str(releases), device=device)) as client:
+    with opened(releases, device=device) as client:
         yield client
 
 
@@ -41,5 +40,5 @@ def client(releases, release, device):
 def with_store(releases, tmp_path, feast_repo, device):
     """Client of a service whose release refers to the feature store."""
     made(releases, tmp_path / "parts", feast_repo)
-    with TestClient(create_app(str(releases), device=device)) as client:
+    with opened(releases, device=device) as client:
         yield client

@@ -1,8 +1,6 @@
 """The service answers from a release of two-tower 0.1."""
 
-from starlette.testclient import TestClient
-
-from serving.http.web import create_app
+from tests.serving.running import opened
 from tests.two_tower import parts
 from tests.two_tower.releases import format_1
 from two_tower.releases.release import activate, publish
@@ -13,7 +11,7 @@ def test_it_serves_gives_way_to_a_new_release_and_is_rolled_back_to(tmp_path, mo
     releases = tmp_path / "releases"
     old = format_1.copy(releases)
     question = {"features": {"group": "a"}, "k": 3}
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         answer = client.post("/v1/recommend", json=question).json()
         assert (answer["release"], answer["fallback"]) == (old, None)
         assert [item["item_id"] for item in answer["items"]] == ["i0", "i1", "i2"]

@@ -7,13 +7,12 @@ from importlib import resources
 
 import pyarrow as pa
 import pytest
-from starlette.testclient import TestClient
 
 from serving.http.app import loopback
-from serving.http.web import create_app
 from serving.page.document import SCRIPTS, document
 from serving.page.facets import facets
 from tests.serving.making import made
+from tests.serving.running import opened
 from two_tower.schema import Contract, Dtype, feature
 
 
@@ -44,7 +43,7 @@ def test_every_script_of_the_package_is_in_the_page():
 
 def test_what_can_be_asked_for(releases, tmp_path, feast_repo):
     release = made(releases, tmp_path / "parts", feast_repo, users=["ann", "bob"])
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         answer = client.get("/page/about")
     about = answer.json()
     assert answer.headers["Cache-Control"] == "no-store"
@@ -88,7 +87,7 @@ def test_too_much_or_too_little_at_a_time_is_refused(client, query):
 
 def test_releases_are_listed_and_the_serving_one_is_marked(releases, tmp_path):
     old, new = made(releases, tmp_path / "old"), made(releases, tmp_path / "new", prefix="n")
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         listed = client.get("/page/releases").json()["releases"]
     assert {one["release"]: one["serves"] for one in listed} == {old: False, new: True}
 
@@ -101,7 +100,7 @@ def test_timings_are_told_where_they_are_asked_for(with_store):
 
 
 def test_without_the_page_no_user_is_shown(releases, release):
-    with TestClient(create_app(str(releases), page=False)) as client:
+    with opened(releases, page=False) as client:
         for path in ("/", "/page/about", "/page/user?id=ann", "/page/items?id=i1", "/page/releases"):
             assert client.get(path).status_code == 404
         assert client.post("/v1/recommend", json={"user_id": "ann"}).status_code == 200

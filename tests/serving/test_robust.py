@@ -14,14 +14,12 @@ from contextlib import closing, suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from starlette.testclient import TestClient
 
 from serving.http import middleware
-from serving.http.web import create_app
 from serving.observability import tracing
 from serving.observability.logs import REQUEST_ID, JsonLines, request_id
 from tests.serving.making import made
-from tests.serving.running import service
+from tests.serving.running import opened, service
 from two_tower.releases.release import current
 
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -49,7 +47,7 @@ def test_an_operator_activates_and_rolls_back(releases, tmp_path, monkeypatch):
     old = made(releases, tmp_path / "old")
     new = made(releases, tmp_path / "new", prefix="n")
     torn = made(releases, tmp_path / "torn", prefix="t")
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert call(client, "/admin/activate", {"release": new}, **TOKEN) == (200, {"release": new})
         assert client.get("/v2/health/ready").json()["release"] == new == current(releases)
         assert call(client, "/admin/rollback", **TOKEN) == (200, {"release": old})
@@ -72,7 +70,7 @@ def test_a_release_that_cannot_be_opened_leaves_the_pointer_as_it_was(releases, 
     folder = parts.write(tmp_path / "ten", prefix="n")
     (parts.write(tmp_path / "nine", items=9) / "items.parquet").replace(folder / "items.parquet")
     mixed = publish(releases, [folder], parts.manifest())
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         status, said = call(client, "/admin/activate", {"release": mixed}, **TOKEN)
         assert status == 422 and "Index again" in said["error"]["message"]
         assert current(releases) == old == client.get("/v2/health/ready").json()["release"]
@@ -139,10 +137,14 @@ def test_clients_that_go_away_and_a_sigterm_hurt_nobody(releases, tmp_path, feas
     repo = shutil.copytree(feast_repo, tmp_path / "feast")
     made(releases, tmp_path / "parts", repo)
     with service(releases) as (process, port, log):
-        for sent in (b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", b"\x16\x03\x01", b"GE"):
+        for sent in (
+            b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+            b"\x16\x03\x01",
+            b"GE",
+        ):
             with socket.create_connection(("127.0.0.1", port)) as gone:
                 gone.sendall(sent)
-        whole = b'POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n{"user_id":"ann"}'
+        whole = b'POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n{"user_id":"ann"}'
         for _ in range(20):  # gone before the answer
             with socket.create_connection(("127.0.0.1", port)) as gone:
                 gone.sendall(whole)
@@ -171,7 +173,7 @@ CONFORMANCE = ("status_code_conformance", "content_type_conformance", "response_
 
 
 def test_the_collector_walks_the_libraries_only_while_nobody_is_served(releases, release):
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert gc.get_freeze_count() > 100_000 and call(client, "/v1/recommend", {"features": {}, "k": 1})[0] == 200
     assert gc.get_freeze_count() == 0
 

@@ -195,7 +195,7 @@ class Ranker:
     def _refused(self, request: RecommendRequest, error: RequestError) -> Response | RequestError:
         if not request.from_store:
             return error
-        log.warning("the online store's row of user %r is unusable: %s", request.user_id, error.message)
+        log.warning("a user's row of the online store is unusable: %s", error.hint)  # without the user's data
         return self.popular(request, "store")
 
 

@@ -14,6 +14,7 @@ from serving.engine.user_lookup import Pool
 from serving.http.web import create_app
 from serving.observability.metrics import Metrics
 from tests.serving.making import made
+from tests.serving.running import opened, wait_until_open
 from tests.two_tower import parts
 from two_tower.recommender.errors import RequestError
 from two_tower.releases.release import CURRENT, activate, current, publish
@@ -38,7 +39,7 @@ def refused(manager):
 
 def test_first_release_is_picked_up_when_it_is_activated(releases, tmp_path, monkeypatch):
     monkeypatch.setattr(release_manager, "POLL_EVERY", 0.01)
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert client.get("/v2/health/ready").status_code == 503
         one = made(releases, tmp_path / "parts")
         for _ in range(1000):
@@ -131,7 +132,8 @@ def test_every_answer_is_of_one_release_while_they_are_switched(releases, tmp_pa
     switcher = threading.Thread(target=switch)
     switcher.start()
     try:
-        with TestClient(app):  # for its start and stop
+        with TestClient(app) as client:  # for its start and stop
+            wait_until_open(client)
             assert asyncio.run(run()) == set(by_prefix.values())
     finally:
         stop.set()

@@ -5,11 +5,10 @@ import sqlite3
 import time
 
 import pytest
-from starlette.testclient import TestClient
 
 from serving.engine import user_lookup
-from serving.http.web import create_app
 from tests.serving.making import made
+from tests.serving.running import opened
 from two_tower.recommender import online_store
 
 
@@ -25,7 +24,7 @@ def own_store(releases, tmp_path, feast_repo, monkeypatch):
     monkeypatch.setattr(online_store, "REOPEN_AFTER", 0.0)
     repo = shutil.copytree(feast_repo, tmp_path / "feast")
     made(releases, tmp_path / "parts", repo)
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         yield client, repo / "data" / "online.db"
 
 
@@ -79,7 +78,7 @@ def test_registry_absent_at_the_start_falls_back_until_it_is_there(releases, tmp
     registry = repo / "data" / "registry.db"
     registry.rename(repo / "hidden")
     made(releases, tmp_path / "parts", repo)
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert post(client, user_id="ann", k=1) == (["i9"], "store")
         (repo / "hidden").replace(registry)
         deadline = time.monotonic() + 20
@@ -88,5 +87,5 @@ def test_registry_absent_at_the_start_falls_back_until_it_is_there(releases, tmp
 
 
 def test_feature_repo_of_the_operator_wins_over_the_releases(releases, release, feast_repo):
-    with TestClient(create_app(str(releases), feast_repo)) as client:
+    with opened(releases, feast_repo) as client:
         assert post(client, user_id="ann", k=1) == (["i2"], None)

@@ -14,6 +14,7 @@ import pytest
 from serving.http import app
 from serving.http.app import serve
 from tests.serving.making import made
+from tests.serving.running import service
 from two_tower.errors import InputError
 
 ROOT = Path(app.__file__).parents[2]
@@ -33,27 +34,15 @@ def test_what_cannot_be_served_is_said_before_the_port_opens(tmp_path):
 
 
 def test_sigterm_ends_the_process_soon_and_cleanly(releases, release):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    code = "import sys; from serving.http.app import serve; serve(sys.argv[1], '127.0.0.1', int(sys.argv[2]))"
-    process = subprocess.Popen(python(code, releases, port), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        for _ in range(300):
-            try:
-                body = b'{"user_id": "u", "k": 1}'
-                answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/recommend", body, timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.1)
-        assert release in answer.decode()
+    with service(releases) as (process, port, log):
+        body = b'{"user_id": "u", "k": 1}'
+        assert (
+            release in urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/recommend", body, timeout=5).read().decode()
+        )
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        log = process.communicate(timeout=10)[1]
-        assert time.monotonic() - began < 5 and "Traceback" not in log, log
-        assert process.returncode in (0, -signal.SIGTERM)
-    finally:
-        process.kill()
-        process.wait()
+        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert time.monotonic() - began < 5 and "Traceback" not in log.read_text(), log.read_text()
 
 
 def test_the_service_needs_neither_torch_nor_kfp_nor_what_training_reads_with(releases, tmp_path, feast_repo):
@@ -63,9 +52,8 @@ def test_the_service_needs_neither_torch_nor_kfp_nor_what_training_reads_with(re
 import sys
 for name in ("torch", "kfp", "duckdb", "ibis", "great_expectations", "onnxscript"):
     sys.modules[name] = None
-from starlette.testclient import TestClient
-from serving.http.web import create_app
-with TestClient(create_app(sys.argv[1])) as client:
+from tests.serving.running import opened
+with opened(sys.argv[1]) as client:
     assert client.post("/v1/recommend", json={"user_id": "ann", "k": 2}).json()["fallback"] is None
 """
     ran = subprocess.run(python(code, releases), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)

@@ -4,11 +4,10 @@ import time
 from urllib.parse import quote
 
 import pytest
-from starlette.testclient import TestClient
 
 from serving.engine import release_manager
-from serving.http.web import create_app
 from tests.serving.making import made
+from tests.serving.running import opened
 from two_tower.recommender import side_index
 from two_tower.recommender.recommender import load_release
 
@@ -47,28 +46,28 @@ def test_changed_items_stand_for_their_old_selves(client):
 def test_side_items_outlive_a_restart_and_a_release_of_the_same_space_only(releases, tmp_path, monkeypatch):
     monkeypatch.setattr(release_manager, "POLL_EVERY", 0.01)
     made(releases, tmp_path / "parts")
-    with TestClient(create_app(str(releases))) as client, TestClient(create_app(str(releases))) as replica:
+    with opened(releases) as client, opened(releases) as replica:
         upsert(client, "new", colour="red")
         for _ in range(1000):
             if "new" in ids(replica, k=2):
                 break
         assert ids(replica, k=2) == ["i0", "new"]
     made(releases, tmp_path / "same", prefix="s")
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert ids(client, k=2) == ["s0", "new"]
     made(releases, tmp_path / "other", space="space-2")
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert ids(client, k=2) == ["i0", "i1"]
 
 
 def test_items_that_the_catalogue_has_by_now_leave_the_side_index(releases, tmp_path):
     made(releases, tmp_path / "ten")
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         upsert(client, "i10", colour="red", price=10, tags=["t1"])
         upsert(client, "i11", colour="red", price=10, tags=["t1"])
         assert "two_tower_side_items" in client.get("/metrics").text
     made(releases, tmp_path / "eleven", items=11)
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert upsert(client, "i12", colour="red")["side_items"] == 2  # i11 and i12
 
 
@@ -105,10 +104,10 @@ def test_a_removed_item_of_the_catalogue_is_nowhere_recommended(client):
 
 def test_a_removal_outlives_a_restart_and_a_release_of_the_same_space(releases, tmp_path):
     made(releases, tmp_path / "parts")
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         remove(client, "i0")
     made(releases, tmp_path / "eleven", items=11)
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert ids(client, k=2) == ["i1", "i2"]
     assert [item.item_id for item in load_release(releases).recommend(features={"group": "a"}, k=2).items] == [
         "i1",
@@ -117,12 +116,12 @@ def test_a_removal_outlives_a_restart_and_a_release_of_the_same_space(releases, 
 
 
 def test_items_expire_after_the_time_that_the_service_is_started_with(releases, release, monkeypatch):
-    with TestClient(create_app(str(releases), items_keep=60)) as client:
+    with opened(releases, items_keep=60) as client:
         upsert(client, "new", colour="red")
         assert ids(client, k=2) == ["i0", "new"]
     later = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: later)
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert ids(client, k=2) == ["i0", "i1"]
 
 

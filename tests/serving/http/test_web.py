@@ -5,10 +5,9 @@ import zlib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from serving.http import middleware
-from serving.http.web import create_app
+from tests.serving.running import opened
 from two_tower.runtime import PROVIDERS
 
 
@@ -175,7 +174,7 @@ def test_health_and_models(client, release, device):
 
 
 def test_without_a_release_it_lives_but_is_not_ready(releases):
-    with TestClient(create_app(str(releases))) as client:
+    with opened(releases) as client:
         assert client.get("/v2/health/live").status_code == 200
         for answer in (
             client.get("/v2/health/ready"),

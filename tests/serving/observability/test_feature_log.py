@@ -4,12 +4,11 @@ import json
 
 import pyarrow as pa
 import pytest
-from starlette.testclient import TestClient
 
-from serving.http.web import create_app
 from serving.observability.feature_log import FeatureLog, LoggedRelease
 from serving.observability.metrics import Metrics
 from tests.serving.making import made
+from tests.serving.running import opened
 from tests.two_tower import parts
 from two_tower.checks.drift import read_log
 from two_tower.errors import InputError
@@ -29,7 +28,7 @@ def metric(metrics: Metrics, name: str, feature: str | None = None) -> float | N
 
 def test_requests_are_logged_as_the_tower_took_them(releases, tmp_path) -> None:
     release = made(releases, tmp_path / "parts")
-    with TestClient(create_app(str(releases), feature_log=(tmp_path / "log", 1.0))) as client:
+    with opened(releases, feature_log=(tmp_path / "log", 1.0)) as client:
         for age in (1.5, 2.5):
             asked = {"features": {"group": "a", "age": age, "recent": ["i1"]}, "k": 2}
             assert client.post("/v1/recommend", json=asked).status_code == 200

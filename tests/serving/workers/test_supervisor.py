@@ -31,7 +31,9 @@ pytestmark = pytest.mark.slow
 def call(port, path, body=None, **headers):
     """Status and body of a request on a connection of its own."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json", **headers}
+    )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read().decode()
@@ -209,7 +211,7 @@ def test_a_killed_worker_loses_what_had_reached_it_at_most_and_is_replaced(runni
 def test_sigterm_finishes_what_is_in_hand_and_ends_all(running):  # the last of this module: it ends the service
     process, port, log = running
     body = b'{"features": {"group": "a"}, "k": 1}'
-    head = f"POST /v1/recommend HTTP/1.1\r\nHost: t\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(6)]
     for one in slow:
         one.sendall(head + body[:5])

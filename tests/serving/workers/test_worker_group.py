@@ -91,6 +91,7 @@ def test_a_worker_that_comes_late_serves_what_the_others_do_where_the_pointer_is
     )
     manager = ReleaseManager(opening)
     manager.start()
+    assert manager.opened.wait(30)
     manager.stop()
     assert manager.serving == old and "two_tower_releases_refused_total 1.0" in metrics.text().decode()
 

@@ -15,6 +15,7 @@ import uvicorn
 from onnx import helper, parser
 
 from serving.http.web import create_app
+from tests.serving.running import wait_until_ready
 from tests.two_tower import parts
 from tests.two_tower.starter import tables
 from two_tower.checks.skew import check
@@ -108,7 +109,9 @@ def serving(releases: Path) -> Iterator[str]:
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    wait_until_ready(address)
+    yield address
     server.should_exit = True
     thread.join(10)
 

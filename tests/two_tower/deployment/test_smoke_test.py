@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from serving.http.background import serve_in_background
+from tests.serving.running import wait_until_ready
 from tests.serving.shelves import stocked
 from tests.two_tower import parts
 from tests.two_tower.deployment.conftest import consistent
@@ -35,6 +36,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Address, 
         users=USERS, rows=rows, views=dict.fromkeys(NOTHING, "users"), files=digests(folder / "parts")
     )
     with serve_in_background(releases, release.id) as (http, grpc):
+        wait_until_ready(http)
         yield Address(http, grpc, shared=False), release, questions
 
 
