@@ -51,6 +51,15 @@ def serve(
             envvar="TWO_TOWER_ITEMS_KEEP", min=0.01, max=36500, help="Days after its last upsert until an item expires."
         ),
     ] = 30,
+    log_keep: Annotated[
+        float, typer.Option(envvar="TWO_TOWER_LOG_KEEP", min=0.01, help="Days after which logged features are removed.")
+    ] = 30,
+    log_keep_megabytes: Annotated[
+        float,
+        typer.Option(
+            envvar="TWO_TOWER_LOG_KEEP_MEGABYTES", min=1, help="Remove the oldest logged features beyond this size."
+        ),
+    ] = 1000,
     workers: Annotated[
         int, typer.Option(envvar="TWO_TOWER_WORKERS", min=1, max=64, help="Number of processes that share the ports.")
     ] = 1,
@@ -67,6 +76,7 @@ def serve(
             f"opening {releases} for http://{host}:{port}; a log line says when it is ready. Stop: Ctrl+C."
         )
     from serving.http.app import serve as serve_forever
+    from serving.observability.feature_log import LogOptions
 
     serve_forever(
         releases,
@@ -77,7 +87,7 @@ def serve(
         device=device,
         release=release or None,
         page=page,
-        feature_log=(feature_log, log_share) if feature_log else None,
+        feature_log=LogOptions(feature_log, log_share, log_keep, log_keep_megabytes) if feature_log else None,
         processes=workers,
         items_keep=items_keep * 24 * 3600,
     )

@@ -20,7 +20,7 @@ from serving.http.access import ITEMS_TOKEN, token
 from serving.http.middleware import Middleware
 from serving.http.web import create_app
 from serving.observability import logs
-from serving.observability.feature_log import FeatureLog
+from serving.observability.feature_log import FeatureLog, LogOptions
 from serving.observability.metrics import Metrics
 from serving.workers import supervisor
 from serving.workers.worker_group import SingleWorker, Worker
@@ -43,7 +43,7 @@ def serve(
     device: Device = "cpu",
     release: str | None = None,
     page: bool | None = None,
-    feature_log: tuple[Path, float] | None = None,
+    feature_log: LogOptions | None = None,
     processes: int = 1,
     items_keep: float = KEEP_SECONDS,
 ) -> None:
@@ -62,7 +62,7 @@ def serve(
         release: id of the release to serve. Default: the active one.
         page: serve the demo page, which shows users to everyone who can reach the service. Default: only if that is
             this machine alone.
-        feature_log: folder for a sample of the features of requests, and the share of requests to sample.
+        feature_log: where to write a sample of the features of requests.
         processes: number of workers that answer on the same ports. With more than one this process supervises them, and
             exits with status 1 if they cannot be kept running.
         items_keep: seconds after its last upsert until an item expires.
@@ -104,7 +104,7 @@ def serve(
             return
         port = listening.getsockname()[1]
     if feature_log:
-        FeatureLog(*feature_log, Metrics())  # a bad folder is refused once, before the workers start
+        FeatureLog(feature_log, Metrics())  # a bad folder is refused once, before the workers start
 
     def work(worker: Worker) -> None:
         _answer(create(worker_group=worker), _bound(host, port))

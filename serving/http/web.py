@@ -24,7 +24,7 @@ from serving.http.access import Access, caller
 from serving.http.middleware import FAST_PATH, Headers, Middleware
 from serving.http.openapi import document
 from serving.http.responses import HANDLERS, Json
-from serving.observability.feature_log import FeatureLog
+from serving.observability.feature_log import FeatureLog, LogOptions
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import Tracer, tracer
 from serving.page.routes import Page
@@ -50,7 +50,7 @@ def create_app(
     grpc_address: str | None = None,
     release: str | None = None,
     page: bool = True,
-    feature_log: tuple[Path, float] | None = None,
+    feature_log: LogOptions | None = None,
     worker_group: SingleWorker | None = None,
     items_keep: float = KEEP_SECONDS,
     local: bool = False,
@@ -64,7 +64,7 @@ def create_app(
         grpc_address: address of the gRPC server; None: no gRPC server.
         release: id of the release to serve. Default: the active one.
         page: serve the page at `/`, whose calls show users to everyone who can reach the service.
-        feature_log: folder for a sample of the features of requests, and the share of requests to sample.
+        feature_log: where to write a sample of the features of requests.
         worker_group: the workers that this process is one of.
         items_keep: seconds after its last upsert until an item expires.
         local: whether only this machine can reach the service. Then items may be changed without a token, and web pages
@@ -74,7 +74,7 @@ def create_app(
 
     worker_group = worker_group or SingleWorker()
     metrics = Metrics(worker_group)
-    log = FeatureLog(*feature_log, metrics) if feature_log else None
+    log = FeatureLog(feature_log, metrics) if feature_log else None
     manager = ReleaseManager(
         LoadOptions(
             releases=releases,

@@ -1,7 +1,8 @@
 """A sample of the features of requests, written to disk, and their drift.
 
 A request costs a random number and, if it is sampled, an append to a queue; a thread writes the rows and measures the
-drift. Rows that arrive faster than they can be written are dropped and counted.
+drift. Rows that arrive faster than they can be written are dropped and counted. The rows are personal data: only the
+service's own account may read the files, and old ones are removed.
 """
 
 import logging
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,22 @@ COMPARED = 5_000  # newest rows of a release that drift is measured on
 log = logging.getLogger(__name__)
 
 
+class LogOptions(NamedTuple):
+    """Options of the feature log.
+
+    Attributes:
+        folder: output folder; each release has its own folder in it.
+        share: share of the requests to sample, above 0 and up to 1.
+        keep_days: files are removed after this many days.
+        keep_megabytes: the oldest files are removed beyond this many megabytes.
+    """
+
+    folder: Path
+    share: float
+    keep_days: float = 30.0
+    keep_megabytes: float = 1000.0
+
+
 class LoggedRelease(NamedTuple):
     """The release whose rows are logged. profile: reference profile of its users; None if there is none."""
 
@@ -49,8 +67,7 @@ class FeatureLog:
     """Writes a sample of the features of requests as parquet files.
 
     Args:
-        folder: output folder; each release has its own folder in it.
-        share: share of the requests to sample, above 0 and up to 1.
+        options: folder, share of the requests, and how much to keep.
         metrics: where rows and drift are recorded.
         every: seconds between two files.
 
@@ -58,16 +75,18 @@ class FeatureLog:
         InputError: if the folder cannot be written to or the share is out of range.
     """
 
-    def __init__(self, folder: Path, share: float, metrics: Metrics, every: float = EVERY) -> None:
+    def __init__(self, options: LogOptions, metrics: Metrics, every: float = EVERY) -> None:
+        folder, share = options.folder, options.share
         if not 0 < share <= 1:
             raise InputError(f"share of the requests to log is {share}. Allowed: above 0 and up to 1.")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"--feature-log {folder}: {error}. Pass a folder that the service may write to."
             ) from error
-        self._folder, self._share, self._metrics, self._every = folder, share, metrics, every
+        self._options, self._folder, self._share = options, folder, share
+        self._metrics, self._every = metrics, every
         self._rows: deque[tuple[LoggedRelease, Mapping[str, Any], int]] = deque(maxlen=WAITING)
         self._newest: tuple[str, pa.Table] | None = None
         self._number = 0
@@ -96,6 +115,7 @@ class FeatureLog:
             last = self._stop.wait(self._every)
             try:
                 self._write()
+                prune(self._options, time.time())
             except OSError as error:
                 log.warning("the feature log cannot be written: %s", error)
 
@@ -127,9 +147,10 @@ class FeatureLog:
     def _put(self, release: str, table: pa.Table) -> None:
         """Write a file under a hidden name and rename it, so that readers never see half a file."""
         folder = self._folder / release
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         self._number += 1
         name = f"{time.time_ns()}-{os.getpid()}-{self._number}.parquet"
+        (folder / f".{name}").touch(mode=0o600)
         pq.write_table(table, folder / f".{name}")
         (folder / f".{name}").rename(folder / name)
 
@@ -144,3 +165,25 @@ class FeatureLog:
         for one in compare(logged.profile, table, logged.contract.user):
             if one.psi is not None:
                 self._metrics.drift.labels(one.feature).set(one.psi)
+
+
+def prune(options: LogOptions, now: float) -> None:
+    """Remove the files of a feature log that are too old or too many. Other workers may do the same at the same time.
+
+    Args:
+        options: the folder, and how much to keep.
+        now: seconds since 1970.
+
+    Raises:
+        OSError: if a file cannot be removed.
+    """
+    files = []
+    for path in options.folder.glob("*/*.parquet"):  # also hidden ones, which a killed worker left
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    room = options.keep_megabytes * 1e6
+    for written, size, path in sorted(files, reverse=True):
+        room -= size
+        if room < 0 or written < now - options.keep_days * 86400:
+            path.unlink(missing_ok=True)
