@@ -20,6 +20,10 @@ class StorageError(OSError):
     """An object store is not reachable, or refuses access. The message names it and what to check."""
 
 
+class ConflictError(StorageError):
+    """Another process has changed a file since it was read."""
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str]) -> InputError:
     """Make the error for a name that is not allowed; the message suggests the closest allowed name.
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from two_tower.releases.release import Release, open_release, verify
+from two_tower.releases.release import Release, open_release
 from two_tower.storage import open_storage
 
 RELEASES = "releases"  # in the shared folder of the workers: their download
@@ -26,24 +26,20 @@ def local(releases: str, release: str, own: Path, shared: Path | None) -> Releas
         ReleaseError: if the release is not as it was published.
         OSError: if it cannot be read.
     """
-    if shared is None:
+    if shared is None or open_storage(releases).in_place:
         return open_release(releases, release, own)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, also by a kill
         copy = shared / RELEASES / release
-        if copy.is_dir() or _download(releases, release, copy):
-            return Release.read(shutil.copytree(copy, own / release, copy_function=os.link))
-    return open_release(releases, release, own)
+        if not copy.is_dir():
+            _download(releases, release, copy)
+        return Release.read(shutil.copytree(copy, own / release, copy_function=os.link))
 
 
-def _download(releases: str, release: str, copy: Path) -> bool:
-    """Replace the download at `copy` by a verified one of this release; False if the releases are local anyway."""
+def _download(releases: str, release: str, copy: Path) -> None:
+    """Replace the download at `copy` by a verified one of this release."""
     with tempfile.TemporaryDirectory(dir=copy.parent) as incoming:
-        folder = open_storage(releases).local(release, Path(incoming))
-        if not folder.is_relative_to(incoming):
-            return False
-        verify(incoming, release)
+        folder = open_release(releases, release, Path(incoming)).folder
         for old in set(copy.parent.iterdir()) - {Path(incoming)}:
             shutil.rmtree(old)
         folder.rename(copy)
-    return True

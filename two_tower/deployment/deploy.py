@@ -14,7 +14,6 @@ from two_tower.deployment.smoke_test import Address
 from two_tower.gates import Verdict
 from two_tower.http_json import call
 from two_tower.releases import model_registry, release
-from two_tower.storage import open_storage
 
 # Serves a release of a folder until the block ends; the addresses for HTTP and gRPC. `serving.http.background` has one.
 Serve = Callable[[str, str], AbstractContextManager[tuple[str, str]]]
@@ -80,10 +79,9 @@ class Local:
         return release.current(self._releases)
 
     def stage(self, release_id: str) -> None:
-        release.verify(self._releases, release_id)
         with ExitStack() as opened:
             own = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="two-tower-")))
-            folder = open_storage(self._releases).local(release_id, own)
+            folder = release.open_release(self._releases, release_id, own).folder
             if folder.parent != own:
                 (own / release_id).symlink_to(folder.resolve())
             http, grpc = opened.enter_context(self._serve(str(own), release_id))

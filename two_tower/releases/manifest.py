@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,7 +14,12 @@ from two_tower._version import __version__
 from two_tower.errors import InputError
 from two_tower.schema import Contract
 
-FORMAT = 2  # the format written now; the manifests of two-tower 0.1 have format 1 and no field `format`
+# The format written now. The manifests of two-tower 0.1 have format 1 and no field `format`; formats before 3 have none
+# of the fields `sizes`, `sha256` and `ann_comparison`.
+FORMAT = 3
+LARGEST = 2**24  # bytes of a manifest
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ReleaseError(InputError):
@@ -31,13 +37,17 @@ class File(StrEnum):
     PROFILE = "profile.json"  # statistics of both towers' features, for drift
     USERS = "users.json"  # ids of the users who were active last, for the demo page
     REFERENCE = "reference.json"  # statistics of the training data, for the next data gate
-    ANN_COMPARISON = "choice.json"  # the index compared with an approximate one
+    ANN_COMPARISON = "choice.json"  # the index compared with an approximate one; since format 3 in the manifest
     FEATURE_STORE = "feature_store.yaml"  # configuration of the online store
     MANIFEST = "manifest.json"
+    SIGNATURE = "manifest.json.sig"  # of the manifest (see `releases.signature`)
 
 
 ONNX_FILES = (File.USER_TOWER, File.ITEM_TOWER, File.INDEX)
 REQUIRED = (*ONNX_FILES, File.ITEMS)
+_SINCE = ("format", "sizes", "ann_comparison", "sha256")  # fields that manifests of earlier formats lack
+_NOT_COVERED = ("id", "created", "ann_comparison", "sha256")  # fields that the hash of a manifest does not cover
+LISTED = frozenset(File) - {File.MANIFEST, File.SIGNATURE}  # files that a manifest may list
 
 
 def _contract(value: Any) -> Contract:
@@ -76,6 +86,10 @@ class Manifest(BaseModel):
         settings: Training settings.
         versions: Version of each package that made the release, by name.
         files: SHA-256 of each file, hexadecimal, by name, set by `seal`.
+        sizes: Size of each file in bytes, by name, set by `seal`; empty before format 3.
+        ann_comparison: The index compared with an approximate one (see `retrieval.ann_comparison`), set by `seal`; None
+            if it was not measured.
+        sha256: SHA-256 of the manifest (see `digest`), set by `seal`; empty before format 3.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -92,6 +106,9 @@ class Manifest(BaseModel):
     settings: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
+    sizes: dict[str, int] = Field(default_factory=dict)
+    ann_comparison: dict[str, Any] | None = None
+    sha256: str = ""
 
     @classmethod
     def from_json(cls, content: bytes, release_id: str = "") -> Self:
@@ -114,7 +131,7 @@ class Manifest(BaseModel):
             raise ReleaseError(f"release {release_id}: {torn}")
         release = f"release {release_id or fields.get('id')}"
         manifest = cls._parse(fields, f"{release}: {File.MANIFEST}")
-        if id_of(fields) != (release_id or manifest.id):
+        if id_of(fields) != (release_id or manifest.id) or manifest.sha256 not in ("", digest(fields)):
             raise ReleaseError(f"{release}: {torn}")
         return manifest
 
@@ -126,7 +143,7 @@ class Manifest(BaseModel):
                 f"{source} has format {version}; two-tower {__version__} reads formats up to {FORMAT}. "
                 "Upgrade two-tower, or activate an older release."
             )
-        missing = [name for name in cls.model_fields if name not in fields and name != "format"]
+        missing = [name for name in cls.model_fields if name not in fields and name not in _SINCE]
         if missing:
             raise ReleaseError(f"{source} lacks the field {missing[0]!r}. Publish the release again.")
         try:
@@ -136,17 +153,38 @@ class Manifest(BaseModel):
         absent = [name for name in REQUIRED if name not in manifest.files]
         if absent:
             raise ReleaseError(f"{source} lists no {absent[0]} in its field 'files'. Publish the release again.")
+        for name, value in manifest.files.items():
+            if name not in LISTED:
+                raise ReleaseError(
+                    f"{source} lists {name!r:.80}, which is not a file of a release. "
+                    f"Allowed: {', '.join(sorted(LISTED))}. Publish the release again."
+                )
+            if not _SHA256.fullmatch(value):
+                raise ReleaseError(f"{source} has {value!r:.80} as the SHA-256 of {name}. Publish the release again.")
         return manifest
 
-    def seal(self, files: Mapping[str, str]) -> Self:
+    def seal(
+        self,
+        files: Mapping[str, str],
+        sizes: Mapping[str, int] | None = None,
+        ann_comparison: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Return the manifest of a new release with these files: in the current format, with its id and time.
 
         Args:
             files: SHA-256 of each file, hexadecimal, by name.
+            sizes: Size of each file in bytes, by name; None if they are not known.
+            ann_comparison: The index compared with an approximate one.
         """
-        body = self.model_copy(update={"format": FORMAT, "files": dict(files)})
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return body.model_copy(update={"id": id_of(json.loads(body.to_json())), "created": now})
+        body = self.model_copy(update={"format": FORMAT, "files": dict(files), "sizes": dict(sizes or {})})
+        fields = json.loads(body.to_json())
+        sealed = {
+            "id": id_of(fields),
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "ann_comparison": dict(ann_comparison) if ann_comparison else None,
+            "sha256": digest(fields),
+        }
+        return body.model_copy(update=sealed)
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(), indent=2)
@@ -168,17 +206,21 @@ class Manifest(BaseModel):
 
 
 def id_of(fields: Mapping[str, Any]) -> str:
-    """Return the id of a release: `as_of` in UTC and 8 hex digits of the SHA-256 of the manifest.
-
-    The hash covers all fields, known or not, except id and time; so a changed manifest of any version is detected. It
-    excludes the file of the index comparison: its measured times differ between runs that otherwise give the same
-    release.
-    """
-    body = {name: value for name, value in fields.items() if name not in ("id", "created")}
-    body["files"] = {name: digest for name, digest in fields["files"].items() if name != File.ANN_COMPARISON}
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    """Return the id of a release: `as_of` in UTC and the first 8 hexadecimal digits of the manifest's `digest`."""
     as_of = datetime.fromisoformat(fields["bounds"]["as_of"]).astimezone(UTC)
-    return f"{as_of:%Y%m%dT%H%M%S}-{digest[:8]}"
+    return f"{as_of:%Y%m%dT%H%M%S}-{digest(fields)[:8]}"
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest, 64 hexadecimal digits.
+
+    It covers all fields, known or not, except those that differ between runs that otherwise give the same release: the
+    time, and the comparison with an approximate index, whose times are measured. So a changed manifest of any version
+    is detected.
+    """
+    body = {name: value for name, value in fields.items() if name not in _NOT_COVERED}
+    body["files"] = {name: value for name, value in fields["files"].items() if name != File.ANN_COMPARISON}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _problem(error: ValidationError) -> str:

@@ -3,29 +3,25 @@
     <releases>/<release id>/   the files of a release (see `manifest.File`)
     <releases>/current         the id of the release that serves
 
-`releases` is a local folder or a URL that fsspec knows (s3://, gs://, …). A release gets its name after all of its
-files are written. Its id ends in a hash of its manifest, and the manifest holds a hash of each file, so every change
-is detected.
+`releases` is a local folder or a URL that fsspec knows (s3://, gs://, …). A release exists once its manifest does,
+which is written after all other files. The manifest holds a hash of each file and of itself, and the release holds no
+other files, so every accidental change is detected. A change on purpose is detected if releases are signed (see
+`signature`).
 """
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from two_tower.releases.manifest import ONNX_FILES, REQUIRED, File, Manifest, ReleaseError
+from two_tower.releases import pointer, signature, stored_release
+from two_tower.releases.manifest import LISTED, ONNX_FILES, REQUIRED, File, Manifest, ReleaseError
+from two_tower.releases.pointer import CURRENT as CURRENT
+from two_tower.releases.pointer import ActivationConflictError as ActivationConflictError
 from two_tower.schema import Contract, TowerName
 from two_tower.storage import Storage, open_storage
-
-CURRENT = "current"
-
-_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -95,51 +91,57 @@ class Listed:
 def publish(releases: str | Path, parts: Iterable[Path], manifest: Manifest) -> str:
     """Write a release and return its id; nothing points to it yet (see `activate`).
 
-    The same parts and fields give the same id, and are written once.
+    The same parts and fields give the same id, and are written once. If a publisher was interrupted at any point, or
+    two publish at once, the call completes the release.
 
     Args:
         releases: Folder or URL of the releases.
         parts: Files and folders that together hold the files of a release; other files are ignored.
-        manifest: Describes the release; its format, id, time and file hashes are set here.
+        manifest: Describes the release; its format, id, time, and the hashes and sizes of its files are set here.
 
     Raises:
-        ReleaseError: A file is missing, files do not belong together, or the release could not be written completely.
-            No part of it is kept.
+        ReleaseError: A file is missing, files do not belong together, the release could not be written completely, or
+            another release has the same id.
     """
     files = _collect(parts)
-    sealed = manifest.seal({name: _sha256(path) for name, path in sorted(files.items())})
+    comparison = files.pop(File.ANN_COMPARISON, None)
+    sealed = manifest.seal(
+        {name: _sha256(path) for name, path in sorted(files.items())},
+        {name: path.stat().st_size for name, path in sorted(files.items())},
+        json.loads(comparison.read_text()) if comparison else None,
+    )
     content = sealed.to_json().encode()
     sealed = Manifest.from_json(content, sealed.id)
-    _check_onnx(sealed, {name: files[name].read_bytes() for name in ONNX_FILES})
+    stored_release.check_onnx(sealed, {name: files[name].read_bytes() for name in ONNX_FILES})
+    contents: dict[str, Path | bytes] = {**files}
+    if signed := signature.sign(content):
+        contents[File.SIGNATURE] = signed
+    contents[File.MANIFEST] = content  # last: it completes the release
     storage = open_storage(releases)
-    if sealed.id not in storage.folders():
-        try:
-            storage.write_folder(sealed.id, {**files, File.MANIFEST: content})
-        except OSError as error:
-            if sealed.id not in storage.folders():  # else another process has just published the same release
-                raise ReleaseError(_not_written(sealed.id, releases, files, error)) from error
-    verify(releases, sealed.id)
+    try:
+        storage.write_folder(sealed.id, contents)
+    except FileExistsError:  # it is published already, perhaps by another process at the same time
+        pass
+    except OSError as error:
+        raise ReleaseError(_not_written(sealed.id, releases, files, error)) from error
+    if stored_release.read_manifest(storage, sealed.id).sha256 != sealed.sha256:
+        raise ReleaseError(
+            f"{releases} holds another release with the id {sealed.id}. Remove its folder, or publish with another "
+            "as_of."
+        )
+    stored_release.sign(storage, sealed.id)
+    stored_release.verify(storage, sealed.id)
     return sealed.id
 
 
 def verify(releases: str | Path, release_id: str) -> Manifest:
-    """Check every file of a release against its manifest, and return the manifest.
+    """Check every file of a release against its manifest, and its signature, and return the manifest.
 
     Raises:
-        ReleaseError: The release is unknown, torn or mixed. The message names the release and the file.
+        ReleaseError: The release is unknown, torn or mixed, it holds a file that its manifest does not list, or a
+            signature is required and it has none. The message names the release and the file.
     """
-    storage = open_storage(releases)
-    manifest = _manifest(storage, release_id)
-    for name, expected in manifest.files.items():
-        with _missing_named(release_id, name), storage.open(f"{release_id}/{name}") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # BinaryIO has readinto
-        if digest != expected:
-            raise ReleaseError(
-                f"release {release_id}: {name} differs from the file that was published (sha256 {digest[:12]}…, the "
-                f"manifest has {expected[:12]}…). Remove the release's folder and publish it again."
-            )
-    _check_onnx(manifest, {name: storage.read(f"{release_id}/{name}") for name in ONNX_FILES})
-    return manifest
+    return stored_release.verify(open_storage(releases), release_id)
 
 
 def current(releases: str | Path) -> str | None:
@@ -148,11 +150,11 @@ def current(releases: str | Path) -> str | None:
     Raises:
         ReleaseError: The pointer holds something other than a release id.
     """
-    try:
-        text = open_storage(releases).read(CURRENT).decode(errors="replace").strip()
-    except FileNotFoundError:
+    content = pointer.read(open_storage(releases))
+    if content is None:
         return None
-    if not _ID.fullmatch(text):
+    text = pointer.text_of(content)
+    if not pointer.is_release_id(text):
         raise ReleaseError(f"{releases}/{CURRENT} holds {text[:60]!r}, which is not a release id. Activate a release.")
     return text
 
@@ -182,31 +184,48 @@ def served_reference(releases: str | Path, contract: Contract) -> dict[str, Any]
     if active is None:
         return None
     storage = open_storage(releases)
-    manifest = _manifest(storage, active)
-    keys = (manifest.contract.user_key, manifest.contract.item_key)
-    if File.REFERENCE not in manifest.files or keys != (contract.user_key, contract.item_key):
+    served = stored_release.read_manifest(storage, active).contract
+    if (served.user_key, served.item_key) != (contract.user_key, contract.item_key):
         return None
-    with _missing_named(active, File.REFERENCE):
-        return dict(json.loads(storage.read(f"{active}/{File.REFERENCE}")))
+    content = stored_release.read_file(storage, active, File.REFERENCE)
+    return None if content is None else dict(json.loads(content))
 
 
-def activate(releases: str | Path, release_id: str) -> None:
+def activate(releases: str | Path, release_id: str, *, instead_of: str | None = None) -> None:
     """Point to a release, atomically.
 
+    Args:
+        releases: Folder or URL of the releases.
+        release_id: Id of the release.
+        instead_of: Id of the release that must be the current one. Default: any.
+
     Raises:
+        ActivationConflictError: Another process activated a release while this one was verified, or the current
+            release is not `instead_of`. The pointer is as that process left it.
         ReleaseError: The release does not verify, or the pointer cannot be written. The pointer is unchanged.
     """
-    verify(releases, release_id)
-    try:
-        open_storage(releases).replace_text(CURRENT, f"{release_id}\n")
-    except OSError as error:
-        raise ReleaseError(
-            f"release {release_id} could not be activated: {error}. The pointer is unchanged."
-        ) from error
+    storage = open_storage(releases)
+    before = pointer.read(storage)
+    if instead_of is not None and pointer.text_of(before) != instead_of:
+        raise pointer.conflict(storage, release_id)
+    stored_release.verify(storage, release_id)
+    pointer.move(storage, release_id, before)
 
 
 def rollback(releases: str | Path) -> str:
     """Point to the release that was published before the current one, and return its id.
+
+    Raises:
+        ActivationConflictError: Another process activated a release in the meantime.
+        ReleaseError: No release is active, or the current one is the oldest.
+    """
+    active, older = previous(releases)
+    activate(releases, older, instead_of=active)
+    return older
+
+
+def previous(releases: str | Path) -> tuple[str, str]:
+    """Return the id of the current release, and of the one that was published before it.
 
     Raises:
         ReleaseError: No release is active, or the current one is the oldest.
@@ -218,8 +237,7 @@ def rollback(releases: str | Path) -> str:
     older = ids[ids.index(active) + 1 :] if active in ids else ids
     if not older:
         raise ReleaseError(f"release {active} is the oldest of {releases}; there is none before it to roll back to.")
-    activate(releases, older[0])
-    return older[0]
+    return active, older[0]
 
 
 def list_releases(releases: str | Path) -> list[Listed]:
@@ -229,21 +247,25 @@ def list_releases(releases: str | Path) -> list[Listed]:
         active = current(releases)
     except ReleaseError:  # a torn pointer must not hide the releases that could be activated
         active = None
-    listed = [_listed(storage, name, current=name == active) for name in storage.folders() if _ID.fullmatch(name)]
+    names = filter(stored_release.ID.fullmatch, storage.folders())
+    listed = [_listed(storage, name, current=name == active) for name in names]
     return sorted(listed, key=lambda one: (one.manifest.created if one.manifest else "", one.id), reverse=True)
 
 
 def open_release(releases: str | Path, release_id: str, cache: Path) -> Release:
-    """Verify a release on this machine: in place, or downloaded into `cache`."""
-    folder = open_storage(releases).local(release_id, cache)
-    return Release(folder, verify(folder.parent, release_id))
+    """Verify a release on this machine: in place, or in `cache` (see `stored_release.open_folder`).
+
+    Raises:
+        ReleaseError: See `verify`.
+    """
+    return Release(*stored_release.open_folder(open_storage(releases), release_id, cache))
 
 
 def _collect(parts: Iterable[Path]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for part in parts:
         for path in sorted(part.iterdir()) if part.is_dir() else [part]:
-            if path.name in set(File) - {File.MANIFEST}:
+            if path.name in LISTED:
                 if path.name in files:
                     raise ReleaseError(f"a release has one {path.name}; got {files[path.name]} and {path}.")
                 files[path.name] = path
@@ -253,47 +275,11 @@ def _collect(parts: Iterable[Path]) -> dict[str, Path]:
     return files
 
 
-def _manifest(storage: Storage, release_id: str) -> Manifest:
-    if not _ID.fullmatch(release_id):
-        raise ReleaseError(f"{release_id[:60]!r} is not a release id. See `two-tower releases list`.")
-    with _missing_named(release_id, File.MANIFEST):
-        content = storage.read(f"{release_id}/{File.MANIFEST}")
-    return Manifest.from_json(content, release_id)
-
-
-@contextmanager
-def _missing_named(release_id: str, name: str) -> Iterator[None]:
-    """Turn a FileNotFoundError of the block into a ReleaseError that names the release and the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if name == File.MANIFEST:
-            raise ReleaseError(f"there is no release {release_id}. See `two-tower releases list`.") from error
-        raise ReleaseError(
-            f"release {release_id}: {name} is missing. Remove the release's folder and publish it again."
-        ) from error
-
-
 def _listed(storage: Storage, name: str, *, current: bool) -> Listed:
     try:
-        return Listed(id=name, current=current, manifest=_manifest(storage, name))
+        return Listed(id=name, current=current, manifest=stored_release.read_manifest(storage, name))
     except ReleaseError as error:
         return Listed(id=name, current=current, manifest=None, problem=str(error))
-
-
-def _check_onnx(manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Raise ReleaseError unless all ONNX files carry the manifest's embedding space, and the towers its contract."""
-    contract = json.loads(manifest.contract.to_json())
-    for name, content in files.items():
-        metadata = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
-        space = metadata.get("embedding_space")
-        if space != manifest.embedding_space:
-            raise ReleaseError(
-                f"release {manifest.id}: {name} has the embedding space {space!r}, the manifest "
-                f"{manifest.embedding_space!r}; scores across spaces are not comparable. Export and index again."
-            )
-        if "contract" in metadata and json.loads(metadata["contract"]) != contract:
-            raise ReleaseError(f"release {manifest.id}: {name} was made for another contract than the manifest's.")
 
 
 def _sha256(path: Path) -> str:
@@ -305,6 +291,5 @@ def _not_written(release_id: str, releases: str | Path, files: Mapping[str, Path
     size = sum(path.stat().st_size for path in files.values())
     return (
         f"release {release_id} ({size / 1e6:.1f} MB) could not be written to {releases}: {error}. "
-        "Nothing of it was kept, and the current release is unchanged. Free some space or correct the path, and run "
-        "again."
+        "It is not published, and the current release is unchanged. Free some space or correct the path, and run again."
     )

@@ -37,14 +37,15 @@ class Checkpoints:
             progress: Further state, serialisable as JSON.
         """
         older, name = self.storage.folders(), f"{step:012d}"
-        if name in older:
+        if self.storage.exists(f"{name}/{PROGRESS}"):
             return
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / TENSORS
             save_file({key: value.cpu().contiguous().clone() for key, value in tensors.items()}, file)
             self.storage.write_folder(name, {TENSORS: file, PROGRESS: json.dumps(progress).encode()})
         for folder in older:
-            self.storage.remove_folder(folder)
+            if folder != name:
+                self.storage.remove_folder(folder)
 
     def newest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the tensors and the progress of the last checkpoint, or None."""
@@ -52,9 +53,9 @@ class Checkpoints:
             with tempfile.TemporaryDirectory() as cache:
                 try:
                     progress = json.loads(self.storage.read(f"{name}/{PROGRESS}"))
-                except FileNotFoundError:  # an object store's writer was killed before its last file
+                    return load_file(self.storage.local(name, Path(cache)) / TENSORS), progress
+                except FileNotFoundError:  # in an object store, a process was killed while it wrote or removed it
                     continue
-                return load_file(self.storage.local(name, Path(cache)) / TENSORS), progress
         return None
 
     def clear(self) -> None:

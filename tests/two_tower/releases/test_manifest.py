@@ -6,7 +6,7 @@ import pytest
 
 from tests.two_tower import parts
 from tests.two_tower.releases import format_1
-from two_tower.releases.manifest import FORMAT, REQUIRED, File, Manifest, ReleaseError, id_of
+from two_tower.releases.manifest import FORMAT, REQUIRED, File, Manifest, ReleaseError, digest, id_of
 
 FILES = dict.fromkeys(REQUIRED, "0" * 64)
 
@@ -17,10 +17,10 @@ def sealed() -> Manifest:
 
 
 def changed(manifest: Manifest, **fields: object) -> bytes:
-    """The manifest with other fields, under the id that belongs to them."""
+    """The manifest with other fields, under the id and the hash that belong to them."""
     body = {name: value for name, value in {**json.loads(manifest.to_json()), **fields}.items() if value is not ...}
     with suppress(KeyError, TypeError, ValueError, AttributeError):  # fields that give no id
-        body |= {"id": id_of(body)} if "id" in body else {}
+        body |= {"id": id_of(body), "sha256": digest(body)} if "id" in body else {}
     return json.dumps(body).encode()
 
 
@@ -30,7 +30,10 @@ def test_sealing_sets_format_id_time_and_files(sealed: Manifest) -> None:
     assert abs((datetime.now(UTC) - datetime.fromisoformat(sealed.created)).total_seconds()) < 60
     assert sealed.seal(FILES).id == sealed.id, "the time of publication is not part of the id"
     assert sealed.seal({**FILES, File.ITEMS: "1" * 64}).id != sealed.id
-    assert sealed.seal({**FILES, File.ANN_COMPARISON: "1" * 64}).id == sealed.id, "its measured times differ each run"
+    assert sealed.seal({**FILES, File.ANN_COMPARISON: "1" * 64}).id == sealed.id, "as in releases of earlier formats"
+    assert sealed.seal(FILES, ann_comparison={"seconds": 2}).id == sealed.id, "its measured times differ each run"
+    assert sealed.seal(FILES, dict.fromkeys(FILES, 1)).id != sealed.id
+    assert len(sealed.sha256) == 64 and sealed.id.endswith(f"-{sealed.sha256[:8]}")
 
 
 def test_what_is_written_is_read_again(sealed: Manifest) -> None:
@@ -47,7 +50,7 @@ def test_properties_read_bounds_and_metrics(sealed: Manifest) -> None:
     assert parts.manifest(metrics={"popularity": {"recall@20": 0.1}}).recall is None
 
 
-@pytest.mark.parametrize("name", sorted(Manifest.model_fields.keys() - {"format"}))
+@pytest.mark.parametrize("name", sorted(Manifest.model_fields.keys() - {"format", "sizes", "ann_comparison", "sha256"}))
 def test_a_missing_field_is_named(sealed: Manifest, name: str) -> None:
     with pytest.raises(ReleaseError, match=rf"release .*manifest\.json lacks the field '{name}'"):
         Manifest.from_json(changed(sealed, **{name: ...}), sealed.id)
@@ -76,6 +79,12 @@ def test_a_missing_field_is_named(sealed: Manifest, name: str) -> None:
             {"contract": {**parts.CONTRACT.to_dict(), "user": [{"name": "age"}]}},
             r"the fields name\. Needed: buckets, dim, dtype",
         ),
+        ({"files": {**FILES, "../x": "0" * 64}}, r"lists '\.\./x', which is not a file of a release"),
+        ({"files": {**FILES, "sub/index.onnx": "0" * 64}}, r"lists 'sub/index\.onnx', which is not a file"),
+        ({"files": {**FILES, "/etc/passwd": "0" * 64}}, r"lists '/etc/passwd', which is not a file"),
+        ({"files": {**FILES, "manifest.json": "0" * 64}}, r"lists 'manifest\.json', which is not a file"),
+        ({"files": {**FILES, File.ITEMS: "0" * 8}}, r"has '00000000' as the SHA-256 of items\.parquet"),
+        ({"sizes": {File.ITEMS: "1"}}, r"the field 'sizes\.items\.parquet' has the value '1'"),
         ({"format": "2"}, r"the field 'format' has the value '2'"),
         ({"format": 0}, r"the field 'format' has the value 0"),
         ({"format": True}, r"the field 'format' has the value True"),
@@ -106,6 +115,14 @@ def test_a_changed_manifest_is_refused(sealed: Manifest) -> None:
         Manifest.from_json(sealed.to_json().encode(), sealed.id[:-8] + "00000000")
 
 
+def test_the_whole_hash_is_checked(sealed: Manifest) -> None:
+    other = sealed.sha256[:8] + "0" * 56
+    content = sealed.to_json().replace(sealed.sha256, other).encode()
+    assert json.loads(content)["id"] == sealed.id == id_of(json.loads(content))
+    with pytest.raises(ReleaseError, match=rf"release {sealed.id}: manifest\.json is torn or changed"):
+        Manifest.from_json(content, sealed.id)
+
+
 def test_an_unknown_field_is_kept_and_covered_by_the_id(sealed: Manifest) -> None:
     read = Manifest.from_json(changed(sealed, licence={"name": "CC0"}))
     assert read.model_extra == {"licence": {"name": "CC0"}} and read.id != sealed.id
@@ -122,8 +139,8 @@ def test_a_manifest_of_two_tower_0_1_is_read_and_written_in_the_current_format()
     assert (old.format, old.id, old.recall, old.settings["dim"]) == (1, format_1.ID, 0.5, 2)
     new = old.seal(old.files)
     assert new.format == FORMAT and new.id != old.id
-    unchanged = {"format", "id", "created"}
-    assert new.model_dump(exclude=unchanged) == old.model_dump(exclude=unchanged)
+    set_by_seal = {"format", "id", "created", "sha256"}
+    assert new.model_dump(exclude=set_by_seal) == old.model_dump(exclude=set_by_seal)
 
 
 def test_a_manifest_cannot_be_changed_in_place(sealed: Manifest) -> None:

@@ -44,8 +44,10 @@ def test_a_release_holds_the_outputs_of_the_steps(outputs, world, tmp_path) -> N
         SUMMARY["settings"],
     )
     assert manifest.versions["torch"] == version("torch")
-    optional = {File.PROFILE, File.USERS, File.REFERENCE, File.ANN_COMPARISON, File.FEATURE_STORE}
-    assert set(manifest.files) == {*REQUIRED, *optional}
+    optional = {File.PROFILE, File.USERS, File.REFERENCE, File.FEATURE_STORE}
+    assert set(manifest.files) == set(manifest.sizes) == {*REQUIRED, *optional}
+    assert {path.name for path in one.folder.iterdir()} == {*manifest.files, File.MANIFEST}
+    assert manifest.ann_comparison == json.loads((outputs["index"] / File.ANN_COMPARISON).read_text())
     store = one.path(File.FEATURE_STORE).read_text()
     assert f"{outputs['repo']}/registry.db" in store and "duckdb" not in store
     assert one.profile("user") is not None and one.profile("item") is not None

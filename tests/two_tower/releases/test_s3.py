@@ -1,9 +1,13 @@
 """Releases on an S3 endpoint, for real but for its maker: moto's server, over HTTP."""
 
+import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -11,14 +15,16 @@ import boto3
 import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from tests.two_tower import parts
 from two_tower.errors import InputError
 from two_tower.releases import release
-from two_tower.releases.manifest import ReleaseError
+from two_tower.releases.manifest import REQUIRED, ReleaseError
 from two_tower.storage import StorageError
 
 RELEASES = "s3://shop/releases"
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +159,116 @@ def test_an_object_that_was_changed_is_not_activated(s3, tmp_path) -> None:
     with pytest.raises(ReleaseError, match=r"items\.parquet differs from the file"):
         release.activate(RELEASES, one)
     assert release.current(RELEASES) is None
+
+
+def put(key: str, content: bytes = b"planted") -> None:
+    boto3.client("s3").put_object(Bucket="shop", Key=f"releases/{key}", Body=content)
+
+
+def test_an_object_that_the_manifest_does_not_list_is_refused_by_name(s3, tmp_path) -> None:
+    one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
+    for key in ("feature_store.yaml", "users.json", "../../../escaped", "sub/x", "large.bin"):
+        put(f"{one}/{key}")
+        with pytest.raises(ReleaseError, match=rf"release {one} holds the (file|folder) '{key.split('/')[0]}'"):
+            release.activate(RELEASES, one)
+        with pytest.raises(ReleaseError, match="holds only the files"):
+            release.open_release(RELEASES, one, tmp_path / "deep" / "deeper" / "cache")
+        boto3.client("s3").delete_object(Bucket="shop", Key=f"releases/{one}/{key}")
+    assert not list(tmp_path.rglob("escaped")) and not list(tmp_path.rglob("large.bin"))
+    put(f"{one}/", b"")  # a folder, as consoles mark it
+    put(f"{one}/.DS_Store")  # what a tool leaves; never opened
+    folder = release.open_release(RELEASES, one, tmp_path / "cache").folder
+    assert {path.name for path in folder.iterdir()} == {*REQUIRED, "manifest.json"}
+
+
+def test_a_file_larger_than_the_manifest_states_is_not_downloaded(s3, tmp_path) -> None:
+    one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
+    size = (tmp_path / "parts" / "items.parquet").stat().st_size
+    put(f"{one}/items.parquet", bytes(20_000_000))
+    with pytest.raises(StorageError, match=rf"items\.parquet has 20000000 bytes, and at most {size}"):
+        release.open_release(RELEASES, one, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_copy_in_the_cache_is_used_again_and_repaired(s3, tmp_path, monkeypatch) -> None:
+    one = release.publish(RELEASES, [parts.write(tmp_path / "parts")], parts.manifest())
+    folder = release.open_release(RELEASES, one, tmp_path / "cache").folder
+    before = (folder / "items.parquet").stat()
+    assert release.open_release(RELEASES, one, tmp_path / "cache").folder == folder
+    assert (folder / "items.parquet").stat().st_ino == before.st_ino
+    (folder / "users.json").write_text("[]")
+    (folder / "items.parquet").write_bytes(b"torn")
+    again = release.open_release(RELEASES, one, tmp_path / "cache")
+    assert {path.name for path in again.folder.iterdir()} == {*REQUIRED, "manifest.json"}
+    assert (again.folder / "items.parquet").stat().st_size == before.st_size
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [one]
+
+
+def test_a_publisher_that_is_killed_after_any_object_can_be_repeated(s3, tmp_path) -> None:
+    made = parts.write(tmp_path / "parts")
+    addresses = [f"s3://shop/killed-{n}" for n in range(len(REQUIRED) + 2)]
+    script = [sys.executable, "-m", "tests.two_tower.releases.killed", made, *addresses]
+    ended = subprocess.run(script, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert ended.strip() == "1", "all but the last, which writes all files, are killed"
+    for n, address in enumerate(addresses):
+        listed = release.list_releases(address)
+        assert [bool(one.problem) for one in listed] == ([] if n == 0 else [n <= len(REQUIRED)])
+        for half in (one for one in listed if one.problem):
+            assert "manifest.json is missing" in half.problem
+            with pytest.raises(ReleaseError, match="there is no release"):
+                release.activate(address, half.id)
+        one = release.publish(address, [made], parts.manifest())
+        release.activate(address, one)
+        assert [(r.id, r.current, r.problem) for r in release.list_releases(address)] == [(one, True, "")]
+
+
+def test_of_two_publishers_of_a_release_one_writes_the_manifest(s3, tmp_path, monkeypatch) -> None:
+    """The second publisher completes the release after the first one has looked whether it exists."""
+    made = parts.write(tmp_path / "parts")
+    compared = [tmp_path / "a" / "choice.json", tmp_path / "b" / "choice.json"]
+    for n, path in enumerate(compared):
+        path.parent.mkdir()
+        path.write_text(json.dumps({"seconds": n}))
+    written = []
+
+    async def put_file(self, lpath, rpath, **options):
+        if not written:
+            written.append(rpath)
+            await asyncio.to_thread(subprocess.run, second, check=True, cwd=ROOT)
+        return await original(self, lpath, rpath, **options)
+
+    program = (
+        "import sys; from pathlib import Path; from tests.two_tower import parts;"
+        "from two_tower.releases import release;"
+        "release.publish(sys.argv[1], [Path(one) for one in sys.argv[2:]], parts.manifest())"
+    )
+    second = [sys.executable, "-c", program, RELEASES, made, compared[1]]
+    original = S3FileSystem._put_file
+    monkeypatch.setattr(S3FileSystem, "_put_file", put_file)
+    forget()  # a file system binds its methods when it is created
+    one = release.publish(RELEASES, [made, compared[0]], parts.manifest())
+    assert written and release.verify(RELEASES, one).ann_comparison == {"seconds": 1}
+    assert "choice.json" not in " ".join(keys())
+
+
+def test_an_activation_does_not_undo_one_that_came_in_the_meantime(s3, tmp_path, monkeypatch) -> None:
+    first, second, third = (
+        release.publish(RELEASES, [parts.write(tmp_path / name, prefix=name)], parts.manifest()) for name in "abc"
+    )
+    release.activate(RELEASES, first)
+
+    async def pipe_file(self, path, data, **options):
+        if options:  # the conditional write: another operator is faster
+            boto3.client("s3").put_object(Bucket="shop", Key="releases/current", Body=third.encode())
+        return await original(self, path, data, **options)
+
+    original = S3FileSystem._pipe_file
+    monkeypatch.setattr(S3FileSystem, "_pipe_file", pipe_file)
+    forget()  # a file system binds its methods when it is created
+    with pytest.raises(release.ActivationConflictError, match=rf"{second} was not activated: .* to {third}"):
+        release.activate(RELEASES, second)
+    assert release.current(RELEASES) == third
+    release.activate(RELEASES, third)  # the same aim as the other operator's
 
 
 def test_a_bucket_that_is_not_there(s3, tmp_path) -> None:

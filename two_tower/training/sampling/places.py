@@ -27,7 +27,7 @@ def download(address: str, folder: Path) -> Path:
 
 
 def upload(folder: Path, address: str, last: str) -> None:
-    """Copy a folder to an address.
+    """Copy a folder to an address, and replace a complete folder there.
 
     Args:
         folder: Local folder.
@@ -36,4 +36,7 @@ def upload(folder: Path, address: str, last: str) -> None:
     """
     root, _, name = address.rstrip("/").rpartition("/")
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    open_storage(root).write_folder(name, {**{k: v for k, v in files.items() if k != last}, last: files[last]})
+    storage = open_storage(root)
+    if storage.exists(f"{name}/{last}"):
+        storage.remove_folder(name)
+    storage.write_folder(name, {**{k: v for k, v in files.items() if k != last}, last: files[last]})
