@@ -4,8 +4,8 @@ from components import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def catalogue(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, catalogue: dsl.Output[dsl.Dataset]) -> None:
-    """Pull all items and their features at one time from Feast. New data or another `as_of` changes the cache key."""
+def catalogue(repo: dsl.Input[dsl.Artifact], as_of: str, catalogue: dsl.Output[dsl.Dataset]) -> None:
+    """Pull all items and their features at one time from Feast."""
     from datetime import datetime
     from pathlib import Path
 
@@ -13,4 +13,3 @@ def catalogue(repo: dsl.Input[dsl.Artifact], as_of: str, fingerprint: str, catal
 
     until = datetime.fromisoformat(as_of) if as_of else None
     pull_catalogue(Path(repo.path), until, Path(catalogue.path))
-    catalogue.metadata["fingerprint"] = fingerprint

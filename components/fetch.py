@@ -4,10 +4,10 @@ from components import TRAIN_IMAGE
 
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
-def fetch(releases: str, served: dsl.Output[dsl.Model]) -> None:
-    """Copy the current release and verify its files."""
+def fetch(releases: str, release: str, served: dsl.Output[dsl.Model]) -> None:
+    """Copy a release and verify its files."""
     from pathlib import Path
 
     from two_tower.releases.refresh import fetch
 
-    fetch(releases, Path(served.path))
+    fetch(releases, release, Path(served.path))

@@ -7,11 +7,10 @@ from components import DATA_IMAGE
 def pull(
     repo: dsl.Input[dsl.Artifact],
     as_of: str,
-    fingerprint: str,
     config: str,
     pulled: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Pull interactions with point-in-time features from Feast. New data or another `as_of` changes the cache key."""
+    """Pull interactions with point-in-time features from Feast."""
     from datetime import datetime
     from pathlib import Path
 
@@ -20,4 +19,3 @@ def pull(
 
     until = datetime.fromisoformat(as_of) if as_of else None
     pull_into(Path(repo.path), PullConfig.from_json(config), until, Path(pulled.path))
-    pulled.metadata["fingerprint"] = fingerprint

@@ -4,19 +4,22 @@
     catalogue ────┘                                │                     │
                                               refresh gate          deploy gate
 
-The towers, and so the embedding space, stay those of the current release. Only the catalogue is read again.
+The towers, and so the embedding space, stay those of the current release. Only the catalogue is read again. With the
+same release and the same data, the shards are reused from the cache.
 """
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
 from components.catalogue import catalogue
+from components.current_release import current_release
 from components.deploy import deploy
 from components.embed import embed
 from components.fetch import fetch
 from components.gate import gate
 from components.publish_refreshed import publish_refreshed
 from components.refresh import refresh
+from pipelines.repository import repository
 from two_tower.config import Settings
 from two_tower.data.catalogue import shard_names
 
@@ -39,18 +42,19 @@ def refresh_items_in(shards: int) -> GraphComponent:
         """Embed the present catalogue of a feature repository and publish it as a release.
 
         Args:
-            feature_repo: Folder, or URL in object storage.
-            releases: Folder, s3:// or gs:// URL of the releases.
+            feature_repo: Folder that the steps can read, or s3://, minio:// or gs:// address.
+            releases: Folder, or s3://, minio:// or gs:// address, of the releases.
             as_of: Time in ISO 8601 of the features that are read; empty for the newest.
-            fingerprint: Any text that changes with the data; a catalogue with the same text and `as_of` is reused.
+            fingerprint: Any text that changes with the data; empty to compute it from the repository and its sources.
             deploy_config: Settings of the deployment, as JSON.
 
         Returns:
             The id of the release.
         """
-        repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
-        served = fetch(releases=releases)
-        items = catalogue(repo=repo.output, as_of=as_of, fingerprint=fingerprint).outputs["catalogue"]
+        repo = repository(feature_repo, fingerprint)
+        current = current_release(releases=releases)
+        served = fetch(releases=releases, release=current.output)
+        items = catalogue(repo=repo, as_of=as_of).outputs["catalogue"]
 
         with dsl.ParallelFor(items=shard_names(shards), name="shards") as part:
             embedded = embed(towers=served.outputs["served"], catalogue=items, part=part)
@@ -74,7 +78,7 @@ def refresh_items_in(shards: int) -> GraphComponent:
         )
         deploy_gate = gate(verdict=deployed.outputs["verdict"]).set_display_name("deploy-gate")
 
-        for step in (served, refresh_gate, published, deployed, deploy_gate):
+        for step in (current, refresh_gate, published, deployed, deploy_gate):
             step.set_caching_options(enable_caching=False)
         return published.outputs["Output"]
 

@@ -1,15 +1,15 @@
 """The training pipeline, to be read from top to bottom.
 
-    prepare ─> pull ─> validate ─> leaks ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─┐
-                          │          │                 │                               │               │
-                      data gate   leak gate        parity gate                  promotion gate         │
-                                                                                                       │
-                                                    deploy gate <─ deploy <─ publish <─ materialise <──┘
+    fetch ─> pull ─> validate ─> leaks ─> train ─> export ─> index ─> evaluate ─> promote ─> report ─┐
+                        │          │                 │                               │               │
+                    data gate   leak gate        parity gate                  promotion gate         │
+                                                                                                     │
+                                                  deploy gate <─ deploy <─ publish <─ materialise <──┘
 
 A step that checks something writes a verdict and succeeds. The gate after it fails the run if the verdict is negative,
 so the reasons and the page that shows them are kept. Steps whose inputs have not changed are reused from the cache. The
-exceptions read or change state outside the pipeline: validate, which reads the current release, promote, and all steps
-after it.
+exceptions read or change state outside the pipeline: the fingerprint of the repository, validate, which reads the
+current release, promote, and all steps after it.
 
 The resources of each step on a cluster are in one table for all pipelines: `pipelines.kubeflow.resources`.
 """
@@ -34,22 +34,21 @@ from components.report import report
 from components.snapshot import snapshot
 from components.train import train
 from components.validate import validate
+from pipelines.repository import repository
 from two_tower.config import Settings
 from two_tower.data.catalogue import shard_names
 
 DEFAULTS = Settings()
 
 
-def steps(
-    repo, title, releases, as_of, fingerprint, pull_config, train_config, evaluation_config, deploy_config, shards=1
-) -> str:
+def steps(repo, title, releases, as_of, pull_config, train_config, evaluation_config, deploy_config, shards=1) -> str:
     """Define all steps after the feature repository. The two pipelines below differ only in their source."""
-    pulled = pull(repo=repo, as_of=as_of, fingerprint=fingerprint, config=pull_config).outputs["pulled"]
+    pulled = pull(repo=repo, as_of=as_of, config=pull_config).outputs["pulled"]
 
     data_check = validate(pulled=pulled, repo=repo, releases=releases, config=pull_config)
     data_gate = gate(verdict=data_check.outputs["verdict"]).set_display_name("data-gate")
 
-    leak_check = leaks(repo=repo, as_of=as_of, fingerprint=fingerprint).after(data_gate)
+    leak_check = leaks(repo=repo, as_of=as_of).after(data_gate)
     leak_gate = gate(verdict=leak_check.outputs["verdict"]).set_display_name("leak-gate")
 
     model = train(pulled=pulled, config=train_config).after(leak_gate).outputs["model"]
@@ -129,10 +128,10 @@ def training_in(shards: int) -> GraphComponent:
         """Train on a feature repository and publish a release.
 
         Args:
-            feature_repo: Folder, or URL in object storage.
-            releases: Folder, s3:// or gs:// URL of the releases.
+            feature_repo: Folder that the steps can read, or s3://, minio:// or gs:// address.
+            releases: Folder, or s3://, minio:// or gs:// address, of the releases.
             as_of: Time in ISO 8601 up to which interactions are read; empty for all.
-            fingerprint: Any text that changes with the data; a pull with the same text and `as_of` is reused.
+            fingerprint: Any text that changes with the data; empty to compute it from the repository and its sources.
             pull_config: Settings of the pull, as JSON.
             train_config: Settings of the training, as JSON.
             evaluation_config: Settings of the evaluation, as JSON.
@@ -141,13 +140,11 @@ def training_in(shards: int) -> GraphComponent:
         Returns:
             The id of the release.
         """
-        repo = dsl.importer(artifact_uri=feature_repo, artifact_class=dsl.Artifact, reimport=True)
         return steps(
-            repo.output,
+            repository(feature_repo, fingerprint),
             feature_repo,
             releases,
             as_of,
-            fingerprint,
             pull_config,
             train_config,
             evaluation_config,
@@ -180,7 +177,6 @@ def training_on_dataset(
         dataset,
         releases,
         as_of,
-        fingerprint,
         pull_config,
         train_config,
         evaluation_config,

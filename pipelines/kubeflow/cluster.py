@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from two_tower import __version__
 from two_tower.config import Section
 from two_tower.config.fields import Bounds, Count, Form, Positive
+from two_tower.object_stores import ADDRESSING
 
 _KEY = r"[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?"
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
@@ -22,6 +23,7 @@ _TAG_WORDS = "a version; not `latest`, because Kubeflow's cache does not notice 
 
 _Cores = Annotated[str, Form(re.compile(r"[0-9]+m|[0-9]+(\.[0-9]+)?"), "cores, such as 2, 0.5 or 500m")]
 _Memory = Annotated[str, Form(re.compile(r"[0-9]+([KMGT]i?)?"), "bytes, such as 8Gi or 512Mi")]
+_Url = Annotated[str, Form(re.compile(r"(https?://[^\s,]+)?"), "an http:// or https:// address, or empty")]
 _Labels = Annotated[str, Form(LABEL, "LABEL=VALUE", separated=True)]
 _Tolerations = Annotated[str, Form(TOLERATION, "KEY=VALUE:EFFECT or KEY:EFFECT", separated=True)]
 
@@ -101,9 +103,21 @@ class ClusterConfig(Section):
     volumes: Annotated[str, Form(MOUNT, "CLAIM:/PATH", separated=True)] = ""
     """Persistent volume claims that every step mounts. Use one if the pods have no object store."""
 
+    s3_endpoint: _Url = ""
+    """Address of an S3 store other than AWS, for the s3:// and minio:// addresses of every step, such as
+    `http://minio-service.kubeflow:9000`. Empty: AWS. Sets AWS_ENDPOINT_URL."""
+
+    s3_region: Annotated[str, Form(re.compile(r"[-A-Za-z0-9_]*"), "the name of a region, or empty")] = ""
+    """Region of the buckets, such as `eu-west-1`. Empty: what the client finds. Sets AWS_REGION and
+    AWS_DEFAULT_REGION."""
+
+    s3_addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Whether the path or the host name of an S3 request names the bucket. `auto`: the path with s3_endpoint, the host
+    name on AWS. Set `virtual` for a store that requires it. Sets TWO_TOWER_S3_ADDRESSING."""
+
     environment: Annotated[str, Form(VARIABLE, "VARIABLE=VALUE", separated=True)] = ""
-    """Environment variables of every step. A value cannot contain a comma. Use it for what is not secret, such as
-    AWS_ENDPOINT_URL."""
+    """Environment variables of every step. A value cannot contain a comma. Use it for what is not secret. It has
+    precedence over the variables of other settings."""
 
     image_prefix: str = ""
     """Registry and folder of the images, such as `registry.example.com/shop`. Empty: the images have no prefix. Set it
@@ -133,6 +147,17 @@ class ClusterConfig(Section):
     api_minutes: Positive = 10.0
     """Minutes that `submit --wait` waits for a Pipelines API that answers with errors or not at all. The run goes on
     meanwhile. Raise it if the API is often down for longer."""
+
+
+def s3_environment(config: ClusterConfig) -> dict[str, str]:
+    """Environment variables of a step that say where its S3 store is."""
+    variables = {
+        "AWS_ENDPOINT_URL": config.s3_endpoint,
+        "AWS_REGION": config.s3_region,
+        "AWS_DEFAULT_REGION": config.s3_region,
+        ADDRESSING: "" if config.s3_addressing == "auto" else config.s3_addressing,
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def read(form: re.Pattern[str], text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from kfp.dsl import pipeline_context
 from kfp.dsl.graph_component import GraphComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
-from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read
+from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read, s3_environment
 from two_tower.config.fields import split
 from two_tower.errors import unknown
 
@@ -32,6 +32,8 @@ class Need:
 
 NEEDS = {
     "prepare": Need("data"),
+    "fingerprint-repository": Need("data"),
+    "fetch-repository": Need("data"),
     "pull": Need("data"),
     "catalogue": Need("data"),
     "validate": Need("data"),
@@ -48,6 +50,7 @@ NEEDS = {
     "promote": Need("model"),
     "publish": Need("model"),
     "publish-refreshed": Need("model"),
+    "current-release": Need("light"),
     "fetch": Need("model"),
     "report": Need("light"),
     "deploy": Need("model"),
@@ -64,8 +67,7 @@ def on_cluster(pipeline: GraphComponent, config: ClusterConfig) -> GraphComponen
     def placed(*arguments):
         output = function(*arguments)
         for task in pipeline_context.Pipeline.get_default_pipeline().tasks.values():
-            if task.container_spec is not None:  # an importer runs in a driver pod of Kubeflow
-                _place(task, config)
+            _place(task, config)
         return output
 
     spec = pipeline.component_spec
@@ -142,6 +144,8 @@ def _attach(task: PipelineTask, config: ClusterConfig) -> None:
     for one in split(config.volumes):
         mount = read(MOUNT, one)
         kubernetes.mount_pvc(task, pvc_name=mount["name"], mount_path=mount["path"])
+    for name, value in s3_environment(config).items():
+        task.set_env_variable(name, value)
     for one in split(config.environment):
         variable = read(VARIABLE, one)
         task.set_env_variable(variable["key"], variable["value"])

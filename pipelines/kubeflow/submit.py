@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from pipelines.kubeflow.addresses import check_address, check_mounted
 from pipelines.kubeflow.compiled import Plan
 from pipelines.kubeflow.schedule import cron
+from two_tower import __version__
 from two_tower.datasets import DATASETS
 from two_tower.errors import InputError, unknown
 from two_tower.http_json import NotAnApiError, call
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 PROJECTED_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # Kubeflow mounts it where a pod may submit
-IMPORTED = ("s3://", "gs://", "minio://")  # what the launcher of 2.17 opens; a path on a volume is refused there
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 API = "/apis/v2beta1"
 TIMEOUT, SUBMIT_TIMEOUT = 10.0, 60.0  # seconds to wait for the health check, and for other responses
@@ -139,20 +140,22 @@ class Source:
         name = "dataset" if plan.pipeline == "dataset" else "feature_repo"
         if not getattr(self, name):
             raise InputError("pass the data to train on: --feature-repo s3://BUCKET/FOLDER or --dataset NAME.")
-        if self.feature_repo is not None and not self.feature_repo.startswith(IMPORTED):
-            raise InputError(
-                f"--feature-repo {self.feature_repo!r} cannot be imported by Kubeflow Pipelines, which reads object "
-                f"stores only. Upload the folder, and pass {', '.join(IMPORTED)} followed by BUCKET/FOLDER."
-            )
-        mounts = [one.rpartition(":")[2] for one in plan.cluster.volumes.split(",") if one]
-        if "://" not in self.releases and not any(self.releases.startswith(mount) for mount in mounts):
-            raise InputError(
-                f"--releases {self.releases!r} is not writable by the pods of the cluster. Pass s3://BUCKET/FOLDER or "
-                "gs://BUCKET/FOLDER, or mount a volume with --set volumes=CLAIM:/PATH."
-            )
-        common = {"releases": self.releases, "as_of": self.as_of, "fingerprint": self.fingerprint}
+        if self.feature_repo:
+            check_address("--feature-repo", self.feature_repo, plan.cluster)
+        check_address("--releases", self.releases, plan.cluster)
+        if self.data_dir:
+            check_mounted("--data-dir", self.data_dir, plan.cluster)
+        common = {"releases": self.releases, "as_of": self.as_of, "fingerprint": self._fingerprint()}
         source = {"data_dir": self.data_dir} if name == "dataset" else {}
         return {name: str(getattr(self, name)), **source, **common}
+
+    def _fingerprint(self) -> str:
+        """The text that stands for the state of the data; empty if the run computes it from a feature repository."""
+        if self.fingerprint or self.dataset is None:
+            return self.fingerprint
+        if self.data_dir:  # files that only the pods can read
+            return f"submitted {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.dataset} of {__version__}"
 
 
 def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> str:
@@ -161,8 +164,7 @@ def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> s
     Raises:
         InputError: The endpoint refuses the run, or the cluster cannot read a path.
     """
-    stamped = source.fingerprint or f"submitted {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    arguments = {**source.arguments(plan), "fingerprint": stamped, **plan.arguments()}
+    arguments = {**source.arguments(plan), **plan.arguments()}
     run = {
         "experiment_id": _experiment(endpoint, experiment),
         "display_name": f"two-tower {plan.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
@@ -176,16 +178,19 @@ def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> s
 def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, expression: str) -> str:
     """Create a recurring run and return its id.
 
-    Caching is off: every run has the same parameters, so the cache could not detect new data.
+    Each run computes the fingerprint of its feature repository. A data set with --data-dir has the fingerprint of its
+    submission in every run, so the cache is off for it.
 
     Raises:
-        InputError: The endpoint refuses the run, or the cluster cannot read a path.
+        InputError: The endpoint refuses the run, the cluster cannot read a path, or a fingerprint is given.
     """
+    if source.fingerprint:
+        raise InputError("--fingerprint is for one run: with it, a recurring run would not read new data. Remove it.")
     arguments = {**source.arguments(plan), **plan.arguments()}
     spec = plan.documents()
-    pipeline = spec.get("pipeline_spec", spec)
-    for task in pipeline["root"]["dag"]["tasks"].values():
-        task.setdefault("cachingOptions", {})["enableCache"] = False
+    if source.data_dir:
+        for task in spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"].values():
+            task.setdefault("cachingOptions", {})["enableCache"] = False
     recurring_run = {
         "experiment_id": _experiment(endpoint, experiment),
         "display_name": f"two-tower {plan.pipeline}",

@@ -1,11 +1,15 @@
 """Compiled pipelines as a reader sees them: steps by the names that the pipeline gave them, groups opened."""
 
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kfp import components
+
+from pipelines.kubeflow.compiled import Plan
 
 
 class Compiled:
@@ -45,3 +49,12 @@ class Compiled:
     def containers(self) -> list[str]:
         """The steps that run in a container of ours."""
         return [name for name in self.steps if self.container(name)]
+
+
+@cache
+def compiled(pipeline: str, *assignments: str) -> Compiled:
+    """A pipeline as it is compiled for a cluster; each one is compiled once in a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        Plan.of(pipeline, list(assignments)).write(path)
+        return Compiled(path)

@@ -26,4 +26,4 @@ def test_the_two_pipelines_differ_in_their_source_alone(tmp_path: Path) -> None:
     for pipeline in (training, training_on_dataset):
         compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
         lines.append(set(Compiled(tmp_path / "p.yaml").steps))
-    assert lines[0] ^ lines[1] == {"importer", "prepare"}
+    assert lines[0] ^ lines[1] == {"fingerprint-repository", "fetch-repository", "prepare"}

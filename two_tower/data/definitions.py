@@ -11,13 +11,12 @@ from feast.repo_config import RepoConfig
 from feast.repo_contents import RepoContents
 from feast.repo_operations import get_repo_files, parse_repo, py_path_to_module
 
+from two_tower.data.online_config import CONFIG_FILE as CONFIG_FILE
 from two_tower.data.online_config import check_variables, read
 from two_tower.data.stores import is_of_client, reason
 from two_tower.data.yaml_variables import load_expanded
 from two_tower.errors import InputError
 from two_tower.schema import ITEM_SERVICE, SEEN_SERVICE, USER_SERVICE
-
-CONFIG_FILE = "feature_store.yaml"
 
 
 def load_config(repo: Path) -> RepoConfig:

@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from two_tower.data.yaml_variables import dump_raw, load_expanded, load_raw
 from two_tower.errors import InputError
 
+CONFIG_FILE = "feature_store.yaml"
 _OFFLINE_ONLY = ("offline_store", "batch_engine", "materialization")
 _REGISTRY_PATH, _ONLINE_PATH = "data/registry.db", "data/online.db"  # Feast's defaults
 _SQLITE_URL = re.compile(r"(sqlite(?:\+\w+)?:///)([^?:][^?]*)(.*)")
@@ -36,7 +37,7 @@ def online_config(repo: Path, releases: Path | None = None) -> str:
         InputError: If the repository does not have the file, the file is not a YAML mapping, or the path of the
             registry or online store uses an environment variable that is not set.
     """
-    path = repo / "feature_store.yaml"
+    path = repo / CONFIG_FILE
     config = {name: value for name, value in read(path).items() if name not in _OFFLINE_ONLY}
     registry = config.get("registry", _REGISTRY_PATH)
     registry = registry if isinstance(registry, dict) else {"path": registry}

@@ -11,23 +11,20 @@ from two_tower.data.catalogue import Catalogue
 from two_tower.errors import InputError
 from two_tower.gates import Verdict
 from two_tower.releases import index_shards, release
-from two_tower.releases.manifest import File, ReleaseError
+from two_tower.releases.manifest import File
 from two_tower.releases.release import Release
 
 MIN_SHARE = 0.5  # of the items that serve now; fewer indicate a broken table rather than a smaller catalogue
 
 
-def fetch(releases: str, folder: Path) -> None:
-    """Copy the current release, verified, to `folder`.
+def fetch(releases: str, release_id: str, folder: Path) -> None:
+    """Copy a release, verified, to `folder`.
 
     Raises:
-        ReleaseError: No release is active.
+        ReleaseError: The release does not exist, or does not verify.
     """
-    current = release.current(releases)
-    if current is None:
-        raise ReleaseError(f"no release of {releases} is active, so there is no item tower. Train one first.")
     with tempfile.TemporaryDirectory() as cache:
-        shutil.copytree(release.open_release(releases, current, Path(cache)).folder, folder, dirs_exist_ok=True)
+        shutil.copytree(release.open_release(releases, release_id, Path(cache)).folder, folder, dirs_exist_ok=True)
 
 
 def assemble(served: Path, catalogue: Catalogue, shards: Sequence[Path], folder: Path) -> Verdict:

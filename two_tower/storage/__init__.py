@@ -11,11 +11,11 @@ the operating system, which on a network volume can be limited to the processes 
 
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from two_tower.errors import InputError
 from two_tower.errors import StorageError as StorageError
+from two_tower.object_stores import file_system
 from two_tower.storage.base import Entry as Entry
 from two_tower.storage.base import Storage as Storage
 from two_tower.storage.local import TEMPORARY as TEMPORARY
@@ -31,7 +31,9 @@ def open_storage(root: str | Path) -> Storage:
         InputError: No installed package supports the protocol, or the path is a file.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(str(root), use_listings_cache=False)  # other processes write, too
+        fs, path = file_system(str(root))
+    except InputError:
+        raise
     except (ImportError, ValueError) as error:
         raise InputError(f"releases={str(root)!r} cannot be opened: {error}") from error
     if not isinstance(fs, LocalFileSystem):

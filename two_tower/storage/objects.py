@@ -1,9 +1,8 @@
 """Storage in an object store that fsspec knows."""
 
-import importlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -11,12 +10,8 @@ from typing import Any, BinaryIO, cast
 import fsspec  # type: ignore[import-untyped]
 
 from two_tower.errors import ConflictError, StorageError
+from two_tower.object_stores import client_errors
 from two_tower.storage.base import Entry, Storage, check_size
-
-_CLIENT_ERRORS = {  # by package of the file system: errors of its client other than OSError, such as a failed login
-    "s3fs": ("botocore.exceptions", "BotoCoreError"),
-    "gcsfs": ("google.auth.exceptions", "GoogleAuthError"),
-}
 
 
 class Objects(Storage):
@@ -30,20 +25,10 @@ class Objects(Storage):
     def __init__(self, fs: Any, root: str) -> None:
         self.fs = fs
         self.root = root
-        self._errors: tuple[type[Exception], ...] = (OSError, *_client_errors(type(fs).__module__))
 
-    @contextmanager
-    def _client(self) -> Iterator[None]:
+    def _client(self) -> AbstractContextManager[None]:
         """Turn errors of the store's client into StorageError, except those of a file that exists or does not."""
-        try:
-            yield
-        except (FileNotFoundError, FileExistsError, StorageError):
-            raise
-        except self._errors as error:
-            raise StorageError(
-                f"{self.fs.unstrip_protocol(self.root)} cannot be reached: {error} Check the address, the credentials "
-                "and, for your own store, its endpoint (S3: AWS_ENDPOINT_URL)."
-            ) from error
+        return client_errors(self.fs, self.root)
 
     def entries(self, folder: str = "") -> list[Entry]:
         prefix = f"{self.root}/{folder}/" if folder else f"{self.root}/"
@@ -169,12 +154,3 @@ def _modified(info: Mapping[str, Any]) -> float:
     if modified is None:
         return time.time()
     return float(modified.timestamp() if isinstance(modified, datetime) else modified)
-
-
-def _client_errors(module: str) -> tuple[type[Exception], ...]:
-    """The error class of a file system's client, by the module of the file system; empty if it raises only OSError."""
-    package = module.split(".")[0]
-    if package not in _CLIENT_ERRORS:
-        return ()
-    errors, name = _CLIENT_ERRORS[package]
-    return (getattr(importlib.import_module(errors), name),)

@@ -7,13 +7,13 @@ import yaml
 
 from pipelines.kubeflow.compiled import PIPELINES, Plan
 from pipelines.kubeflow.resources import NEEDS
-from tests.pipelines.specs import Compiled
+from tests.pipelines.specs import Compiled, compiled
 from two_tower import __version__
 from two_tower.errors import InputError
 
 GATES = {"data-gate", "leak-gate", "parity-gate", "promotion-gate", "deploy-gate", "refresh-gate"}
 UNCACHED = {
-    "training": {
+    "dataset": {
         "validate",
         "data-gate",
         "promote",
@@ -24,9 +24,16 @@ UNCACHED = {
         "deploy",
         "deploy-gate",
     },
-    "refresh_items": {"fetch", "refresh-gate", "publish-refreshed", "deploy", "deploy-gate"},
+    "refresh_items": {
+        "fingerprint-repository",
+        "current-release",
+        "refresh-gate",
+        "publish-refreshed",
+        "deploy",
+        "deploy-gate",
+    },
 }
-UNCACHED["dataset"] = UNCACHED["training"]
+UNCACHED["training"] = {"fingerprint-repository"} | UNCACHED["dataset"]
 ASKED = [
     "accelerator=amd.com/gpu",
     "accelerators=2",
@@ -45,7 +52,10 @@ ASKED = [
     "secrets=s3/id=AWS_ACCESS_KEY_ID,s3/AWS_SECRET_ACCESS_KEY",
     "secret_volumes=feast:/etc/feast",
     "volumes=raw:/raw",
-    "environment=AWS_ENDPOINT_URL=http://minio:9000",
+    "s3_endpoint=http://minio:9000",
+    "s3_region=eu-west-1",
+    "s3_addressing=virtual",
+    "environment=AWS_DEFAULT_REGION=us-east-1,OMP_NUM_THREADS=2",
     "image_prefix=registry.example.com/team/",
     "image_tag=1.2.3",
     "train_image_tag=1.2.3-cuda",
@@ -54,21 +64,7 @@ ASKED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory):
-    folder, made = tmp_path_factory.mktemp("compiled"), {}
-
-    def compile_(pipeline: str, *assignments: str) -> Compiled:
-        if (pipeline, assignments) not in made:
-            path = folder / f"{len(made)}.yaml"
-            Plan.of(pipeline, list(assignments)).write(path)
-            made[pipeline, assignments] = Compiled(path)
-        return made[pipeline, assignments]
-
-    return compile_
-
-
-def test_the_training_line_is_in_order(compiled) -> None:
+def test_the_training_line_is_in_order() -> None:
     line = compiled("training")
     assert "data-gate" in line.before("leaks")
     assert "leak-gate" in line.before("train")
@@ -80,7 +76,7 @@ def test_the_training_line_is_in_order(compiled) -> None:
     assert line.before("deploy-gate") == {"deploy"}
 
 
-def test_the_refresh_is_in_order_and_trains_nothing(compiled) -> None:
+def test_the_refresh_is_in_order_and_trains_nothing() -> None:
     line = compiled("refresh_items", "shards=3")
     assert line.before("refresh") == {"fetch", "catalogue", "shards"}
     assert line.before("refresh-gate") == {"refresh"}
@@ -90,7 +86,7 @@ def test_the_refresh_is_in_order_and_trains_nothing(compiled) -> None:
 
 
 @pytest.mark.parametrize("pipeline", ["training", "refresh_items"])
-def test_the_catalogue_is_embedded_in_shards(compiled, pipeline: str) -> None:
+def test_the_catalogue_is_embedded_in_shards(pipeline: str) -> None:
     line = compiled(pipeline, "shards=4")
     loop = line.steps["shards"]
     assert yaml.safe_load(loop["parameterIterator"]["items"]["raw"]) == ["1/4", "2/4", "3/4", "4/4"]
@@ -98,13 +94,13 @@ def test_the_catalogue_is_embedded_in_shards(compiled, pipeline: str) -> None:
     assert "index" not in line.steps
 
 
-def test_one_shard_needs_no_pod_of_its_own_in_training(compiled) -> None:
+def test_one_shard_needs_no_pod_of_its_own_in_training() -> None:
     assert {"index"} <= set(compiled("training").steps)
     assert not {"embed", "snapshot", "assemble"} & set(compiled("training").steps)
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_every_step_is_placed_by_default(compiled, pipeline: str) -> None:
+def test_every_step_is_placed_by_default(pipeline: str) -> None:
     line = compiled(pipeline)
     for name in line.containers():
         container, resources = line.container(name), line.container(name)["resources"]
@@ -125,7 +121,7 @@ def test_every_step_is_placed_by_default(compiled, pipeline: str) -> None:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_steps_are_tried_again_with_back_off_but_gates_are_not(compiled, pipeline: str) -> None:
+def test_steps_are_tried_again_with_back_off_but_gates_are_not(pipeline: str) -> None:
     line = compiled(pipeline)
     for name in line.containers():
         attempts = 4 * int(
@@ -137,13 +133,13 @@ def test_steps_are_tried_again_with_back_off_but_gates_are_not(compiled, pipelin
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_only_what_touches_the_world_is_never_reused(compiled, pipeline: str) -> None:
+def test_only_what_touches_the_world_is_never_reused(pipeline: str) -> None:
     line = compiled(pipeline)
     uncached = {name for name in line.containers() if not line.steps[name]["cachingOptions"].get("enableCache")}
     assert uncached == UNCACHED[pipeline]
 
 
-def test_settings_reach_training(compiled) -> None:
+def test_settings_reach_training() -> None:
     line = compiled("training", *ASKED)
     train, pod = line.container("train"), line.pod("train")
     assert train["image"] == "registry.example.com/team/two-tower-train:1.2.3-cuda"
@@ -158,13 +154,19 @@ def test_settings_reach_training(compiled) -> None:
     ]
 
 
-def test_settings_reach_every_step(compiled) -> None:
+def test_settings_reach_every_step() -> None:
     line = compiled("training", *ASKED)
     for name in line.containers():
         container, pod = line.container(name), line.pod(name)
         assert container["image"].startswith("registry.example.com/team/two-tower-"), name
         assert container["image"].endswith(":1.2.3-cuda" if name == "train" else ":1.2.3"), name
-        assert container["env"] == [{"name": "AWS_ENDPOINT_URL", "value": "http://minio:9000"}], name
+        assert {one["name"]: one["value"] for one in container["env"]} == {
+            "AWS_ENDPOINT_URL": "http://minio:9000",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "TWO_TOWER_S3_ADDRESSING": "virtual",
+            "OMP_NUM_THREADS": "2",
+        }, name
         assert pod["nodeSelector"]["labels"]["pool"] == "batch", name
         variables = {k["envVar"]: k["secretKey"] for s in pod["secretAsEnv"] for k in s["keyToEnv"]}
         assert variables == {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}, name
@@ -181,22 +183,23 @@ def test_settings_reach_every_step(compiled) -> None:
     }
 
 
-def test_no_retries_and_no_accelerator_can_be_asked_for(compiled) -> None:
+def test_no_retries_and_no_accelerator_can_be_asked_for() -> None:
     line = compiled("training", "retries=0", "accelerators=0")
     assert "retryPolicy" not in line.steps["train"]
     assert "accelerator" not in line.container("train")["resources"]
 
 
-def test_as_of_and_fingerprint_are_parameters_of_what_reads_data(compiled) -> None:
-    for pipeline, reader in (("training", "pull"), ("refresh_items", "catalogue")):
+def test_the_fingerprint_is_that_of_the_run_or_given() -> None:
+    for pipeline in ("training", "refresh_items"):
         line = compiled(pipeline)
-        given = line.steps[reader]["inputs"]["parameters"]
-        for name in ("as_of", "fingerprint"):
-            assert given[name] == {"componentInputParameter": name}
-            assert line.spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] == ""
+        given = line.steps["fetch-repository"]["inputs"]["parameters"]
+        assert given["fingerprint"]["taskOutputParameter"]["producerTask"] == "fingerprint-repository"
+        known = line.steps["fingerprint-repository"]["inputs"]["parameters"]["known"]
+        assert known == {"componentInputParameter": "fingerprint"}
+        assert line.spec["root"]["inputDefinitions"]["parameters"]["fingerprint"]["defaultValue"] == ""
 
 
-def test_settings_are_the_defaults_of_the_parameters(compiled) -> None:
+def test_settings_are_the_defaults_of_the_parameters() -> None:
     line = compiled("training", "loss=triplet", "canary_percent=5", "image_prefix=reg.io/x")
     defaults = line.spec["root"]["inputDefinitions"]["parameters"]
     assert '"loss": "triplet"' in defaults["train_config"]["defaultValue"]
@@ -205,7 +208,7 @@ def test_settings_are_the_defaults_of_the_parameters(compiled) -> None:
     assert deploy["serving_image"] == f"reg.io/x/two-tower-serving:{__version__}"
 
 
-def test_what_people_look_at_is_an_artifact_of_its_kind(compiled) -> None:
+def test_what_people_look_at_is_an_artifact_of_its_kind() -> None:
     line = compiled("training")
     kinds = {
         (name, key): artifact["artifactType"]["schemaTitle"]
@@ -221,7 +224,7 @@ def test_what_people_look_at_is_an_artifact_of_its_kind(compiled) -> None:
     assert kinds["deploy", "page"] == "system.Markdown"
 
 
-def test_the_table_of_needs_holds_no_step_that_is_gone(compiled) -> None:
+def test_the_table_of_needs_holds_no_step_that_is_gone() -> None:
     steps = {
         line.steps[n]["componentRef"]["name"].removeprefix("comp-").rstrip("-0123456789")
         for line in (
@@ -248,6 +251,8 @@ def test_the_table_of_needs_holds_no_step_that_is_gone(compiled) -> None:
         ("secrets=s3", "SECRET/KEY"),
         ("volumes=raw", "CLAIM:/PATH"),
         ("environment=1=2", "VARIABLE=VALUE"),
+        ("s3_endpoint=minio:9000", "an http:// or https:// address"),
+        ("s3_addressing=host", "auto, path, virtual"),
         ("image_tag=latest", "not `latest`, because"),
         ("retry_factor=1.5", "whole number"),
         ("train_timeout=0", "at least 1"),

@@ -12,6 +12,7 @@ from pipelines.kubeflow.submit import IN_CLUSTER, Endpoint
 from pipelines.kubeflow.submitted_run import Request, submit_request
 from tests.pipelines.cli.running import two_tower
 from tests.pipelines.endpoint import HELD, TOKEN, pipelines, recorded, scenario
+from two_tower import __version__
 from two_tower.errors import InputError
 
 
@@ -54,7 +55,7 @@ def test_a_run_is_started_and_its_address_printed() -> None:
     assert run["service_account"] == "trainer"
     given = run["runtime_config"]["parameters"]
     assert (given["feature_repo"], given["releases"]) == ("s3://shop/features", "s3://shop/releases")
-    assert given["fingerprint"].startswith("submitted 20"), "new data must not be read from the cache"
+    assert given["fingerprint"] == "", "the run computes it"
     assert json.loads(given["train_config"])["epochs"] == 7
     assert "comp-embed" in run["pipeline_spec"]["pipeline_spec"]["components"]
 
@@ -75,7 +76,20 @@ def test_a_recurring_run_reads_new_data_each_time() -> None:
     assert made["trigger"]["cron_schedule"]["cron"] == "0 30 3 * * *"
     assert made["max_concurrency"] == "1" or made["max_concurrency"] == 1
     tasks = made["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert "enableCache" not in tasks["fingerprint-repository"]["cachingOptions"]
+    assert tasks["catalogue"]["cachingOptions"]["enableCache"]
+    assert made["runtime_config"]["parameters"]["fingerprint"] == ""
+
+
+def test_a_recurring_run_on_files_that_only_the_pods_read_uses_no_cache() -> None:
+    given = {"dataset": "movielens-100k", "feature_repo": None, "data_dir": "/raw", "assignments": ("volumes=c:/raw",)}
+    with pipelines() as api:
+        submit(api.address, schedule="0 3 * * *", **given)
+        submit(api.address, **given)
+    recurring, run = (made for kind, made in api.created if kind != "experiments")
+    tasks = recurring["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
     assert not any(task.get("cachingOptions", {}).get("enableCache") for task in tasks.values())
+    assert run["runtime_config"]["parameters"]["fingerprint"].startswith("submitted 20")
 
 
 def wait(host: str, **changes: Any) -> tuple[int, str, str]:
@@ -228,11 +242,10 @@ def test_an_expired_token_is_said_before_and_while_waiting() -> None:
     ("changes", "said"),
     [
         ({"feature_repo": None}, "--feature-repo s3://BUCKET/FOLDER or --dataset NAME"),
-        ({"feature_repo": "./features"}, "--feature-repo './features' cannot be imported"),
-        ({"feature_repo": "/mnt/repo", "assignments": ("volumes=claim:/mnt",)}, "--feature-repo '/mnt/repo' cannot be"),
-        ({"feature_repo": "file:///mnt/repo"}, "s3://, gs://, minio:// followed by BUCKET/FOLDER"),
+        ({"feature_repo": "./features"}, "--feature-repo './features' cannot be opened by the steps"),
         ({"feature_repo": None, "dataset": "sampel"}, "Did you mean 'sample'"),
-        ({"releases": ""}, "--releases '' is not writable"),
+        ({"releases": ""}, "--releases '' cannot be opened"),
+        ({"schedule": "0 3 * * *", "fingerprint": "v7"}, "a recurring run would not read new data"),
         ({"stop": True}, "--stop needs the run"),
         ({"schedule": "every night"}, "is not a cron expression"),
         ({"schedule": "0 3 * * *", "wait": True}, "--wait is for one run"),
@@ -256,7 +269,8 @@ def test_a_mounted_volume_may_hold_the_releases() -> None:
 def test_a_data_set_needs_no_feature_repository() -> None:
     with pipelines() as api:
         assert submit(api.address, dataset="sample", feature_repo=None)[0] == 0
-    assert api.created[-1][1]["runtime_config"]["parameters"]["dataset"] == "sample"
+    given = api.created[-1][1]["runtime_config"]["parameters"]
+    assert (given["dataset"], given["fingerprint"]) == ("sample", f"sample of {__version__}")
 
 
 def test_the_command_prints_its_result_as_json() -> None:

@@ -18,6 +18,13 @@ def test_the_fingerprint_changes_with_the_definitions_and_with_a_source_file(tmp
     assert fingerprint(repo) not in (first, touched)
 
 
-def test_with_a_source_that_is_not_a_local_file_nothing_is_reused(tmp_path) -> None:
-    repo = shop.write(tmp_path / "repo", shop.DEFINITIONS.replace("data/{name}", "s3://bucket/{name}"))
+def test_with_a_source_of_unknown_state_nothing_is_reused(tmp_path) -> None:
+    other = shop.DEFINITIONS.replace("data/{name}", "nowhere://bucket/{name}")
+    repo = shop.write(tmp_path / "repo", other)
     assert fingerprint(repo) != fingerprint(repo)
+
+
+def test_a_repository_that_moves_keeps_its_fingerprint(tmp_path) -> None:
+    repo = shop.write(tmp_path / "repo")
+    before = fingerprint(repo)
+    assert fingerprint(repo.rename(tmp_path / "moved")) == before

@@ -12,7 +12,7 @@ from two_tower.data.catalogue import Catalogue, shard_names
 from two_tower.errors import InputError
 from two_tower.releases import index_shards, refresh, release
 from two_tower.releases.item_index import build_index
-from two_tower.releases.manifest import Manifest, ReleaseError
+from two_tower.releases.manifest import Manifest
 from two_tower.releases.release import Release
 from two_tower.schema import Dtype, Encoding, Feature
 
@@ -33,8 +33,7 @@ def served(world, exported, tmp_path):
         versions={},
         licence="CC0",
     )
-    release.activate(releases, release.publish(releases, [exported, tmp_path / "index"], manifest))
-    refresh.fetch(releases, tmp_path / "served")
+    refresh.fetch(releases, release.publish(releases, [exported, tmp_path / "index"], manifest), tmp_path / "served")
     return tmp_path / "served"
 
 
@@ -88,8 +87,3 @@ def test_other_item_features_need_other_towers(served, later, tmp_path) -> None:
     other = replace(later, contract=replace(later.contract, item=(*later.contract.item, more)))
     with pytest.raises(InputError, match=r"other item features.*brand.*Run the training pipeline"):
         refresh.assemble(served, other, [], tmp_path / "new")
-
-
-def test_without_a_current_release_there_is_no_item_tower(tmp_path) -> None:
-    with pytest.raises(ReleaseError, match="Train one first"):
-        refresh.fetch(str(tmp_path), tmp_path / "served")
