@@ -80,11 +80,12 @@ def client_errors(fs: Any, path: str) -> Iterator[None]:
     Raises:
         StorageError: The store cannot be reached, or refuses access.
     """
+    errors: tuple[type[Exception], ...] = (OSError, *_errors(type(fs).__module__))
     try:
         yield
     except (FileNotFoundError, FileExistsError, StorageError):
         raise
-    except (OSError, *_errors(type(fs).__module__)) as error:
+    except errors as error:
         raise StorageError(
             f"{fs.unstrip_protocol(path)} cannot be reached: {error} Check the address, the credentials "
             "and, for your own store, its endpoint (S3: AWS_ENDPOINT_URL)."
