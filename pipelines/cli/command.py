@@ -16,7 +16,7 @@ from pipelines.cli.output import Output
 from pipelines.exit_status import ExitStatus
 from two_tower.errors import InputError, StorageError
 
-PROGRAM = "two-tower"
+PROGRAM = DISTRIBUTION = "two-tower"
 _FLAGS = {
     "as_json": ("--json", "Print the result as JSON on stdout, and nothing else there."),
     "quiet": ("--quiet", "Print errors only (and the JSON with --json)."),
@@ -27,12 +27,13 @@ Command = Callable[..., int | None]
 
 
 def command(
-    example: str, *, prints_result: bool = True, cls: type[TyperCommand] = TyperCommand
+    example: str, *, extras: str = "", prints_result: bool = True, cls: type[TyperCommand] = TyperCommand
 ) -> Callable[[Command], Callable[..., None]]:
     """Make a typer callback of a function that takes `output` and returns an exit status, None for 0.
 
     Args:
         example: A call of the command; its help ends with it.
+        extras: Extras of the package that have the libraries of the command, such as `data,train`.
         prints_result: Whether the command has --json and --quiet.
         cls: Class of the command.
     """
@@ -42,7 +43,7 @@ def command(
         @functools.wraps(function)
         def callback(**options: Any) -> None:
             output = Output(**{name: options.pop(name) for name in flags})
-            raise typer.Exit(_exit_status(lambda: function(output=output, **options), output))
+            raise typer.Exit(_exit_status(lambda: function(output=output, **options), output, extras))
 
         signature = inspect.signature(function)
         parameters = [p.replace(kind=p.KEYWORD_ONLY) for name, p in signature.parameters.items() if name != "output"]
@@ -96,7 +97,7 @@ def _flag(name: str, option: str, text: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
 
 
-def _exit_status(call: Callable[[], int | None], output: Output) -> int:
+def _exit_status(call: Callable[[], int | None], output: Output, extras: str) -> int:
     """Run a command, print the error that ends it, if any, and return its exit status."""
     try:
         return call() or ExitStatus.DONE
@@ -106,6 +107,10 @@ def _exit_status(call: Callable[[], int | None], output: Output) -> int:
         status, message = ExitStatus.INTERRUPTED, "interrupted"
     except (BrokenPipeError, typer.TyperException):
         raise
+    except ModuleNotFoundError as error:
+        status = ExitStatus.BAD_INPUT
+        package = f"{DISTRIBUTION}[{extras}]" if extras else DISTRIBUTION
+        message = f"the Python package {error.name} is not installed. Install: pip install '{package}'"
     except Exception as error:  # noqa: BLE001 - the rim of the program: every fault becomes one line and a status
         status, message = ExitStatus.FAULT, _describe_fault(error, output)
     output.error(message, status)

@@ -10,7 +10,7 @@ from pipelines.cli.options import ClusterAssignments, check_output_file
 from pipelines.cli.output import Output
 
 
-@command("two-tower compile --pipeline refresh_items --out refresh_items.yaml")
+@command("two-tower compile --pipeline refresh_items --out refresh_items.yaml", extras="pipeline")
 def compile_(
     output: Output,
     out_file: Annotated[Path, typer.Option("--out", help="Output file.")] = Path("pipeline.yaml"),

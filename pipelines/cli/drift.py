@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from pipelines.cli.command import command
-from pipelines.cli.options import Releases, check_output_file
+from pipelines.cli.options import Releases, check_instant, check_output_file
 from pipelines.cli.output import Output
 from pipelines.exit_status import ExitStatus
 from two_tower.errors import InputError
@@ -60,7 +60,6 @@ def drift(
 
 def _compare(releases: str, release: str, feature_log: Path, since: str) -> "tuple[str, int, list[Drift]]":
     """The release, the number of its logged requests, and the drift of each feature."""
-    from pipelines.local.run import check_instant
     from two_tower.checks.drift import compare, read_log
     from two_tower.releases.manifest import File
     from two_tower.releases.release import open_release, resolve

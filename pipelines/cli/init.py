@@ -22,7 +22,7 @@ STATIC_COLUMNS = (
 Names = Annotated[str, typer.Option(metavar="NAMES", help="Names of the first columns of that file, comma-separated.")]
 
 
-@command("two-tower init shop --interactions clicks.csv --items products.csv --timestamp clicked_at")
+@command("two-tower init shop --interactions clicks.csv --items products.csv --timestamp clicked_at", extras="data")
 def init(
     output: Output,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Feature repository to create or to refresh.")],

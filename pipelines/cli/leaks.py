@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.command import command
-from pipelines.cli.options import AsOf
+from pipelines.cli.options import AsOf, check_instant
 from pipelines.cli.output import Output
 from pipelines.exit_status import ExitStatus
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from two_tower.gates import Verdict
 
 
-@command("two-tower leaks --feature-repo my_repo")
+@command("two-tower leaks --feature-repo my_repo", extras="data")
 def leaks(
     output: Output,
     feature_repo: Annotated[Path, typer.Option(help="Feast feature repository to check.")],
@@ -25,7 +25,6 @@ def leaks(
 ) -> int:
     """Check whether a feature contains future information. Exit status 3: at least one does."""
     with output.progress("reading the features") as progress:
-        from pipelines.local.run import check_instant
         from two_tower.checks.leaks import check
 
         if as_of:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +83,20 @@ def check_output_file(option: str, path: Path) -> None:
     """
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{option} {path} cannot be written. Check that its folder exists and is writable.")
+
+
+def check_instant(text: str, option: str = "--as-of") -> None:
+    """Check the time that an option gives.
+
+    Raises:
+        InputError: `text` is not in ISO 8601, or has no time zone.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not an ISO 8601 time, such as 2026-01-31T00:00:00+00:00.") from error
+    if instant.tzinfo is None:
+        raise InputError(f"{option} {text!r} has no time zone. Add one, for example {text}+00:00.")
 
 
 Releases = Annotated[str, typer.Option("--releases", help="Folder, s3:// or gs:// URL of the releases.")]

@@ -15,7 +15,7 @@ from two_tower.errors import InputError
 POPULAR = "fallback: the online store does not know user {user}; these items are the most popular"
 
 
-@command("two-tower recommend --releases runs/sample/releases --user u00042 -k 5")
+@command("two-tower recommend --releases runs/sample/releases --user u00042 -k 5", extras="serving")
 def recommend(
     output: Output,
     releases: Releases,

@@ -10,7 +10,7 @@ from pipelines.cli.options import AsOf, Assignments, DataDir, DatasetName
 from pipelines.cli.output import Output
 
 
-@command("two-tower run --dataset sample --out runs/sample --set epochs=5")
+@command("two-tower run --dataset sample --out runs/sample --set epochs=5", extras="data,train,pipeline,serving")
 def run(
     output: Output,
     dataset: DatasetName = None,

@@ -10,7 +10,7 @@ from pipelines.cli.options import Releases
 from pipelines.cli.output import Output
 
 
-@command("two-tower serve --releases runs/sample/releases --port 8080", prints_result=False)
+@command("two-tower serve --releases runs/sample/releases --port 8080", extras="serving", prints_result=False)
 def serve(
     output: Output,
     releases: Releases,

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from two_tower.gates import Verdict
 
 
-@command("two-tower skew --releases runs/my_repo/releases --feature-repo my_repo --url http://localhost:8080")
+@command(
+    "two-tower skew --releases runs/my_repo/releases --feature-repo my_repo --url http://localhost:8080", extras="data"
+)
 def skew(
     output: Output,
     releases: Releases,

@@ -9,7 +9,10 @@ from pipelines.cli.options import AsOf, ClusterAssignments, DatasetName
 from pipelines.cli.output import Output
 
 
-@command("two-tower submit --host http://localhost:8080 --feature-repo s3://shop/repo --releases s3://shop/releases")
+@command(
+    "two-tower submit --host http://localhost:8080 --feature-repo s3://shop/repo --releases s3://shop/releases",
+    extras="pipeline",
+)
 def submit(
     output: Output,
     host: Annotated[

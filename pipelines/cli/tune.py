@@ -11,7 +11,7 @@ from pipelines.cli.output import Output
 from two_tower.errors import InputError
 
 
-@command("two-tower tune --dataset sample --trials 20 --timeout 30m")
+@command("two-tower tune --dataset sample --trials 20 --timeout 30m", extras="data,train,pipeline,serving")
 def tune(
     output: Output,
     dataset: DatasetName = None,

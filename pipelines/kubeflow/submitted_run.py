@@ -7,6 +7,7 @@ from google.protobuf import json_format
 from rich.console import Console
 
 from pipelines.cli.console import labelled
+from pipelines.cli.options import check_instant
 from pipelines.cli.progress import Progress, same_file
 from pipelines.exit_status import ExitStatus
 from pipelines.kubeflow.compiled import Plan
@@ -14,7 +15,6 @@ from pipelines.kubeflow.run_tasks import StepState, step_names
 from pipelines.kubeflow.run_watcher import NoAnswerError, RunResult, RunWatcher
 from pipelines.kubeflow.schedule import cron
 from pipelines.kubeflow.submit import Endpoint, Source, schedule, stop, submit
-from pipelines.local.run import check_instant
 from two_tower.errors import InputError
 
 

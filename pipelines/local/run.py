@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 from rich.console import Console
 
+from pipelines.cli.options import check_instant
 from pipelines.cli.run_progress import RunProgress
 from pipelines.exit_status import ExitStatus
 from pipelines.local.checks import check_service
@@ -278,17 +278,3 @@ def _write_pages(request: Request, done: LocalRun, summary: dict[str, Any]) -> N
     questions = summary["gates"].get("deploy", {}).get("details", {}).get("questions", ())
     steps = with_run(report.read_text(), _steps(request, done), done.output, summary.get("next", ()), questions)
     report.write_text(steps)
-
-
-def check_instant(text: str, option: str = "--as-of") -> None:
-    """Check the time that an option gives.
-
-    Raises:
-        InputError: `text` is not in ISO 8601, or has no time zone.
-    """
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(f"{option} {text!r} is not an ISO 8601 time, such as 2026-01-31T00:00:00+00:00.") from error
-    if instant.tzinfo is None:
-        raise InputError(f"{option} {text!r} has no time zone. Add one, for example {text}+00:00.")
