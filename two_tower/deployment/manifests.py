@@ -11,7 +11,8 @@ TAGS = "serving.kserve.io/enable-tag-routing"  # annotation: the newest revision
 VISIBILITY = "networking.kserve.io/visibility"  # label: whether KServe makes an ingress
 HTTP_PORT, GRPC_PORT = 8080, 8081
 DRAIN = 5  # seconds in which the load balancers stop sending requests to a pod that ends
-GRACE = 30  # seconds for the requests in flight: DRAIN, then 10 for HTTP and 5 for gRPC, or 20 with several workers
+GRACE = 30  # seconds for the requests in flight: DRAIN, then 6 for HTTP, 2 for gRPC and 1 for the feature log
+TOKENS = "two-tower-tokens"  # optional Secret with the tokens of the service: keys `admin` and `items`
 
 
 def inference_service(releases: str, config: DeployConfig, release_id: str | None) -> dict[str, Any]:
@@ -114,13 +115,14 @@ def _pod(container: dict[str, Any], config: DeployConfig) -> dict[str, Any]:
 
 
 def _container(name: str, releases: str, config: DeployConfig, release_id: str | None) -> dict[str, Any]:
-    container = {
+    container: dict[str, Any] = {
         "name": name,
         "image": config.serving_image,
         "args": ["--releases", releases],
+        "env": [_token("admin"), _token("items")],
         "ports": [{"containerPort": HTTP_PORT, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "2", "memory": "4Gi"}},
-        "startupProbe": _probe("live", period=5, failures=120),  # the release is opened before the first response
+        "startupProbe": _probe("live", period=5, failures=120),  # the imports take long on a busy node
         "readinessProbe": _probe("ready", period=5, failures=6),
         "livenessProbe": _probe("live", period=10, failures=6),
         "securityContext": {
@@ -135,8 +137,13 @@ def _container(name: str, releases: str, config: DeployConfig, release_id: str |
     if config.storage_secret:
         container["envFrom"] = [{"secretRef": {"name": config.storage_secret}}]
     if release_id:
-        container["env"] = [{"name": PINNED, "value": release_id}]
+        container["env"].append({"name": PINNED, "value": release_id})
     return container
+
+
+def _token(key: str) -> dict[str, Any]:
+    secret = {"name": TOKENS, "key": key, "optional": True}
+    return {"name": f"TWO_TOWER_{key.upper()}_TOKEN", "valueFrom": {"secretKeyRef": secret}}
 
 
 def _drained() -> dict[str, Any]:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.http import app
+from serving.http import app, web
 from serving.http.app import serve
+from serving.observability import feature_log
+from serving.workers import supervisor
 from tests.serving.making import made
 from tests.serving.running import service
+from two_tower.deployment import manifests
 from two_tower.errors import InputError
 
 ROOT = Path(app.__file__).parents[2]
@@ -70,3 +73,9 @@ def test_importing_the_service_imports_no_heavy_library():
         check=True,
     )
     assert ran.stdout == "set()\n"
+
+
+def test_what_the_service_does_after_sigterm_fits_the_grace_period_of_its_pod():
+    ending = app.GRACE + web.GRPC_GRACE + feature_log.LAST_WITHIN
+    assert ending < supervisor.ENDING < 10, "Knative's and Docker's shortest common grace period is 10 s"
+    assert manifests.DRAIN + supervisor.ENDING < manifests.GRACE

@@ -9,7 +9,12 @@ def test_a_release_is_pinned_beside_the_variables_of_the_user() -> None:
     pod["containers"][0]["env"].insert(0, {"name": "OURS", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}})
     pod["containers"].append({"name": "sidecar"})
     pinned = manifests.pin(pod, "new")
-    assert [one["name"] for one in pinned["containers"][0]["env"]] == ["OURS", "TWO_TOWER_RELEASE"]
+    assert [one["name"] for one in pinned["containers"][0]["env"]] == [
+        "OURS",
+        "TWO_TOWER_ADMIN_TOKEN",
+        "TWO_TOWER_ITEMS_TOKEN",
+        "TWO_TOWER_RELEASE",
+    ]
     assert manifests.pinned_release(pinned) == "new" and manifests.pinned_release(pod) == "old"
     assert pinned["containers"][1:] == [{"name": "sidecar"}]
 
