@@ -11,7 +11,7 @@ from serving.engine.loaded_release import LoadedRelease, LoadOptions
 from serving.workers import copies
 from serving.workers.collector import freeze_libraries
 from two_tower.errors import InputError
-from two_tower.recommender.errors import invalid, not_found, unavailable
+from two_tower.recommender.errors import conflict, invalid, not_found, unavailable
 from two_tower.recommender.side_items import age
 from two_tower.releases import release as published
 
@@ -93,7 +93,7 @@ class ReleaseManager:
         try:
             release = read_pointer()
             if release not in ("", self.serving) and not self._refused_lately(release):
-                self._switch(release)
+                self._serve(self._load(release))
         except Exception as error:  # noqa: BLE001 - after any failure the loaded release must serve on
             self._refuse(release, error)
 
@@ -112,23 +112,18 @@ class ReleaseManager:
         """Activate a release, serve it and return its id.
 
         Raises:
-            RequestError: 404 or 422; then nothing has changed.
+            RequestError: 404 or 422, and nothing has changed; 409 if another release was activated in the meantime.
         """
         if release not in {one.id for one in self.listed()}:
             raise not_found(f"There is no release {release!r:.60}.", "See `two-tower releases list`.")
-
-        def point() -> str:
-            published.activate(self._releases, release)
-            return release
-
-        return self._point(point)
+        return self._point(lambda: release)
 
     def rollback(self) -> str:
-        """Activate the release before the current one, serve it and return its id. Raises RequestError 422."""
-        return self._point(lambda: published.rollback(self._releases))
+        """Activate the release before the current one, serve it and return its id. Raises RequestError 409 or 422."""
+        return self._point(lambda: published.previous(self._releases))
 
-    def _point(self, move: Callable[[], str]) -> str:
-        """Move the pointer and switch; if the release is refused, move the pointer back."""
+    def _point(self, choose: Callable[[], str]) -> str:
+        """Load a release, move the pointer to it if nobody else has moved it, and serve it."""
         if pinned := self._options.pinned:
             raise invalid(
                 f"This service serves {pinned} and ignores the active release.",
@@ -136,32 +131,44 @@ class ReleaseManager:
             )
         with self._lock:
             try:
-                before = published.current(self._releases)
-                release = move()
-                try:
-                    if release != self.serving:
-                        self._switch(release)
-                except Exception as error:
-                    self._refuse(release, error)
-                    if before:
-                        published.activate(self._releases, before)
-                    raise
+                before = published.read_pointer(self._releases)
+                release = choose()
+                loaded = self._loaded(release)
+                published.activate_from(self._releases, release, before)
+            except published.ActivationConflictError as error:
+                raise conflict(f"Refused: {error}", f"{self.serving or 'No release'} still serves.") from error
             except InputError as error:
                 raise invalid(f"Refused: {error}", f"{self.serving or 'No release'} still serves.") from error
             except OSError as error:
                 raise unavailable("storage", f"The releases cannot be reached: {error}.") from error
+            self._serve(loaded)
         self.announce(SWITCH_WITHIN)
         return release
 
-    def _switch(self, release: str) -> None:
-        if self._previous and self._previous.ranker.release == release:
-            loaded = self._previous
-            loaded.ranker.side_index.refresh()
-        else:
-            shared = self._workers.folder
-            with tempfile.TemporaryDirectory(prefix="two-tower-", dir=shared) as own:
-                local = copies.local(self._releases, release, Path(own), shared)
-                loaded = LoadedRelease.open(local, self._options)
+    def _loaded(self, release: str) -> LoadedRelease:
+        """Load a release; if it is refused, log and count that. Raises InputError or OSError."""
+        try:
+            return self._load(release)
+        except Exception as error:
+            self._refuse(release, error)
+            if isinstance(error, InputError | OSError):
+                raise
+            raise InputError(f"release {release} cannot be opened: {error}") from error
+
+    def _load(self, release: str) -> LoadedRelease:
+        for loaded in (self.loaded, self._previous):
+            if loaded and loaded.ranker.release == release:
+                loaded.ranker.side_index.refresh()
+                return loaded
+        shared = self._workers.folder
+        with tempfile.TemporaryDirectory(prefix="two-tower-", dir=shared) as own:
+            local = copies.local(self._releases, release, Path(own), shared)
+            return LoadedRelease.open(local, self._options)
+
+    def _serve(self, loaded: LoadedRelease) -> None:
+        if loaded is self.loaded:
+            return
+        release = loaded.ranker.release
         self._metrics.switched(self.serving or None, release, loaded.ranker.user_tower.provider)
         self.loaded, self._previous = loaded, self.loaded
         log.info("serving release %s: %d items", release, loaded.ranker.size)

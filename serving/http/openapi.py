@@ -36,6 +36,7 @@ _ERRORS = {
     401: "wrong or missing bearer token",
     403: "a web page of another site called a service of this machine",
     404: "unknown item, model or release, or a call that is switched off",
+    409: "another release was activated in the meantime",
     413: "too large",
     415: "Content-Encoding other than gzip and deflate, or a body that is not declared as application/json",
     422: "wrong type or out of range",

@@ -37,6 +37,11 @@ def not_found(message: str, hint: str) -> RequestError:
     return RequestError(404, "not_found", message, hint)
 
 
+def conflict(message: str, hint: str) -> RequestError:
+    """409: another request has changed what this one was to change."""
+    return RequestError(409, "conflict", message, hint)
+
+
 def invalid(message: str, hint: str) -> RequestError:
     """422: a value has the wrong type or is out of range."""
     return RequestError(422, "invalid", message, hint)

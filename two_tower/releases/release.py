@@ -191,23 +191,25 @@ def served_reference(releases: str | Path, contract: Contract) -> dict[str, Any]
     return None if content is None else dict(json.loads(content))
 
 
-def activate(releases: str | Path, release_id: str, *, instead_of: str | None = None) -> None:
+def activate(releases: str | Path, release_id: str) -> None:
     """Point to a release, atomically.
 
-    Args:
-        releases: Folder or URL of the releases.
-        release_id: Id of the release.
-        instead_of: Id of the release that must be the current one. Default: any.
-
     Raises:
-        ActivationConflictError: Another process activated a release while this one was verified, or the current
-            release is not `instead_of`. The pointer is as that process left it.
+        ActivationConflictError: Another process activated a release while this one was verified. The pointer names
+            that one.
         ReleaseError: The release does not verify, or the pointer cannot be written. The pointer is unchanged.
     """
+    activate_from(releases, release_id, read_pointer(releases))
+
+
+def read_pointer(releases: str | Path) -> bytes | None:
+    """Return the content of the pointer, for `activate_from`; None before the first activation."""
+    return pointer.read(open_storage(releases))
+
+
+def activate_from(releases: str | Path, release_id: str, before: bytes | None) -> None:
+    """Point to a release as `activate` does, if nobody has moved the pointer since `read_pointer` returned `before`."""
     storage = open_storage(releases)
-    before = pointer.read(storage)
-    if instead_of is not None and pointer.text_of(before) != instead_of:
-        raise pointer.conflict(storage, release_id)
     stored_release.verify(storage, release_id)
     pointer.move(storage, release_id, before)
 
@@ -219,13 +221,14 @@ def rollback(releases: str | Path) -> str:
         ActivationConflictError: Another process activated a release in the meantime.
         ReleaseError: No release is active, or the current one is the oldest.
     """
-    active, older = previous(releases)
-    activate(releases, older, instead_of=active)
+    before = read_pointer(releases)
+    older = previous(releases)
+    activate_from(releases, older, before)
     return older
 
 
-def previous(releases: str | Path) -> tuple[str, str]:
-    """Return the id of the current release, and of the one that was published before it.
+def previous(releases: str | Path) -> str:
+    """Return the id of the release that was published before the current one.
 
     Raises:
         ReleaseError: No release is active, or the current one is the oldest.
@@ -237,7 +240,7 @@ def previous(releases: str | Path) -> tuple[str, str]:
     older = ids[ids.index(active) + 1 :] if active in ids else ids
     if not older:
         raise ReleaseError(f"release {active} is the oldest of {releases}; there is none before it to roll back to.")
-    return active, older[0]
+    return older[0]
 
 
 def list_releases(releases: str | Path) -> list[Listed]:

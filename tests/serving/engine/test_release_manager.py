@@ -91,6 +91,60 @@ def test_torn_pointer_changes_nothing(manager, releases, release):
     assert manager.loaded.ranker.release == release
 
 
+@pytest.mark.parametrize("url", ["folder", "memory"])
+def test_of_two_operators_at_once_one_is_told_of_the_conflict(tmp_path, monkeypatch, url):
+    url = str(tmp_path / "releases") if url == "folder" else f"memory://{tmp_path.name}/releases"
+    new, third, old = (made(url, tmp_path / name, prefix=name) for name in ("new", "third", "old"))
+    manager, other = manager_of(url), manager_of(url)
+    manager.poll()
+    other.poll()
+    load = manager._load
+
+    def load_slowly(release):
+        loaded = load(release)
+        other.activate(third)
+        return loaded
+
+    monkeypatch.setattr(manager, "_load", load_slowly)
+    with pytest.raises(RequestError, match=f"changed the current release to {third}") as error:
+        manager.activate(new)
+    assert (error.value.status, error.value.code) == (409, "conflict")
+    assert (current(url), manager.serving, other.serving) == (third, old, third)
+    monkeypatch.undo()
+    manager.poll()
+    assert manager.serving == third
+    manager.activate(third)  # the current one: nothing to do
+
+
+def test_two_rollbacks_at_once_roll_back_once(releases, tmp_path, monkeypatch):
+    _, middle, _ = (made(releases, tmp_path / f"p{n}", prefix=f"p{n}") for n in range(3))
+    manager, other = manager_of(releases), manager_of(releases)
+    load = manager._load
+    monkeypatch.setattr(manager, "_load", lambda release: other.rollback() and load(release))
+    assert manager.rollback() == other.serving == middle == current(releases)
+
+
+def test_a_failed_activation_leaves_a_newer_pointer(releases, tmp_path, monkeypatch):
+    broken, newer, _ = (made(releases, tmp_path / name, prefix=name) for name in ("broken", "newer", "old"))
+    manager, other = manager_of(releases), manager_of(releases)
+    manager.poll()
+    (releases / broken / "index.onnx").write_bytes(b"torn")
+    load = manager._load
+    monkeypatch.setattr(manager, "_load", lambda release: other.activate(newer) and load(release))
+    with pytest.raises(RequestError, match=r"index\.onnx differs") as error:
+        manager.activate(broken)
+    assert error.value.status == 422 and current(releases) == newer
+
+
+def test_a_failed_first_activation_leaves_no_pointer(releases, tmp_path):
+    folder = parts.write(tmp_path / "parts")
+    (folder / "items.parquet").write_bytes(b"not parquet")
+    one = publish(releases, [folder], parts.manifest())
+    with pytest.raises(RequestError, match=rf"release {one} cannot be opened: .*[Pp]arquet") as error:
+        manager_of(releases).activate(one)
+    assert error.value.status == 422 and current(releases) is None
+
+
 def test_releases_of_an_object_store_are_served(tmp_path):
     url = "memory://served/releases"
     one = made(url, tmp_path / "parts")
