@@ -1,6 +1,6 @@
 """Read the online store at each request of the service. Needs only Feast, and does not need an offline store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -97,12 +97,16 @@ def online_request(store: FeatureStore, schema: Contract) -> OnlineRequest:
         schema: The feature contract of the release.
 
     Raises:
-        InputError: If a service does not have a feature of the contract, or a view of it cannot be read online.
+        InputError: If a service does not have a feature of the contract, or a view of it cannot be read online or holds
+            a function.
     """
     views: dict[str, FeatureView] = {}
-    for name, features in ((USER_SERVICE, schema.user), (SEEN_SERVICE, (schema.seen,) if schema.seen else ())):
+    services = {USER_SERVICE: schema.user, SEEN_SERVICE: (schema.seen,) if schema.seen else ()}
+    projections = {name: service(store, name).feature_view_projections for name, fields in services.items() if fields}
+    _refuse_functions(store, {projection.name for listed in projections.values() for projection in listed})
+    for name, features in services.items():
         expected = {f.name for f in features}
-        for projection in service(store, name).feature_view_projections if features else ():
+        for projection in projections.get(name, ()):
             for feature_name in [f.name for f in projection.features if f.name in expected]:
                 source = view(store, projection.name, f"feature service {name!r} uses it")
                 check_online(source, f"feature service {name!r} uses feature view {source.name!r}")
@@ -116,6 +120,28 @@ def online_request(store: FeatureStore, schema: Contract) -> OnlineRequest:
         references=tuple(f"{source.name}:{name}" for name, source in views.items()),
         keys=tuple(sorted({schema.user_key, *(c.name for source in views.values() for c in source.entity_columns)})),
         ttls={name: source.ttl for name, source in views.items() if source.ttl},
+    )
+
+
+def _refuse_functions(store: FeatureStore, names: Set[str]) -> None:
+    """Raise InputError if the registry holds a function in one of these views: Feast runs it when it reads the view."""
+    registry = store.registry.proto()
+    computed = [one.spec for one in registry.on_demand_feature_views]
+    stored = [one.spec for one in (*registry.feature_views, *registry.stream_feature_views)]
+    for spec in (*computed, *filter(_has_function, stored)):
+        if spec.project == store.project and spec.name in names:
+            kind = "is of the kind on-demand feature view" if spec in computed else "has a transformation"
+            raise InputError(
+                f"feature view {spec.name!r} {kind}, and the service reads it. Training and serving read only stored "
+                "values, and run no code of the registry. Write its values to a feature view."
+            )
+
+
+def _has_function(spec: Any) -> bool:
+    """Whether the specification of a stored view, or of a view that it reads, holds a function."""
+    fields = {field.name for field, _ in spec.ListFields()}
+    return bool(fields & {"feature_transformation", "user_defined_function"}) or any(
+        map(_has_function, getattr(spec, "source_views", ()))
     )
 
 

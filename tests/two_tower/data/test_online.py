@@ -1,9 +1,13 @@
 """What the online store returns is what training reads, for repositories as teams write them."""
 
+import pickle
 from datetime import datetime
 
 import pyarrow as pa
 import pytest
+from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
+from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
+from feast.protos.feast.core.StreamFeatureView_pb2 import StreamFeatureView
 
 from tests.two_tower import shop
 from two_tower.data import features
@@ -175,6 +179,52 @@ def activity(inputs: pd.DataFrame) -> pd.DataFrame:
 
 user_tower ="""),
 )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*experimental feature", "ignore:.*udf")
+@pytest.mark.parametrize("kind", ["on-demand", "stream", "batch"])
+def test_a_function_in_the_registry_is_not_run(tmp_path, kind):
+    """Whoever writes the registry after the training run can put a function into a view that the service reads."""
+    repo = shop.write(tmp_path / "repo")
+    schema = contract(features.apply(repo))
+    features.materialize(repo, AS_OF)
+    assert online_rows(open_store(repo), schema, [1])
+    marker = tmp_path / "marker"
+    _plant(repo / "data" / "registry.db", kind, marker)
+    with pytest.raises(InputError, match=r"feature view 'activity' (is of the kind on-demand|has a transformation)"):
+        online_rows(open_store(repo), schema, [1])
+    assert not marker.exists()
+
+
+def _plant(path, kind, marker) -> None:
+    """Put a function that writes the marker when it is read into the view `activity` of a registry file."""
+    registry = RegistryProto.FromString(path.read_bytes())
+    (view,) = (one for one in registry.feature_views if one.spec.name == "activity")
+    code = f"open({str(marker)!r}, 'w').close()\ndef f(inputs):\n    return inputs\n"
+    if kind == "batch":
+        view.spec.feature_transformation.user_defined_function.body_text = code
+        view.spec.feature_transformation.user_defined_function.mode = "python"
+    else:
+        kept = StreamFeatureView() if kind == "stream" else OnDemandFeatureView()
+        kept.spec.name, kept.spec.project = view.spec.name, view.spec.project
+        kept.spec.features.extend(view.spec.features)
+        if kind == "stream":
+            kept.spec.user_defined_function.body = pickle.dumps(Planted(marker))
+            registry.stream_feature_views.append(kept)
+        else:
+            kept.spec.mode = "pandas"
+            kept.spec.feature_transformation.user_defined_function.body_text = code
+            registry.on_demand_feature_views.append(kept)
+        registry.feature_views.remove(view)
+    path.write_bytes(registry.SerializeToString())
+
+
+class Planted:
+    def __init__(self, marker) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental feature")
