@@ -24,6 +24,8 @@ from two_tower.errors import InputError, StorageError
 MINIO = "minio://"  # an S3 store that is not AWS, in the addresses of Kubeflow Pipelines
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 ADDRESSING = "TWO_TOWER_S3_ADDRESSING"
+S3_READ_WITHIN = 5  # seconds that an S3 store may send nothing. A store that hangs fails a call after about 30 s:
+S3_ATTEMPTS, S3_TRIES = 3, 2  # botocore sends a request 3 times, and s3fs has it do so twice
 _CLIENT_ERRORS = {  # by package of the file system: errors of its client other than OSError, such as a failed login
     "s3fs": ("botocore.exceptions", "BotoCoreError"),
     "gcsfs": ("google.auth.exceptions", "GoogleAuthError"),
@@ -54,16 +56,20 @@ def file_system(address: str) -> tuple[Any, str]:
                 "http://minio-service.kubeflow:9000; for the steps of a pipeline, set s3_endpoint."
             )
         address = f"s3://{address.removeprefix(MINIO)}"
-    options = _s3_options() if address.startswith(("s3://", "s3a://")) else {}
+    is_s3 = address.startswith(("s3://", "s3a://"))
+    options = _s3_options() if is_s3 else {}
     fs, path = fsspec.core.url_to_fs(address, use_listings_cache=False, **options)  # other processes write, too
+    if is_s3:
+        fs.retries = S3_TRIES
     return fs, path
 
 
 def _s3_options() -> dict[str, Any]:
     """Settings of the S3 client that botocore does not read from the environment."""
-    options: dict[str, Any] = {}
+    config: dict[str, Any] = {"read_timeout": S3_READ_WITHIN, "retries": {"total_max_attempts": S3_ATTEMPTS}}
+    options: dict[str, Any] = {"config_kwargs": config}
     if addressing := os.environ.get(ADDRESSING):
-        options["config_kwargs"] = {"s3": {"addressing_style": addressing}}
+        config["s3"] = {"addressing_style": addressing}
     if (region := os.environ.get("AWS_REGION")) and not os.environ.get("AWS_DEFAULT_REGION"):
         options["client_kwargs"] = {"region_name": region}
     return options

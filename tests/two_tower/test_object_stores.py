@@ -1,8 +1,11 @@
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.two_tower.s3 import BUCKET, client, forget_connections, running_s3
+from two_tower import object_stores
 from two_tower.errors import InputError, StorageError
 from two_tower.object_stores import client_errors, file_system, is_remote, versions
 from two_tower.storage import open_storage
@@ -55,6 +58,20 @@ def test_the_region_is_that_of_either_variable(s3: str, monkeypatch: pytest.Monk
     assert region() == "eu-west-1", "AWS_REGION, which botocore does not read"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
     assert region() == "us-west-2"
+
+
+def test_a_store_that_accepts_and_never_answers_fails_a_call_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setattr(object_stores, "S3_READ_WITHIN", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        forget_connections()
+        began = time.monotonic()
+        with pytest.raises(StorageError, match="Read timeout"):
+            open_storage("s3://shop/releases").read("current")
+        assert time.monotonic() - began < 30
+    forget_connections()
 
 
 def test_the_versions_change_with_the_content_alone(s3: str) -> None:

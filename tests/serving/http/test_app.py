@@ -77,5 +77,5 @@ def test_importing_the_service_imports_no_heavy_library():
 
 def test_what_the_service_does_after_sigterm_fits_the_grace_period_of_its_pod():
     ending = app.GRACE + web.GRPC_GRACE + feature_log.LAST_WITHIN
-    assert ending < supervisor.ENDING < 10, "Knative's and Docker's shortest common grace period is 10 s"
+    assert ending < supervisor.ENDING < 10, "`docker stop` kills after 10 s"
     assert manifests.DRAIN + supervisor.ENDING < manifests.GRACE
