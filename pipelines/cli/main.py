@@ -15,6 +15,7 @@ import typer
 
 from pipelines.cli.command import PROGRAM, Program, add
 from pipelines.cli.compile import compile_
+from pipelines.cli.doctor import doctor
 from pipelines.cli.drift import drift
 from pipelines.cli.init import init
 from pipelines.cli.leaks import leaks
@@ -45,6 +46,7 @@ for name, callback in {
     "leaks": leaks,
     "compile": compile_,
     "submit": submit,
+    "doctor": doctor,
     "serve": serve,
     "recommend": recommend,
     "skew": skew,

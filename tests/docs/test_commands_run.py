@@ -47,7 +47,7 @@ ELSEWHERE = {
     r"make (demo|test)\b": "they install the project, and run everything",
     r"make images\b": "a Docker engine, and an hour",
     r"kubectl\b": "a cluster",
-    r"two-tower submit\b": "a cluster",
+    r"two-tower (submit|doctor)\b": "a cluster",
     r"two-tower tune (?!--katib)": "many trainings: tests/pipelines/local/test_tune.py searches on the checkerboard",
     r"torchrun\b": "two processes that train: tests/two_tower/training/test_distributed.py",
     r"git archive\b": "a commit that a shallow clone does not have: tests/benchmarks archives the newest one",

@@ -68,6 +68,7 @@ class Pipelines:
     forbidden: str = ""  # message of the answer to everything but the health check, unless empty
     forbidden_status: int = 403
     multi_user: bool = False
+    version: str = "2.17.0"
     moved_to: str = ""  # address to which requests are redirected, unless empty
     moves_after: int = 0  # requests
     created: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -95,7 +96,7 @@ def pipelines(**given: Any) -> Iterator[Pipelines]:
             if self.refused():
                 return
             if path == f"{API}/healthz":
-                self.answer({"tag_name": "2.17.0", "multi_user": state.multi_user, "pipeline_store": "database"})
+                self.answer({"tag_name": state.version, "multi_user": state.multi_user, "pipeline_store": "database"})
             elif path == f"{API}/experiments":
                 self.answer({"experiments": [b for kind, b in state.created if kind == "experiments"]})
             elif path.startswith(f"{API}/runs/"):
