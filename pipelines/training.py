@@ -41,7 +41,9 @@ from two_tower.data.catalogue import shard_names
 DEFAULTS = Settings()
 
 
-def steps(repo, title, releases, as_of, pull_config, train_config, evaluation_config, deploy_config, shards=1) -> str:
+def steps(
+    repo, title, releases, as_of, pull_config, train_config, evaluation_config, deploy_config, processes, shards=1
+) -> str:
     """Define all steps after the feature repository. The two pipelines below differ only in their source."""
     pulled = pull(repo=repo, as_of=as_of, config=pull_config).outputs["pulled"]
 
@@ -51,7 +53,8 @@ def steps(repo, title, releases, as_of, pull_config, train_config, evaluation_co
     leak_check = leaks(repo=repo, as_of=as_of).after(data_gate)
     leak_gate = gate(verdict=leak_check.outputs["verdict"]).set_display_name("leak-gate")
 
-    model = train(pulled=pulled, config=train_config).after(leak_gate).outputs["model"]
+    trained = train(pulled=pulled, config=train_config, releases=releases, processes=processes).after(leak_gate)
+    model = trained.outputs["model"]
 
     exported = export(model=model, pulled=pulled)
     parity_gate = gate(verdict=exported.outputs["verdict"]).set_display_name("parity-gate")
@@ -111,8 +114,13 @@ def embed_catalogue(towers, pulled, parity_gate, shards):
     return assemble(towers=towers, pulled=pulled, parts=every_part).outputs["index"]
 
 
-def training_in(shards: int) -> GraphComponent:
-    """Make the training pipeline for a catalogue that is embedded in this number of shards."""
+def training_in(shards: int, processes: int = 1) -> GraphComponent:
+    """Make the training pipeline.
+
+    Args:
+        shards: Number of shards in which the catalogue is embedded.
+        processes: Number of processes that train, one for each accelerator of the pod.
+    """
 
     @dsl.pipeline(name="two-tower-training", description="From a Feast feature repository to a promoted release.")
     def training(
@@ -149,6 +157,7 @@ def training_in(shards: int) -> GraphComponent:
             train_config,
             evaluation_config,
             deploy_config,
+            processes,
             shards,
         )
 
@@ -158,27 +167,36 @@ def training_in(shards: int) -> GraphComponent:
 training = training_in(shards=1)
 
 
-@dsl.pipeline(name="two-tower-dataset", description="From a public data set to a promoted release.")
-def training_on_dataset(
-    dataset: str,
-    releases: str,
-    data_dir: str = "",
-    as_of: str = "",
-    fingerprint: str = "",
-    pull_config: str = DEFAULTS.pull.to_json(),
-    train_config: str = DEFAULTS.train.to_json(),
-    evaluation_config: str = DEFAULTS.evaluation.to_json(),
-    deploy_config: str = DEFAULTS.deploy.to_json(),
-) -> str:
-    """Train on a public data set, or on the simulated `sample`; `data_dir` holds the raw files."""
-    prepared = prepare(dataset=dataset, data_dir=data_dir, fingerprint=fingerprint)
-    return steps(
-        prepared.outputs["repo"],
-        dataset,
-        releases,
-        as_of,
-        pull_config,
-        train_config,
-        evaluation_config,
-        deploy_config,
-    )
+def training_on_dataset_in(processes: int) -> GraphComponent:
+    """Make the pipeline for a built-in data set; `processes` as for `training_in`."""
+
+    @dsl.pipeline(name="two-tower-dataset", description="From a public data set to a promoted release.")
+    def training_on_dataset(
+        dataset: str,
+        releases: str,
+        data_dir: str = "",
+        as_of: str = "",
+        fingerprint: str = "",
+        pull_config: str = DEFAULTS.pull.to_json(),
+        train_config: str = DEFAULTS.train.to_json(),
+        evaluation_config: str = DEFAULTS.evaluation.to_json(),
+        deploy_config: str = DEFAULTS.deploy.to_json(),
+    ) -> str:
+        """Train on a public data set, or on the simulated `sample`; `data_dir` holds the raw files."""
+        prepared = prepare(dataset=dataset, data_dir=data_dir, fingerprint=fingerprint)
+        return steps(
+            prepared.outputs["repo"],
+            dataset,
+            releases,
+            as_of,
+            pull_config,
+            train_config,
+            evaluation_config,
+            deploy_config,
+            processes,
+        )
+
+    return training_on_dataset
+
+
+training_on_dataset = training_on_dataset_in(processes=1)

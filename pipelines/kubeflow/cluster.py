@@ -34,10 +34,11 @@ class ClusterConfig(Section):
 
     accelerator: str = "nvidia.com/gpu"
     """Resource name of the accelerator that training requests. Change it for another vendor or a MIG slice, such as
-    `nvidia.com/mig-1g.10gb`."""
+    `nvidia.com/mig-1g.10gb`, of which a process can use one."""
 
     accelerators: Annotated[int, Bounds(at_least=0, at_most=64)] = 1
-    """Number of accelerators that training requests. 0 trains on the CPU; set `device=cpu` with it."""
+    """Number of accelerators that training requests. One process trains on each, on a share of every batch. 0 trains
+    on the CPU; set `device=cpu` with it."""
 
     data_cpu: _Cores = "2"
     """CPU cores that each step on data requests: pull, validate, leaks, materialise and others. Raise it to shorten the
@@ -79,7 +80,8 @@ class ClusterConfig(Section):
     longer."""
 
     train_timeout: Count = 24 * 3600
-    """Seconds after which the pod of the train step is ended. Set `checkpoints` so that a retry resumes."""
+    """Seconds after which the pod of the train step is ended. A retry resumes from the last
+    checkpoint."""
 
     node_selector: _Labels = ""
     """Node labels that every step requires. Set it to keep the steps on certain nodes."""
@@ -147,6 +149,10 @@ class ClusterConfig(Section):
     api_minutes: Positive = 10.0
     """Minutes that `submit --wait` waits for a Pipelines API that answers with errors or not at all. The run goes on
     meanwhile. Raise it if the API is often down for longer."""
+
+    def check(self) -> None:
+        if self.accelerator.startswith("nvidia.com/mig-"):
+            self.require(self.accelerators <= 1, "accelerators", f"0 or 1, for accelerator={self.accelerator}")
 
 
 def s3_environment(config: ClusterConfig) -> dict[str, str]:

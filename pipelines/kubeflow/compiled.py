@@ -1,6 +1,7 @@
 """Pipelines compiled for Kubeflow, with resources and node placement, and the settings as parameter defaults."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +14,14 @@ from kfp.dsl.graph_component import GraphComponent
 from pipelines.kubeflow.cluster import ClusterConfig
 from pipelines.kubeflow.resources import image_with_tag, on_cluster
 from pipelines.refresh_items import refresh_items_in
-from pipelines.training import training_in, training_on_dataset
+from pipelines.training import training_in, training_on_dataset_in
 from two_tower.config import DeployConfig, Settings, with_assignments
 from two_tower.errors import InputError, unknown
 
-PIPELINES = {
+PIPELINES: dict[str, Callable[[int, int], GraphComponent]] = {  # by the numbers of shards and of training processes
     "training": training_in,
-    "refresh_items": refresh_items_in,
-    "dataset": lambda shards: training_on_dataset,  # noqa: ARG005 - these catalogues fit into one shard
+    "refresh_items": lambda shards, _: refresh_items_in(shards),
+    "dataset": lambda _, processes: training_on_dataset_in(processes),  # these catalogues fit into one shard
 }
 
 
@@ -60,7 +61,12 @@ class Plan:
     @cached_property
     def built(self) -> GraphComponent:
         """The pipeline with resources and placement."""
-        return on_cluster(PIPELINES[self.pipeline](self.cluster.shards), self.cluster)
+        return on_cluster(PIPELINES[self.pipeline](self.cluster.shards, self.processes), self.cluster)
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that train one model."""
+        return 1 if self.settings.train.device == "cpu" else max(1, self.cluster.accelerators)
 
     def arguments(self) -> dict[str, Any]:
         """Settings as parameters of the pipeline, one per section."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 import yaml
 
 from components import TRAIN_IMAGE
-from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read
+from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read, s3_environment
 from pipelines.kubeflow.resources import image_with_tag
 from two_tower.config import TrainConfig, with_assignments
 from two_tower.config.fields import split
@@ -152,7 +152,7 @@ class Experiment:
         cluster = self.cluster
         limits = {"memory": cluster.train_memory}
         if cluster.accelerators:
-            limits[cluster.accelerator] = str(cluster.accelerators)
+            limits[cluster.accelerator] = "1"  # a trial is one process
         return {
             "name": CONTAINER,
             "image": image_with_tag(TRAIN_IMAGE, cluster.train_image_tag or cluster.image_tag, cluster),
@@ -187,9 +187,10 @@ def _parameter(name: str, dimension: Dimension) -> dict[str, Any]:
 
 
 def _environment(cluster: ClusterConfig) -> list[dict[str, Any]]:
-    plain = [read(VARIABLE, one) for one in split(cluster.environment)]
+    explicit = {one["key"]: one["value"] for one in (read(VARIABLE, text) for text in split(cluster.environment))}
+    plain = s3_environment(cluster) | explicit
     secret = [read(SECRET, one) for one in split(cluster.secrets)]
-    return [{"name": one["key"], "value": one["value"]} for one in plain] + [
+    return [{"name": name, "value": value} for name, value in plain.items()] + [
         {
             "name": one["variable"] or one["key"],
             "valueFrom": {"secretKeyRef": {"name": one["secret"], "key": one["key"]}},

@@ -113,6 +113,8 @@ def _size(task: PipelineTask, need: Need, config: ClusterConfig) -> None:
     task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
     if need.group == "train" and config.accelerators:
         task.set_accelerator_type(config.accelerator).set_accelerator_limit(config.accelerators)
+        if config.accelerators > 1:  # NCCL passes data between processes in /dev/shm, of which a container has 64 MB
+            kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory")  # noqa: S108
 
 
 def image_with_tag(image: str, tag: str, config: ClusterConfig) -> str:

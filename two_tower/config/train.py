@@ -139,7 +139,7 @@ class TrainConfig(Section):
 
     checkpoints: str = ""
     """Folder or object storage address (s3://, gs://) of the checkpoints; an interrupted run resumes from the last one.
-    Empty: `two-tower run` uses `checkpoints/` in its output folder, and a cluster keeps none."""
+    Empty: `checkpoints/` in the output folder of `two-tower run`, and in the folder of the releases on a cluster."""
 
     checkpoint_seconds: NonNegative = 60.0
     """Least time in seconds between two checkpoints within an epoch. The end of each epoch always has one. Raise it if

@@ -1,9 +1,12 @@
 """Train without a pipeline: `python -m two_tower.training`, as torchrun, Kubeflow Trainer and Katib start it."""
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from two_tower.config import TrainConfig, with_assignments
 from two_tower.errors import InputError
@@ -28,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            _train(options.pulled, options.out, options.set, Path(temporary))
+            # torchrun reads the error of a process from a file, and names the file in a variable.
+            train_ = record(_train) if "TORCHELASTIC_ERROR_FILE" in os.environ else _train
+            train_(options.pulled, options.out, options.set, Path(temporary))
     except (InputError, StorageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return BAD_INPUT

@@ -183,6 +183,19 @@ def test_settings_reach_every_step() -> None:
     }
 
 
+@pytest.mark.parametrize("pipeline", ["training", "dataset"])
+def test_each_accelerator_has_a_process(pipeline: str) -> None:
+    def train(*assignments: str) -> tuple[int, list[str]]:
+        line = compiled(pipeline, *assignments)
+        processes = line.steps["train"]["inputs"]["parameters"]["processes"]["runtimeValue"]["constant"]
+        return processes, [one["mountPath"] for one in line.pod("train").get("emptyDirMounts", [])]
+
+    assert train() == (1, [])
+    assert train("accelerators=4") == (4, ["/dev/shm"])
+    assert train("accelerators=0") == (1, [])
+    assert train("accelerators=4", "device=cpu")[0] == 1
+
+
 def test_no_retries_and_no_accelerator_can_be_asked_for() -> None:
     line = compiled("training", "retries=0", "accelerators=0")
     assert "retryPolicy" not in line.steps["train"]
@@ -256,12 +269,18 @@ def test_the_table_of_needs_holds_no_step_that_is_gone() -> None:
         ("image_tag=latest", "not `latest`, because"),
         ("retry_factor=1.5", "whole number"),
         ("train_timeout=0", "at least 1"),
+        ("s3_region=eu west", "the name of a region"),
     ],
 )
 def test_a_wrong_setting_is_explained(assignment: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         Plan.of("training", [assignment])
     assert said in str(caught.value)
+
+
+def test_slices_of_a_gpu_cannot_train_together() -> None:
+    with pytest.raises(InputError, match=r"Allowed: 0 or 1, for accelerator=nvidia\.com/mig-1g\.10gb"):
+        Plan.of("training", ["accelerator=nvidia.com/mig-1g.10gb", "accelerators=2"])
 
 
 def test_an_unknown_pipeline_is_explained() -> None:
