@@ -7,11 +7,11 @@ a week apart: counts grow, items are added and removed, and small samples vary.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from two_tower.checks.measure import Measure
 from two_tower.data.pulled import EVENT_TIMESTAMP, WEIGHT
 from two_tower.schema import INTERACTIONS_VIEW, Contract, Feature, TowerName
 from two_tower.statistics.reference import SAMPLED_KEYS
@@ -24,34 +24,6 @@ PSI = re.compile(r"\bpsi\b( of)?")  # marks a measure of drift in its quantity
 _FEW = 3  # this many rows never fail the gate, not even in the smallest table
 
 Described = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One number and its limits.
-
-    Attributes:
-        table: The table that the number describes.
-        column: The column, or columns, that the number describes.
-        quantity: Name of the number, such as "null share".
-        value: The number.
-        least: The smallest allowed value. None: no limit.
-        most: The largest allowed value. None: no limit.
-        warning: Whether a value outside the limits is only a warning. Otherwise it fails the gate.
-    """
-
-    table: str
-    column: str
-    quantity: str
-    value: float
-    least: float | None = None
-    most: float | None = None
-    warning: bool = False
-
-    @property
-    def label(self) -> str:
-        """Column and quantity, the name of the measure in messages."""
-        return f"{self.column} ({self.quantity})"
 
 
 def source_measures(views: Described) -> Iterator[Measure]:

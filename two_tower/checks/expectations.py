@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from two_tower.checks import compared, data_report
 from two_tower.checks.checked import ROW, frame, type_row, unlisted_column, unlisted_items
-from two_tower.checks.compared import Measure
+from two_tower.checks.measure import Measure
 from two_tower.checks.outcome import EXAMPLES, Outcome, outcome
 from two_tower.checks.suites import custom_suites, measure_suite, suites, type_suites
 from two_tower.data.pulled import TABLES, Pulled

@@ -16,7 +16,7 @@ import great_expectations.expectations as gxe
 import pyarrow as pa
 
 from two_tower.checks.checked import finite_column, unlisted_column
-from two_tower.checks.compared import Measure
+from two_tower.checks.measure import Measure
 from two_tower.data.pulled import EVENT_TIMESTAMP, SNAPSHOT, SPLIT, TABLES, WEIGHT, Split
 from two_tower.data.split import LEAST_ROWS
 from two_tower.errors import InputError, unknown
