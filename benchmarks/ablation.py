@@ -94,7 +94,7 @@ def measure(name: str, data_dir: Path | None, users: int, steps: Sequence[Featur
             config = replace(settings.train, history=feature_set.history, device="cpu")
             history, report = _trained(narrowed(pulled, feature_set.kinds), config, folder / "model", alone=number > 0)
             seconds = time.perf_counter() - began
-            for model in ("popularity", "item_knn"):
+            for model in ("popularity", "item_knn", "cooccurrence", "ease"):
                 if model in report.metrics:
                     yield _row(name, model, report, model, {})
             extra = {"epochs": len(history), "seconds": round(seconds)}

@@ -178,10 +178,10 @@ _SPLITS = (
     ),
     _mutation(
         "popularity-knows-the-future",
-        "evaluation/baselines.py",
-        "end = np.searchsorted(task.interactions.micros, snapshot.micros)",
-        "end = len(task.interactions.micros)",
-        "evaluation/test_baselines.py",
+        "models/popularity.py",
+        "end = int(np.searchsorted(log.micros, before))",
+        "end = len(log.micros)",
+        "models/test_popularity.py",
     ),
 )
 

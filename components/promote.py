@@ -11,7 +11,7 @@ def promote(
     config: str,
     verdict: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Write the verdict of the promotion gate: the model against popularity and against the current release."""
+    """Write the verdict of the promotion gate: the model against the baselines and the current release."""
     from pathlib import Path
 
     from two_tower.config import EvaluationConfig

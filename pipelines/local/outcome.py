@@ -36,8 +36,9 @@ def _promotion(reasons: str, command: str, advice: Sequence[str]) -> list[str]:
     steps = list(advice) or [
         "Train with other settings: `two-tower settings` lists all, and `two-tower tune` searches."
     ]
-    accept = "min_lift=0" if "min_lift" in reasons else "tolerance=0.05"
-    return [*steps, f"To accept this model as it is: {command} --set {accept}"]
+    relaxed = {"min_lift": "min_lift=0", "baseline_tolerance": "baseline_tolerance=1", "release": "tolerance=0.05"}
+    accept = " ".join(f"--set {setting}" for word, setting in relaxed.items() if word in reasons)
+    return [*steps, f"To accept this model as it is: {command} {accept}"]
 
 
 def _steps(gate: str, command: str, out: Path, *, has_release: bool) -> list[str]:

@@ -236,7 +236,7 @@ def _write_run(request: Request, done: LocalRun, summary: dict[str, Any]) -> Non
         "gates": summary["gates"],
         "steps": _steps(request, done),
         "versions": {name: version(name) for name in PINNED} | {"python": platform.python_version()},
-        **{name: summary[name] for name in ("split", "advice", "next", "error") if summary.get(name)},
+        **{name: summary[name] for name in ("split", "baselines", "advice", "next", "error") if summary.get(name)},
     }
     (request.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 

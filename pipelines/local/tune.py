@@ -88,7 +88,7 @@ def tune(request: Request, out: Console, err: Console) -> int:
     """Run the search, write best.toml, trials.csv, tune.json and tune.html, and return the exit status."""
     from two_tower.data.parts import Parts
     from two_tower.training.train import choose_device
-    from two_tower.tuning.objective import Training, shared_inputs, source
+    from two_tower.tuning.objective import Training, popularity, shared_inputs, source
     from two_tower.tuning.study import open_study
 
     base, space = request.settings.train, request.space
@@ -98,7 +98,8 @@ def tune(request: Request, out: Console, err: Console) -> int:
         log.start("pulling the data")
         parts = Parts(request.pulled or _pulled(request))
         with open_study(request.out, space, shared_inputs(parts, base, space), base.seed) as study:
-            training = Training(source(parts, base), base, request.out)
+            rows = source(parts, base)
+            training, baseline = Training(rows, base, request.out), popularity(rows)
             study.start_with(space.shared(base))
             log.start("searching", study.results())
             interrupted = False
@@ -107,7 +108,7 @@ def tune(request: Request, out: Console, err: Console) -> int:
             except KeyboardInterrupt:
                 interrupted = True
             trials, importance = study.results(), study.importance()
-    status = _conclude(request, trials, importance, out, err)
+    status = _conclude(request, trials, importance, baseline, out, err)
     if not interrupted:
         return status
     err.print(f"interrupted after {len(trials)} of {request.trials} trials; the same command resumes the search")
@@ -139,7 +140,12 @@ def _pulled(request: Request) -> Path:
 
 
 def _conclude(
-    request: Request, trials: Sequence[TrialResult], importance: dict[str, float], out: Console, err: Console
+    request: Request,
+    trials: Sequence[TrialResult],
+    importance: dict[str, float],
+    baseline: float | None,
+    out: Console,
+    err: Console,
 ) -> int:
     """Write the files and print the result; the exit status is 1 if no trial finished."""
     from two_tower.report import tuning
@@ -148,7 +154,13 @@ def _conclude(
     best = next(iter(best_first(trials)), None)
     toml = settings_file(request.settings, best.values) if best else ""
     rows = [one.row(METRIC) for one in trials]
-    record = {"metric": METRIC, "best": best.row(METRIC) if best else None, "importance": importance, "trials": rows}
+    record = {
+        "metric": METRIC,
+        "best": best.row(METRIC) if best else None,
+        "popularity": baseline,
+        "importance": importance,
+        "trials": rows,
+    }
     (request.out / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     _write_rows(request.out / ROWS, rows)
     page = tuning.Search(
@@ -167,6 +179,8 @@ def _conclude(
         return ExitStatus.FAULT
     (request.out / BEST).write_text(f"# {METRIC} {best.value:.4f} on the validation window, by two-tower tune\n{toml}")
     _print_best(request, trials, best, METRIC, out)
+    if baseline is not None:
+        out.print(f"popularity on the same events: {METRIC} {baseline:.4f}")
     return ExitStatus.DONE
 
 
@@ -189,7 +203,7 @@ def _assigned(value: Value) -> str:
 
 def _changed_settings(settings: Settings, values: Mapping[str, Value]) -> dict[str, Value]:
     """These settings, with these values, without those that equal the defaults or belong to one machine."""
-    changed, kept = settings.with_values(dict(values)), {}
+    changed, kept = settings.with_values(dict(values)), dict[str, Value]()
     for name, section in changed.sections().items():
         defaults = asdict(getattr(Settings(), name))
         kept |= {key: value for key, value in asdict(section).items() if value != defaults[key] and key not in PLACES}

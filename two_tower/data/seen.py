@@ -70,11 +70,11 @@ class Interactions:
 
     @cached_property
     def _by_user(self) -> tuple[Array, Array]:
-        """Rank and item code of the first interaction of each (user, item) pair, sorted by user, then time."""
+        """Rank and row of the first interaction of each (user, item) pair, sorted by user, then time."""
         rows, _ = self._first
         rank = self._rank(self.user[rows], self.micros[rows])
         order = np.argsort(rank, kind="stable")
-        return rank[order], self.item[rows[order]]
+        return rank[order], rows[order]
 
     def seen(self, events: Array, since: Array | None = None) -> tuple[Array, Array]:
         """Return the items that the user of each event had interacted with at a strictly earlier time.
@@ -86,17 +86,28 @@ class Interactions:
 
         Returns:
             Pairs of event and item, each pair once: (pairs,) int64 positions in `events`, ascending, and (pairs,) int64
-            item codes.
+            item codes, of one event in order of time.
         """
+        position, place = self._places(events, since)
+        return position, self.first_items[place]
+
+    def seen_positives(self, events: Array, since: Array | None = None) -> tuple[Array, Array]:
+        """Return what `seen` does, without the items whose first interaction has weight 0."""
+        position, place = self._places(events, since)
+        kept = self.weight[self._by_user[1][place]] > 0
+        return position[kept], self.first_items[place[kept]]
+
+    def _places(self, events: Array, since: Array | None) -> tuple[Array, Array]:
+        """Position in `events` and place in `first_items` of each item that `seen` returns."""
         begin, length = self.spans(events, since=since)
         position = np.repeat(np.arange(len(events)), length)
         within = np.arange(len(position)) - np.repeat(np.cumsum(length) - length, length)
-        return position, self.first_items[np.repeat(begin, length) + within]
+        return position, np.repeat(begin, length) + within
 
-    @property
+    @cached_property
     def first_items(self) -> Array:
         """The item code of the first interaction of each (user, item) pair, sorted by user, then time; (pairs,)."""
-        return self._by_user[1]
+        return self.item[self._by_user[1]]
 
     def spans(self, events: Array, until: Array | None = None, since: Array | None = None) -> tuple[Array, Array]:
         """Return the slice of `first_items` with the items that `seen` returns, for each event.

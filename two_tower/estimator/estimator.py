@@ -138,7 +138,7 @@ class TwoTowerRecommender(Answers, Params):
 
         Returns:
             Metrics by model, as in run.json: `{"two_tower": {"recall@20": …, "ndcg@20": …, …}, "popularity": …,
-            "item_knn": …}`.
+            "item_knn": …, "cooccurrence": …, "ease": …}`.
 
         Raises:
             NotFittedError: There is no model yet.

@@ -9,7 +9,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import numpy as np
 
 from two_tower.config import EvaluationConfig
 from two_tower.data.pulled import Pulled, Split
-from two_tower.evaluation import metrics
-from two_tower.evaluation.baselines import ItemKnn, Popularity
+from two_tower.evaluation import baselines, metrics
+from two_tower.evaluation.baselines import EASE
 from two_tower.evaluation.ranking import COVERAGE_AT, Scorer, Task, rank, to_micros
 from two_tower.evaluation.scorers import OracleScorer, TowerScorer
 from two_tower.inputs import Array
@@ -26,7 +27,6 @@ from two_tower.schema import Contract
 
 GATED = "recall@20"  # metric of the promotion gate and of the slices
 TWO_TOWER = "two_tower"
-POPULARITY = "popularity"
 HEAD = 0.2
 CURVE_AT = (1, 2, 5, 10, 20, 50, 100)
 BANDS = 10  # bands of equally many items, from the most popular in training to the least popular
@@ -50,6 +50,8 @@ class Report:
         curve: For each model, recall at each k of CURVE_AT.
         exposure: For each model, the share of each popularity band in the last top 20 of all users; as `test_events`,
             the share of each band in the ranked events.
+        baselines: For each baseline, its `settings`, how they were chosen (`validation_recall@20`, `tried`,
+            `seconds`), and a `note` if it does not cover all items.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -59,6 +61,7 @@ class Report:
     per_user: dict[str, list[float]]
     curve: dict[str, list[float]]
     exposure: dict[str, list[float]]
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the report as JSON."""
@@ -86,14 +89,19 @@ def evaluate(pulled: Pulled, towers: Path, oracle: Path | None, config: Evaluati
         InputError: The test window has no event to rank, or a tower returns NaN or infinite values.
     """
     task = Task.of(pulled)
+    chosen = baselines.choose(pulled, task.interactions, config.baseline_seconds)
+    until = to_micros(pulled.bounds.validation_end)
     models: dict[str, Callable[[], Scorer]] = {
         TWO_TOWER: lambda: TowerScorer.open(towers, pulled.contract, pulled, task),
-        POPULARITY: lambda: Popularity.fit(task),
-        "item_knn": lambda: ItemKnn.fit(task, to_micros(pulled.bounds.validation_end)),
+        **{name: partial(baselines.scorer, name, chosen, task, until) for name in chosen},
     }
     if oracle is not None:
         models["oracle"] = lambda: OracleScorer.open(oracle, task)
-    return measure(task, pulled.rows(Split.TRAIN), models, config)
+    report = measure(task, pulled.rows(Split.TRAIN), models, config)
+    described = {name: choice.described() for name, choice in chosen.items()}
+    if note := baselines.ease_note(task.interactions, until):
+        described[EASE]["note"] = note
+    return replace(report, baselines=described)
 
 
 def evaluate_towers(pulled: Pulled, towers: Path, contract: Contract, config: EvaluationConfig) -> Report:
@@ -158,7 +166,7 @@ def measure(task: Task, train: Array, models: Mapping[str, Callable[[], Scorer]]
 
 def _log(name: str, figures: dict[str, float], events: int, seconds: float) -> None:
     print(  # noqa: T201
-        f"evaluate  {name:<10}  recall@20 {figures[GATED]:.4f}  ndcg@20 {figures['ndcg@20']:.4f}  "
+        f"evaluate  {name:<12}  recall@20 {figures[GATED]:.4f}  ndcg@20 {figures['ndcg@20']:.4f}  "
         f"{events:,} events in {seconds:.1f} s",
         flush=True,
     )

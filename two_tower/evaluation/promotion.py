@@ -1,4 +1,4 @@
-"""The promotion gate: the new model must beat popularity, and must not be worse than the current release."""
+"""The promotion gate: the model must beat popularity, and not be worse than other baselines or the current release."""
 
 import tempfile
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ import numpy as np
 from two_tower.config import EvaluationConfig
 from two_tower.data.pulled import Pulled
 from two_tower.evaluation import metrics
-from two_tower.evaluation.evaluate import GATED, POPULARITY, TWO_TOWER, Report, evaluate_towers
+from two_tower.evaluation.baselines import POPULARITY
+from two_tower.evaluation.evaluate import GATED, TWO_TOWER, Report, evaluate_towers
 from two_tower.gates import Verdict
 from two_tower.releases.manifest import ReleaseError
 from two_tower.releases.release import Release, current, open_release
@@ -82,7 +83,7 @@ def _absent(needed: Contract, pulled: Contract) -> list[str]:
 
 
 def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConfig) -> Verdict:
-    """Compare the evaluated model with popularity, and with the current release if there is one.
+    """Compare the evaluated model with the baselines, and with the current release if there is one.
 
     A corrupt current release is not compared, and the verdict has a warning. No service can start with such a release,
     so it must not block a new one.
@@ -104,7 +105,7 @@ def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConf
             champion = Champion.of(open_release(releases, active, Path(cache)), pulled, config)
     except ReleaseError as error:
         return judge(
-            report, None, config, f"Compared with popularity only, because the current release is unusable: {error}"
+            report, None, config, f"Compared with the baselines only, because the current release is unusable: {error}"
         )
     return judge(report, champion, config)
 
@@ -112,8 +113,9 @@ def decide(report: Report, pulled: Pulled, releases: str, config: EvaluationConf
 def judge(report: Report, champion: Champion | None, config: EvaluationConfig, warning: str = "") -> Verdict:
     """Judge the model by its recall@20.
 
-    The model passes if recall@20 is above `min_lift` times that of popularity, and not below that of the current
-    release by more than noise. Noise is the 95 % interval of the paired difference per user if both were evaluated on
+    The model passes if recall@20 is above `min_lift` times that of popularity, not below that of another baseline by
+    more than `baseline_tolerance` and noise, and not below that of the current release by more than `tolerance` and
+    noise. Noise is the 95 % interval of the paired difference per user if both were evaluated on
     the same events, else the combined intervals of both.
 
     Args:
@@ -128,7 +130,7 @@ def judge(report: Report, champion: Champion | None, config: EvaluationConfig, w
     below_popularity, lift = _against_popularity(report, config)
     below_champion, comparison = _against_champion(report, champion, config) if champion else ("", None)
     users = report.counts["users"]
-    others, better = _other_baselines(report, config)
+    others, below_baselines, better = _against_other_baselines(report, config)
     details: dict[str, Any] = {
         "users": users,
         "events": report.counts["events"],
@@ -144,7 +146,7 @@ def judge(report: Report, champion: Champion | None, config: EvaluationConfig, w
         )
     if warnings:
         details["warning"] = " ".join(warnings)
-    reasons = tuple(reason for reason in (below_popularity, below_champion) if reason)
+    reasons = tuple(reason for reason in (below_popularity, *below_baselines, below_champion) if reason)
     return Verdict(gate="promotion", passed=not reasons, reasons=reasons, details=details)
 
 
@@ -168,19 +170,29 @@ def _against_popularity(report: Report, config: EvaluationConfig) -> tuple[str, 
     return ("" if own > needed else reason), details
 
 
-def _other_baselines(report: Report, config: EvaluationConfig) -> tuple[dict[str, Any], list[str]]:
-    """Figures of the baselines other than popularity, and a warning for each that is better beyond noise."""
-    own, figures, warnings = report.metrics[TWO_TOWER][GATED], {}, []
-    for name in report.metrics.keys() - {TWO_TOWER, POPULARITY, "oracle"}:
-        recall = report.metrics[name][GATED]
-        interval = _bounded(np.array(report.per_user[TWO_TOWER]) - np.array(report.per_user[name]), config)
+def _against_other_baselines(report: Report, config: EvaluationConfig) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Figures of the baselines other than popularity, reasons to hold the model, and warnings."""
+    own, figures, reasons, warnings = report.metrics[TWO_TOWER][GATED], dict[str, Any](), [], []
+    per_user = np.array(report.per_user[TWO_TOWER])
+    for name, metrics_of_baseline in report.metrics.items():
+        if name in (TWO_TOWER, POPULARITY, "oracle"):
+            continue
+        recall, baseline = metrics_of_baseline[GATED], np.array(report.per_user[name])
+        interval = _bounded(per_user - baseline, config)
         figures[name] = {GATED: recall, "difference": own - recall, "difference_interval": interval}
-        if interval[1] < 0:
+        if interval[1] >= 0:
+            continue
+        sentence = (
+            f"The baseline {name} has {GATED} {recall:.4f}, better than the model's {own:.4f} by more than noise "
+            f"(difference {own - recall:+.4f}, 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f})"
+        )
+        if _bounded(per_user - (1 - config.baseline_tolerance) * baseline, config)[1] < 0:
+            reasons.append(f"{sentence}, and by more than baseline_tolerance {config.baseline_tolerance:.1%}.")
+        else:
             warnings.append(
-                f"The baseline {name} has {GATED} {recall:.4f}, better than the model's {own:.4f} by more than noise "
-                f"(difference {own - recall:+.4f}, 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f})."
+                f"{sentence}. The model passes because of baseline_tolerance {config.baseline_tolerance:.1%}."
             )
-    return figures, warnings
+    return figures, reasons, warnings
 
 
 def _against_champion(report: Report, champion: Champion, config: EvaluationConfig) -> tuple[str, dict[str, Any]]:

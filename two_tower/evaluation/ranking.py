@@ -90,6 +90,30 @@ class Task:
             snapshots.append(Snapshot(place, int(micros[index]), codes(key, interactions.items), table))
         return cls(interactions, tuple(snapshots), events, number, len(rows) - len(events))
 
+    @classmethod
+    def validation(cls, pulled: Pulled, interactions: Interactions, most: int) -> "Task | None":
+        """Make the task of at most `most` validation events, chosen at random, against the catalogue at their start.
+
+        Args:
+            pulled: Pulled tables.
+            interactions: Interactions of the pull.
+            most: Greatest number of events.
+
+        Returns:
+            The task; None if no event has weight above 0 on an item that is new to its user.
+        """
+        rows = pulled.rows(Split.VALIDATION)
+        events = rows[interactions.is_positive[rows]]
+        if not len(events):
+            return None
+        if len(events) > most:
+            events = np.sort(np.random.default_rng(0).choice(events, most, replace=False))
+        start = pulled.bounds.train_end
+        table = pulled.catalogue_at(start)
+        items = codes(table[pulled.contract.item_key].cast(interactions.items.type), interactions.items)
+        snapshot = Snapshot(0, to_micros(start), items, table)
+        return cls(interactions, (snapshot,), events, np.zeros(len(events), np.int64), len(rows) - len(events))
+
     @property
     def user(self) -> Array:
         """User code of each event, `(events,) int64`."""

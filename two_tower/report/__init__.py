@@ -27,6 +27,8 @@ _STYLES = {
     "two_tower": "own",
     "popularity": "peer-1",
     "item_knn": "peer-2",
+    "cooccurrence": "peer-3",
+    "ease": "peer-4",
     "oracle": "oracle",
     TEST_EVENTS: "test-events",
 }
@@ -75,6 +77,7 @@ def write(path: Path, report: RunReport) -> None:
         counts=evaluation.counts if evaluation else None,
         quality=_quality(evaluation) if evaluation else (),
         columns=COLUMNS,
+        baselines=_baselines(evaluation) if evaluation else (),
         slices=_slices(evaluation) if evaluation else (),
         charts=_charts(evaluation) if evaluation else {},
         best=max(report.history, key=lambda epoch: epoch[GATED]) if report.history else None,
@@ -143,6 +146,21 @@ def _quality(report: Report) -> list[dict[str, Any]]:
             "interval": f"{figures[f'{GATED}_low']:.4f}–{figures[f'{GATED}_high']:.4f}",
         }
         for model, figures in report.metrics.items()
+    ]
+
+
+def _baselines(report: Report) -> list[dict[str, Any]]:
+    """The chosen settings of each baseline, and how they were chosen."""
+    return [
+        {
+            "name": _name(model),
+            "settings": ", ".join(f"{name} {value:g}" for name, value in choice["settings"].items()),
+            "recall": "–" if (recall := choice[f"validation_{GATED}"]) is None else f"{recall:.4f}",
+            "tried": choice["tried"],
+            "seconds": f"{choice['seconds']:.0f}",
+            "note": choice.get("note", ""),
+        }
+        for model, choice in report.baselines.items()
     ]
 
 

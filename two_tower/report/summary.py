@@ -38,7 +38,8 @@ def write(
         verdicts: Files with the verdict of each gate.
         releases: Folder or URL of the releases; the report compares the model with the current one.
         page: HTML file to write.
-        summary: JSON file to write, with `metrics`, `slices`, `counts`, `gates`, `settings`, `split` and `advice`.
+        summary: JSON file to write, with `metrics`, `slices`, `counts`, `baselines`, `gates`, `settings`, `split` and
+            `advice`.
     """
     report_of_evaluation = Report.read(evaluation)
     gates = [Verdict.read(path) for path in verdicts]
@@ -49,6 +50,7 @@ def write(
         "metrics": report_of_evaluation.metrics,
         "slices": report_of_evaluation.slices,
         "counts": report_of_evaluation.counts,
+        "baselines": report_of_evaluation.baselines,
         "gates": {v.gate: {"passed": v.passed, "reasons": list(v.reasons)} for v in gates},
         "settings": trained["config"],
         "split": {"method": tables.bounds.split, "meaning": tables.bounds.meaning},

@@ -9,9 +9,11 @@ from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
+from two_tower.evaluation.baselines import choose_popularity
 from two_tower.training.callbacks import Callback, Metrics, ProgressLog, TrainStart
 from two_tower.training.streaming.source import stream_decision
 from two_tower.training.train import TENSORBOARD, DivergedError, choose_device, train
+from two_tower.training.validation import MAX_EVENTS
 from two_tower.tuning.space import TUNABLE, Space, Value, format_value, with_values
 from two_tower.tuning.study import PrunedError, Report, UnfitError
 
@@ -100,6 +102,18 @@ def source(parts: Parts, base: TrainConfig) -> Pulled | Path:
     """
     streams, _ = stream_decision(parts, base, choose_device(base.device))
     return parts.folder if streams else Pulled.read(parts.folder)
+
+
+def popularity(rows: Pulled | Path) -> float | None:
+    """Measure the popularity baseline on the validation events of the trials.
+
+    Args:
+        rows: Result of `source`.
+
+    Returns:
+        The metric of its best window; None if the rows stay on disk.
+    """
+    return choose_popularity(rows, MAX_EVENTS).recall if isinstance(rows, Pulled) else None
 
 
 def shared_inputs(parts: Parts, base: TrainConfig, space: Space) -> dict[str, str]:

@@ -53,6 +53,8 @@ def test_the_better_learning_rate_wins_and_a_second_call_goes_on(pulled: Path, t
     assert first["hidden"] == 8, "the settings as they are come first"
     worse = [t["recall@20"] for t in record["trials"] if t["learning_rate"] < 0.01 and t["recall@20"]]
     assert worse and max(worse) < record["best"]["recall@20"]
+    assert 0 < record["popularity"] < record["best"]["recall@20"], "a user likes half of the items"
+    assert f"popularity on the same events: recall@20 {record['popularity']:.4f}" in said
     page = (tmp_path / "tune.html").read_text()
     assert "recall@20 by learning_rate" in page and "http" not in page
 

@@ -45,7 +45,7 @@ def test_fitted_attributes(shop: Shop) -> None:
     model = shop.model
     assert (model.n_users_, model.n_items_) == (tables.USERS, tables.ITEMS)
     assert model.train_end_ < model.validation_end_ < model.as_of_ == tables.when(tables.EVENTS - 1)
-    assert set(model.metrics_) == {"two_tower", "popularity", "item_knn"}
+    assert set(model.metrics_) == {"two_tower", "popularity", "item_knn", "cooccurrence", "ease"}
     assert 0 <= model.metrics_["two_tower"]["recall@20"] <= 1
     assert [epoch["epoch"] for epoch in model.history_] == [1]
     became = model.columns_.set_index(["table", "column"])["role"]

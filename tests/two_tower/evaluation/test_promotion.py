@@ -65,7 +65,7 @@ def test_the_first_release_must_beat_popularity_only(skill):
     assert 0 < low < skill.mean() / 2 < high
 
 
-@pytest.mark.parametrize(("share", "warned"), [(1.5, True), (1.0, False), (0.5, False)])
+@pytest.mark.parametrize(("share", "warned"), [(1.2, True), (1.0, False), (0.5, False)])
 def test_a_better_baseline_is_a_warning_with_the_figures(skill, share, warned):
     evaluated = report(skill, skill / 2)
     knn = list(skill * share)
@@ -79,6 +79,27 @@ def test_a_better_baseline_is_a_warning_with_the_figures(skill, share, warned):
     assert ("The baseline item_knn has recall@20" in verdict.details.get("warning", "")) == warned
     compared = verdict.details["baselines"]["item_knn"]
     assert compared["difference"] == pytest.approx(skill.mean() * (1 - share))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "passed"), [(0.2, True), (0.1, False), (0.0, False)], ids=["default", "lower", "none"]
+)
+def test_a_baseline_that_is_better_by_more_than_the_tolerance_holds_the_model(skill, tolerance, passed):
+    evaluated = report(skill, skill / 2)
+    better = list(skill * 1.2)  # the model has 1 / 1.2 = 83 % of it
+    for name in ("item_knn", "ease"):
+        evaluated.metrics[name], evaluated.per_user[name] = figures(better), better
+    verdict = judge(evaluated, None, replace(CONFIG, baseline_tolerance=tolerance))
+    assert verdict.passed == passed
+    told = verdict.details["warning"] if passed else " ".join(verdict.reasons)
+    assert told.index("The baseline item_knn has") < told.index("The baseline ease has")
+    assert f"baseline_tolerance {tolerance:.1%}" in told
+
+
+def test_one_user_holds_no_model_because_of_a_baseline():
+    evaluated = report([0.2], [0.1])
+    evaluated.metrics["ease"], evaluated.per_user["ease"] = figures([0.9]), [0.9]
+    assert judge(evaluated, None, replace(CONFIG, baseline_tolerance=0.0)).passed
 
 
 @pytest.mark.parametrize(("share", "passed"), [(1.0, False), (1.2, False), (0.99, True)])

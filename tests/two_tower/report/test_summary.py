@@ -59,7 +59,7 @@ def publish(folder, towers) -> str:
 
 def test_the_summary_has_the_figures_and_the_page_shows_them(run):
     page, figures = run()
-    assert set(figures) == {"metrics", "slices", "counts", "gates", "settings", "split", "advice"}
+    assert set(figures) == {"metrics", "slices", "counts", "baselines", "gates", "settings", "split", "advice"}
     assert figures["gates"] == {
         "data": {"passed": True, "reasons": []},
         "promotion": {"passed": False, "reasons": ["too low"]},

@@ -22,6 +22,7 @@ from two_tower.config import TrainConfig
 from two_tower.data.parts import Parts
 from two_tower.data.pulled import Pulled, Split
 from two_tower.errors import InputError
+from two_tower.memory import available
 from two_tower.schema import Contract, TowerName
 from two_tower.training.checkpoint import run_key
 from two_tower.training.distributed import ProcessGroup
@@ -31,7 +32,6 @@ from two_tower.training.network.towers import TwoTower
 from two_tower.training.sampling.batches import Positives, Source
 from two_tower.training.sampling.user_history import DESCRIPTION as HISTORY
 from two_tower.training.sampling.user_history import SEEN, UserHistory, write_user_history
-from two_tower.training.streaming.memory import available
 from two_tower.training.streaming.shard_writer import DESCRIPTION as SHARDS
 from two_tower.training.streaming.shard_writer import ShardWriter
 from two_tower.training.streaming.shards import Shards

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from two_tower.training.streaming.memory import available
+from two_tower.memory import available
 
 MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 5000 kB\nSwapFree: 0 kB\n"
 V1 = "memory/memory.{}_in_bytes"
