@@ -234,11 +234,15 @@ _INDEX = (
 _RELEASE_TESTS = "releases/test_release.py"
 _RELEASES = (
     _mutation(
-        "release-with-changed-files", "releases/release.py", "if digest != expected:", "if False:", _RELEASE_TESTS
+        "release-with-changed-files",
+        "releases/stored_release.py",
+        "if actual != expected:",
+        "if False:",
+        _RELEASE_TESTS,
     ),
     _mutation(
         "release-of-mixed-spaces",
-        "releases/release.py",
+        "releases/stored_release.py",
         "if space != manifest.embedding_space:",
         "if False:",
         _RELEASE_TESTS,
@@ -246,19 +250,44 @@ _RELEASES = (
     _mutation(
         "rollback-to-the-oldest",
         "releases/release.py",
-        "activate(releases, older[0])",
-        "activate(releases, older[-1])",
+        "return older[0]",
+        "return older[-1]",
         _RELEASE_TESTS,
     ),
     _mutation(
         "release-with-another-manifest",
         "releases/manifest.py",
-        "if id_of(fields) != (release_id or manifest.id):",
-        "if False:",
+        "if id_of(fields) != (release_id or manifest.id) or",
+        "if",
         _RELEASE_TESTS,
     ),
     _mutation(
-        "pointer-holds-anything", "releases/release.py", "if not _ID.fullmatch(text):", "if not text:", _RELEASE_TESTS
+        "release-with-stray-files",
+        "releases/stored_release.py",
+        'if kind != "file" or name not in',
+        'if kind != "file" and name not in',
+        "releases/test_stored_release.py",
+    ),
+    _mutation(
+        "signature-of-anyone",
+        "releases/signature.py",
+        "return False\n    return True",
+        "return True\n    return True",
+        "releases/test_signature.py",
+    ),
+    _mutation(
+        "pointer-moved-over-a-newer-one",
+        "storage/local.py",
+        "if now not in (before, content):",
+        "if False:",
+        "storage/test_local.py",
+    ),
+    _mutation(
+        "pointer-holds-anything",
+        "releases/release.py",
+        "if not pointer.is_release_id(text):",
+        "if not text:",
+        _RELEASE_TESTS,
     ),
 )
 
