@@ -125,7 +125,7 @@ class Manifest(BaseModel):
         torn = f"{File.MANIFEST} is torn or changed. Remove the release's folder and publish it again."
         try:
             fields = json.loads(content)
-        except ValueError as error:  # of the encoding, too
+        except (ValueError, RecursionError) as error:  # of the encoding, too; RecursionError: brackets without an end
             raise ReleaseError(f"release {release_id}: {torn}") from error
         if not isinstance(fields, dict):
             raise ReleaseError(f"release {release_id}: {torn}")

@@ -9,12 +9,12 @@ from two_tower.errors import StorageError
 
 
 class Entry(NamedTuple):
-    """A file, a folder, or a link to one.
+    """A file, a folder, or a link or device.
 
     Attributes:
         name: Its name.
         modified: When a file was written, in seconds since 1970 by the clock of the store; None for a folder.
-        link: Whether it is a link.
+        link: Whether it is a link, or a device such as a pipe, which a reader could wait for.
     """
 
     name: str

@@ -136,9 +136,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:
-    if entry.is_symlink():
-        return Entry(entry.name, None if entry.is_dir() else entry.stat(follow_symlinks=False).st_mtime, link=True)
-    return Entry(entry.name, None if entry.is_dir() else entry.stat().st_mtime)
+    modified = None if entry.is_dir() else entry.stat(follow_symlinks=False).st_mtime
+    return Entry(entry.name, modified, link=entry.is_symlink() or not (entry.is_dir() or entry.is_file()))
 
 
 def _copy(content: Path | bytes, target: Path) -> None:

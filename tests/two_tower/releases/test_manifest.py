@@ -101,7 +101,7 @@ def test_a_manifest_of_a_later_version_asks_for_an_upgrade(sealed: Manifest) -> 
         Manifest.from_json(content, sealed.id)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"id": "2024', b"\xff\xfe\x00", b"[1]", b"null"])
+@pytest.mark.parametrize("content", [b"", b'{"id": "2024', b"\xff\xfe\x00", b"[1]", b"null", b"[" * 10**6])
 def test_a_torn_manifest_is_refused(content: bytes) -> None:
     with pytest.raises(ReleaseError, match=r"release r-1: manifest\.json is torn or changed"):
         Manifest.from_json(content, "r-1")

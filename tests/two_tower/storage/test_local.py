@@ -37,8 +37,9 @@ def test_links_and_folders_are_listed_as_such(tmp_path) -> None:
     (tmp_path / "one" / "sub").mkdir()
     (tmp_path / "one" / "link").symlink_to("a.txt")
     (tmp_path / "one" / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "one" / "pipe")
     kinds = {entry.name: entry.kind for entry in storage.entries("one")}
-    assert kinds == {"a.txt": "file", "sub": "folder", "link": "link", "dangling": "link"}
+    assert kinds == {"a.txt": "file", "sub": "folder", "link": "link", "dangling": "link", "pipe": "link"}
 
 
 def test_of_many_writers_from_one_content_one_succeeds(tmp_path) -> None:
