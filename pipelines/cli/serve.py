@@ -68,6 +68,7 @@ def serve(
 
     Tokens come from the environment. TWO_TOWER_ADMIN_TOKEN: for /admin/*, which is off without it.
     TWO_TOWER_ITEMS_TOKEN: for /v1/items; without it the call is off, and open on a loopback address.
+    With TWO_TOWER_VERIFY_KEY, the path of a public key, only releases that the key has signed are served.
 
     There is no --json: every line of the log is JSON already.
     """

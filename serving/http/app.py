@@ -26,6 +26,7 @@ from serving.workers import supervisor
 from serving.workers.worker_group import SingleWorker, Worker
 from two_tower.errors import InputError
 from two_tower.recommender.side_index import KEEP_SECONDS
+from two_tower.releases import signature
 from two_tower.runtime import Device
 from two_tower.storage import open_storage
 
@@ -68,9 +69,11 @@ def serve(
         items_keep: seconds after its last upsert until an item expires.
 
     Raises:
-        InputError: if the releases cannot be read, feature_repo is not a Feast repository, or a port is not available.
+        InputError: if the releases cannot be read, the keys of signatures are not valid, feature_repo is not a Feast
+            repository, or a port is not available.
     """
     open_storage(releases)
+    signature.public_keys()
     if feature_repo and not (feature_repo / "feature_store.yaml").is_file():
         raise InputError(
             f"no feature_store.yaml in {feature_repo}. Pass the folder of a Feast repository as --feature-repo."

@@ -56,7 +56,7 @@ def check(release_id: str, manifest: bytes, signature: bytes | None) -> None:
         ReleaseError: The release is not signed, or by none of the keys.
         InputError: The file of the keys has no Ed25519 public key.
     """
-    keys = _public_keys()
+    keys = public_keys()
     if keys is None:
         return
     path = os.environ[VERIFY_KEY]
@@ -85,7 +85,12 @@ def _is_by(key: Ed25519PublicKey, manifest: bytes, signature: bytes) -> bool:
     return True
 
 
-def _public_keys() -> list[Ed25519PublicKey] | None:
+def public_keys() -> list[Ed25519PublicKey] | None:
+    """Return the keys of TWO_TOWER_VERIFY_KEY; None if the variable is not set.
+
+    Raises:
+        InputError: The file cannot be read, or has no Ed25519 public key.
+    """
     content = _key_file(VERIFY_KEY)
     if content is None:
         return None

@@ -27,13 +27,16 @@ def python(code, *arguments):
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
-def test_what_cannot_be_served_is_said_before_the_port_opens(tmp_path):
+def test_what_cannot_be_served_is_said_before_the_port_opens(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is a file"):
         serve(__file__, "127.0.0.1", 0)
     with pytest.raises(InputError, match=r"no feature_store\.yaml"):
         serve(str(tmp_path), "127.0.0.1", 0, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="cannot listen"):
         serve(str(tmp_path), "127.0.0.1", taken.getsockname()[1])
+    monkeypatch.setenv("TWO_TOWER_VERIFY_KEY", __file__)
+    with pytest.raises(InputError, match=r"TWO_TOWER_VERIFY_KEY=.* is not an Ed25519 public key"):
+        serve(str(tmp_path), "127.0.0.1", 0)
 
 
 def test_sigterm_ends_the_process_soon_and_cleanly(releases, release):
