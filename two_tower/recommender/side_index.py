@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from two_tower.inputs import ARROW_TYPES, Array, arrow_schema
+from two_tower.inputs import ARROW_TYPES, arrow_schema
 from two_tower.recommender.catalogue import Catalogue
 from two_tower.recommender.errors import invalid, not_found, unavailable
 from two_tower.recommender.filters import Columns
 from two_tower.recommender.side_items import NO_ITEMS, SideItems
-from two_tower.recommender.side_log import KEEP, REMOVED, UPDATED, Newest, SideLog, log_schema
+from two_tower.recommender.side_log import SideLog
+from two_tower.recommender.side_rows import KEEP, REMOVED, UPDATED, Newest, expiry, log_schema, seconds
 from two_tower.recommender.tower import Tower
 from two_tower.schema import EMBEDDING, POPULARITY, Contract
 from two_tower.storage import open_storage
@@ -29,9 +30,11 @@ from two_tower.storage import open_storage
 FOLDER = "side"
 MOST_ITEMS = 10_000  # that one side index may hold, with the removed items of the catalogue
 MERGE_AT = 8  # files of the log that a writer leaves; from 4 times as many any replica merges them
+MERGE_FIRST_AT = 64  # files of the log from which an upsert merges them itself, because nothing else did
 SETTLED = 24 * 3600  # seconds for which the log keeps a row that has no effect: another release may need it
 KEEP_SECONDS = 30 * 24 * 3600.0  # default age limit of an upserted item
-_MERGE_AGAIN = 60.0  # seconds from a failed merge to the next attempt
+_MERGE_AGAIN = 60.0  # seconds from a failed merge to the next attempt; twice as many after each further failure
+_MERGE_AGAIN_MOST = 24 * 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,8 @@ class SideIndex:
         self._equal: set[Any] = set()  # items whose newest row equals the catalogue's
         self._expiry = float("inf")  # when the next of `items` expires
         self._listable = True
-        self._merge_after = 0.0
+        self._merge_after = 0.0  # monotonic time
+        self._merge_wait = _MERGE_AGAIN
         self._wrote = False  # whether a file of the log may be from this replica
         self._lock = Lock()
 
@@ -143,7 +147,8 @@ class SideIndex:
     def merge(self) -> None:
         """Merge the files of the log if there are many. A failure is logged, and a later call tries again."""
         with self._lock:
-            self._merge(MERGE_AT if self._wrote else 4 * MERGE_AT)
+            old = self._merge(MERGE_AT if self._wrote else 4 * MERGE_AT)
+        self._remove(old)
 
     def _read(self) -> None:
         tables = self._log.read()
@@ -160,7 +165,7 @@ class SideIndex:
             self._read()
         except OSError as error:
             raise _not_stored() from error
-        self._merge(4 * MERGE_AT)
+        self._remove(self._merge(MERGE_FIRST_AT))
 
     def _write(self, rows: Sequence[Mapping[str, Any]], now: float) -> None:
         table = pa.Table.from_pylist(rows, schema=self._newest.rows.schema)
@@ -171,20 +176,39 @@ class SideIndex:
         self._wrote = True
         self._add(written, now)
 
-    def _merge(self, most: int) -> None:
+    def _merge(self, most: int) -> list[str]:
+        """Write one file if there are more than `most`, and return the names of the files to remove."""
         if self._log.files <= most or time.monotonic() < self._merge_after:
+            return []
+        self._forget_needless()
+        try:
+            old = self._log.merge(self._newest.rows)
+        except OSError as error:
+            self._delay_merge(error)
+            return []
+        self._wrote = False
+        return old
+
+    def _remove(self, old: list[str]) -> None:
+        """Remove merged files, which needs no lock."""
+        if not old:
             return
         try:
-            self._forget_needless()
-            self._log.merge(self._newest.rows)
-            self._wrote = False
+            self._log.remove(old)
+            self._merge_wait = _MERGE_AGAIN
         except OSError as error:
-            log.warning("the files of the side index cannot be merged: %s", error)
-            self._merge_after = time.monotonic() + _MERGE_AGAIN
+            self._delay_merge(error)
+
+    def _delay_merge(self, error: OSError) -> None:
+        log.warning("the files of the side index cannot be merged: %s", error)
+        self._merge_after = time.monotonic() + self._merge_wait
+        self._merge_wait = min(2 * self._merge_wait, _MERGE_AGAIN_MOST)
 
     def _add(self, rows: pa.Table, now: float) -> None:
         """Add rows of the log, and replace the items."""
         added = self._newest.add(rows)
+        if not len(added):
+            return
         self._equal.difference_update(added[self._key].to_pylist())
         self._equal.update(self._as_in_catalogue(added.filter(pc.invert(added[REMOVED]))))
         self._publish(max(now if added[UPDATED].null_count else 0.0, self.items.updated))
@@ -194,10 +218,10 @@ class SideIndex:
         rows = self._newest.rows
         ids = rows[self._key].to_pylist()
         removed = rows[REMOVED].to_numpy()
-        times = _seconds(rows)
-        expiry = _expiry(rows, times)
-        live = ~removed & (expiry > time.time()) & ~np.array([item in self._equal for item in ids], dtype=bool)
-        self._expiry = float(expiry[live].min(initial=np.inf))
+        times = seconds(rows)
+        expires = expiry(rows, times)
+        live = ~removed & (expires > time.time()) & ~np.array([item in self._equal for item in ids], dtype=bool)
+        self._expiry = float(expires[live].min(initial=np.inf))
         side = rows.filter(pa.array(live))
         row_of = self._catalogue.row_of.get
         gone = rows[self._key].filter(pa.array(removed)).to_pylist()
@@ -220,13 +244,13 @@ class SideIndex:
         They are chosen by the clock of the storage: a replica whose clock is wrong must not remove rows for all.
         """
         rows, now = self._newest.rows, self._log.now
-        times = _seconds(rows)
+        times = seconds(rows)
         settled = times < now - SETTLED
         if settled.any():
             in_catalogue, equal = self._catalogue.row_of, self._equal
             pairs = zip(rows[self._key].to_pylist(), rows[REMOVED].to_pylist(), strict=True)
             settled &= [item not in in_catalogue if removed else item in equal for item, removed in pairs]
-        needless = settled | (_expiry(rows, times) < now)
+        needless = settled | (expiry(rows, times) < now)
         if needless.any():
             self._newest.drop(pa.array(needless))
             self._equal.intersection_update(self._newest.rows[self._key].to_pylist())
@@ -267,17 +291,6 @@ class SideIndex:
                 "Remove items that were added (DELETE /v1/items/ID), or publish a release with the new items.",
                 retry_after=60,
             )
-
-
-def _seconds(rows: pa.Table) -> Array:
-    """Times of rows, seconds since 1970, (rows,) float64; NaN where the storage has not told it yet."""
-    return np.asarray(rows[UPDATED].cast(pa.int64()).to_numpy() / 1e6)
-
-
-def _expiry(rows: pa.Table, times: Array) -> Array:
-    """When rows expire, seconds since 1970, (rows,) float64; infinite for those that do not expire."""
-    keep = rows[KEEP].cast(pa.float64()).fill_null(np.inf).to_numpy()
-    return np.nan_to_num(times + keep, nan=np.inf, posinf=np.inf)
 
 
 def _not_stored() -> Exception:

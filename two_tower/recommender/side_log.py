@@ -19,7 +19,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,38 +27,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from two_tower.recommender.side_rows import COUNTER, KEEP, REMOVED, TIE, UPDATED
 from two_tower.releases.manifest import File
 from two_tower.schema import EMBEDDING
-from two_tower.storage import Storage
-
-UPDATED = "two_tower_updated"  # column: when the row was written, by the clock of the storage; null: the file's time
-KEEP = "two_tower_keep"  # column: seconds after `UPDATED` until the row expires; null: never
-REMOVED = "two_tower_removed"  # column: whether the row removes the item
-COUNTER, TIE = "two_tower_counter", "two_tower_tie"  # columns: the version of a row
+from two_tower.storage import Storage, StorageError
 
 _NAME = re.compile(r"(\d{16,18})-[0-9a-f]{16}\.parquet")
 _READERS = 8  # files that are read at the same time
 _LISTINGS = 3  # listings until a file that is listed and missing counts as unreadable
 _LONGEST_WAIT = 60.0  # seconds between two attempts to read an unreadable file
-_MOST_REMOVED = 1000  # files that one merge removes, so that its time is bounded
+_MOST_REMOVED = 500  # files that one merge removes, so that its time is bounded
 
 log = logging.getLogger(__name__)
-
-
-def log_schema(key: pa.Field, features: Iterable[pa.Field]) -> pa.Schema:
-    """Schema of the log's rows: key, features, time, expiry, version and embedding."""
-    return pa.schema(
-        [
-            key,
-            *features,
-            (UPDATED, pa.timestamp("us", tz="UTC")),
-            (KEEP, pa.int64()),
-            (REMOVED, pa.bool_()),
-            (COUNTER, pa.int64()),
-            (TIE, pa.int64()),
-            (EMBEDDING, pa.list_(pa.float32())),
-        ]
-    )
 
 
 @dataclass
@@ -77,7 +57,7 @@ class SideLog:
 
     Args:
         storage: the folder of the log.
-        schema: schema of the rows, of `log_schema`.
+        schema: schema of the rows, of `side_rows.log_schema`.
         dim: width of an embedding.
     """
 
@@ -88,6 +68,7 @@ class SideLog:
         self._dim = dim
         self._counter = 0
         self._read: set[str] = set()  # files whose rows were returned
+        self._merged: set[str] = set()  # those of them that are to be removed
         self._own: dict[str, int] = {}  # tie of each file that was written here and not listed yet
         self._times: dict[int, float] = {}  # time of the files that were written here, by tie
         self._retries: dict[str, _Retry] = {}
@@ -96,7 +77,7 @@ class SideLog:
     @property
     def files(self) -> int:
         """Number of files that a merge would replace by one."""
-        return len(self._read)
+        return len(self._read - self._merged)
 
     @property
     def unreadable(self) -> int:
@@ -142,21 +123,33 @@ class SideLog:
         self._counter = counter
         return rows
 
-    def merge(self, rows: pa.Table) -> None:
-        """Replace the files that were read by one.
+    def merge(self, rows: pa.Table) -> list[str]:
+        """Write one file in the place of those that were read, and return the names to `remove`.
 
         Args:
             rows: the newest row of each item of these files, without those that are not needed any more.
 
         Raises:
-            OSError: if the new file cannot be written or an old one cannot be removed. No row is lost then.
+            OSError: if the file cannot be written.
         """
         old = sorted(self._read, key=lambda name: (_is_file(name), name))[:_MOST_REMOVED]
-        merged = self._write(self._counter, secrets.randbits(62), self._with_times(rows))
-        self._read.add(merged)
+        self._read.add(self._write(self._counter, secrets.randbits(62), self._with_times(rows)))
+        self._merged.update(old)
         self._times.clear()
+        return old
+
+    def remove(self, old: list[str]) -> None:
+        """Remove merged files. May run on another thread, beside all other methods.
+
+        Raises:
+            OSError: if a file was not removed. The next merge tries again.
+        """
         self._storage.remove_files([_path(name) for name in old])
-        self._read.difference_update(old)
+        left = {entry.name for entry in self._storage.entries()}.intersection(old)  # s3fs ignores what S3 refuses
+        if left:
+            raise StorageError(
+                f"{len(left)} files were not removed, such as {min(left)}. Allow deletes in this folder."
+            )
 
     def _list(self) -> list[str]:
         """The files to read now."""
@@ -170,6 +163,7 @@ class SideLog:
                 self._read.add(name)
         self._own.clear()  # a file that is not listed has been merged: its rows come with the merged file
         self._read &= times.keys()
+        self._merged &= times.keys()
         self._retries = {name: retry for name, retry in self._retries.items() if name in times}
         now = time.monotonic()
         return [n for n in times if n not in self._read and (n not in self._retries or self._retries[n].at <= now)]
@@ -225,39 +219,6 @@ class SideLog:
             log.error("file %s of the side index cannot be read and is skipped: %s", name, error)
         wait = 1.0 if retry is None else min(2 * retry.wait, _LONGEST_WAIT)
         self._retries[name] = _Retry(time.monotonic() + wait, wait)
-
-
-class Newest:
-    """The newest row of each item. Attribute rows: the rows, one per item.
-
-    Args:
-        schema: schema of the rows, of `log_schema`; the first column is the key.
-    """
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self.rows: pa.Table = schema.empty_table()
-        self._key = schema.names[0]
-        self._versions: dict[object, tuple[int, int]] = {}
-
-    def add(self, rows: pa.Table) -> pa.Table:
-        """Add rows, and return those that were not older than the row of their item."""
-        newest: dict[object, int] = {}
-        columns = (rows[name].to_pylist() for name in (self._key, COUNTER, TIE))
-        for place, (item, *version) in enumerate(zip(*columns, strict=True)):
-            if tuple(version) >= self._versions.get(item, (-1, 0)):
-                self._versions[item] = tuple(version)
-                newest[item] = place
-        if len(newest) < len(rows):
-            rows = rows.take(pa.array(list(newest.values()), pa.int64()))
-        others = self.rows.filter(pc.invert(pc.is_in(self.rows[self._key], value_set=rows[self._key])))
-        self.rows = pa.concat_tables([others, rows]).combine_chunks()
-        return rows
-
-    def drop(self, mask: pa.Array) -> None:
-        """Forget the rows of a mask, (rows,) bool."""
-        for item in self.rows[self._key].filter(mask).to_pylist():
-            del self._versions[item]
-        self.rows = self.rows.filter(pc.invert(mask))
 
 
 def _is_file(name: str) -> bool:

@@ -15,7 +15,7 @@ from tests.two_tower import parts
 from two_tower.recommender import side_index as module
 from two_tower.recommender.catalogue import Catalogue
 from two_tower.recommender.errors import RequestError
-from two_tower.recommender.side_index import MERGE_AT, SideIndex
+from two_tower.recommender.side_index import MERGE_AT, MERGE_FIRST_AT, SideIndex
 from two_tower.recommender.side_items import age
 from two_tower.recommender.tower import Tower
 
@@ -91,9 +91,10 @@ def test_an_upsert_keeps_the_values_that_another_replica_has_just_written(tmp_pa
 
 def test_many_upserts_leave_few_files_and_a_look_reads_none(tmp_path: Path) -> None:
     one, other = side_index(tmp_path), side_index(tmp_path)
-    for turn in range(5 * MERGE_AT):
+    for turn in range(MERGE_FIRST_AT + 5):
         one.upsert({f"n{turn % 30}": {"price": float(turn)}}, now=1.0)
-        assert len(files(tmp_path)) <= 4 * MERGE_AT + 1
+        assert len(files(tmp_path)) <= MERGE_FIRST_AT + 1
+    assert len(files(tmp_path)) < 10
     one.refresh()
     merge(one)
     assert len(files(tmp_path)) == 1
@@ -101,7 +102,7 @@ def test_many_upserts_leave_few_files_and_a_look_reads_none(tmp_path: Path) -> N
     for index in (one, other, read(tmp_path)):
         assert len(index.items.ids) == 30 and index.unreadable == 0
         held = index.items.columns.rows([index.items.row_of["n9"]])
-        assert held[0]["price"] == float(30 + 9)
+        assert held[0]["price"] == float((MERGE_FIRST_AT + 5 - 10) // 30 * 30 + 9)
 
 
 def test_a_replica_that_writes_nothing_merges_what_a_killed_one_left(tmp_path: Path) -> None:
@@ -142,8 +143,9 @@ def test_a_bad_file_is_skipped_logged_once_and_read_when_it_is_whole(
             replica.refresh()
     assert set(replica.items.ids) == ({"good", "bad"} if damage == "folder" else {"good"})
     assert replica.unreadable == 1 and len(caplog.records) == 1 and "cannot be read" in caplog.text
-    for turn in range(4 * MERGE_AT):
-        replica.upsert({"good": {"price": float(turn)}}, now=3.0)
+    replica.upsert({"good": {"price": 1.0}}, now=3.0)
+    replica.refresh()
+    merge(replica)
     assert replica.unreadable == 1, "a merge must not remove what it does not hold"
     if damage != "folder":
         file.write_bytes(whole)
@@ -240,3 +242,21 @@ def write_and_merge(folder: Path, releases: str = "") -> None:
 
 def test_two_writers_of_a_folder_lose_nothing(tmp_path: Path) -> None:
     write_and_merge(tmp_path)
+
+
+def test_a_writer_without_the_right_to_delete_merges_ever_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = side_index(tmp_path)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # as s3fs, which ignores what S3 refuses to delete
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for turn in range(5 * MERGE_AT):
+        index.upsert({f"n{turn}": {}}, now=1.0)
+    for _ in range(60):  # an hour
+        now[0] += 60
+        index.refresh()
+        index.merge()
+    assert len(files(tmp_path)) < 5 * MERGE_AT + 10 and "were not removed" in caplog.text
+    monkeypatch.undo()
+    assert len(read(tmp_path).items.ids) == 5 * MERGE_AT

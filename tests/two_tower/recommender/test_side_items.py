@@ -11,7 +11,7 @@ import pytest
 
 from tests.two_tower.recommender.test_side_index import DAY, HOUR, RED, embedding, files, merge, read, side_index
 from two_tower.recommender import side_index as module
-from two_tower.recommender import side_log
+from two_tower.recommender import side_rows
 from two_tower.recommender.errors import RequestError
 
 
@@ -67,7 +67,7 @@ def test_rows_that_the_catalogue_has_by_now_leave_the_log_after_a_day(tmp_path: 
     assert "i10" in read(tmp_path).items.ids, "the release before has it still"
     (file,) = files(tmp_path)
     table = pq.read_table(file)
-    place = table.schema.get_field_index(side_log.UPDATED)
+    place = table.schema.get_field_index(side_rows.UPDATED)
     stamp = datetime.fromtimestamp(time.time() - 2 * DAY, UTC)
     stamps = pa.array([stamp] * len(table), table.schema.field(place).type)
     pq.write_table(table.set_column(place, table.schema.field(place), stamps), file)

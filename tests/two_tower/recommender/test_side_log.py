@@ -14,7 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.two_tower.recommender.test_side_index import write_and_merge
-from two_tower.recommender.side_log import KEEP, REMOVED, Newest, SideLog, log_schema
+from two_tower.recommender.side_log import SideLog
+from two_tower.recommender.side_rows import KEEP, REMOVED, Newest, log_schema
 from two_tower.schema import EMBEDDING
 from two_tower.storage import Storage, open_storage
 
@@ -66,7 +67,7 @@ class Replica:
         self.newest.add(self.log.append(row(item, price)))
 
     def merge(self) -> None:
-        self.log.merge(self.newest.rows)
+        self.log.remove(self.log.merge(self.newest.rows))
 
 
 class Killed(BaseException):
