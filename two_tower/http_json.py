@@ -71,12 +71,13 @@ def call(
     except urllib.error.HTTPError as error:
         with error:
             status, content, kind = error.code, error.read(), ""
-    if kind == "text/html":
+    seconds, body = time.perf_counter() - start, _parsed(content)
+    if kind == "text/html" and isinstance(body, str):  # Express sends JSON as text/html, too
         raise NotAnApiError(
             f"{url} answers with a web page, perhaps a login page, and not with the data of an API. Check the address, "
             "and the token if the server requires one."
         )
-    return Response(status, _parsed(content), time.perf_counter() - start)
+    return Response(status, body, seconds)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

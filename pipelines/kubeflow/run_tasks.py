@@ -88,12 +88,17 @@ def _step(key: str, name: str, twins: list[Mapping[str, Any]], attempts: int) ->
     return StepState(key, name, text, started, seconds, attempts)
 
 
-def pending_pods(run: Run) -> set[str]:
-    """Ids of the tasks that are pods of steps and wait for a node."""
+def pending_pods(run: Run) -> dict[str, str]:
+    """Map the id of each task that waits for its pod to the key of its step; empty for the pod of an executor.
+
+    In the recordings, a pending task is a driver (`train-driver`), an executor or an importer. It stays pending while
+    no node has room, while the image cannot be pulled, and while the quota of the namespace is full: Argo then tries
+    again to create the pod (`isExceededQuotaErr` in util/errors/errors.go of argo-workflows, read).
+    """
     return {
-        task["task_id"]
+        task["task_id"]: name.rpartition("-driver")[0]
         for task in tasks(run)
-        if task.get("state") == "PENDING" and (task.get("display_name") or "").startswith("executor")
+        if task.get("state") == "PENDING" and (name := task.get("display_name") or "")
     }
 
 

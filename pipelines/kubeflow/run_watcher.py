@@ -141,23 +141,42 @@ class RunWatcher:
             self._noted = self._noted and bool(waiting)
         elif not self._noted:
             self._noted = True
-            running = [step.name for step in started if step.state == "running"]
-            self.on_note(self._pending_message(running, run_id))
+            running = [step for step in started if step.state == "running"]
+            drivers = [self.names[key] for key in waiting.values() if key in self.names]
+            steps_ = list(dict.fromkeys([*(step.name for step in running), *drivers]))
+            self.on_note(self._pending_message(steps_, run_id, self._event(run, running)))
 
-    def _pending_message(self, running: list[str], run_id: str) -> str:
-        config = self.cluster
+    def _event(self, run: Run, running: list[StepState]) -> str:
+        """The newest warning of Kubernetes about the pods of the running steps; empty if it cannot be read.
+
+        The user interface gives events, and the API server does not (frontend/server/handlers/pod-info.ts, read).
+        """
+        for node in (pods(run, step.key)[-1] for step in running if pods(run, step.key)):
+            query = f"podname={pod_name(node)}&podnamespace={self.endpoint.namespace or 'kubeflow'}"
+            try:
+                reply = call("GET", f"{self.endpoint.host}/k8s/pod/events?{query}", headers=self.endpoint.headers())
+            except (OSError, NotAnApiError):
+                continue
+            items = reply.body.get("items", []) if reply.status == 200 and isinstance(reply.body, dict) else []
+            if warnings := [event for event in items if event.get("type") == "Warning" and event.get("message")]:
+                return str(max(warnings, key=lambda event: str(event.get("lastTimestamp") or ""))["message"])
+        return ""
+
+    def _pending_message(self, running: list[str], run_id: str, event: str) -> str:
+        config, namespace = self.cluster, self.endpoint.namespace or "kubeflow"
         if "train" in running and config.accelerators:
             resources = f"{config.accelerators} × {config.accelerator}"
             hint = (
                 "Add such a node, or submit with --set train_tolerations=KEY:NoSchedule or --set accelerators=0 (CPU)."
             )
         else:
-            resources = "its CPU and memory, its volumes and its image"
+            resources = "CPU and memory of a node, the quota of the namespace, its volumes or its image"
             hint = "Request less by --set data_memory=… or model_memory=…, or correct the image or the volume."
         return (
-            f"{' or '.join(running) or 'a step'} has been pending for {config.pending_minutes:g} minutes: its pod "
-            f"waits for {resources}. `kubectl -n {self.endpoint.namespace or 'kubeflow'} describe pods -l "
-            f"pipeline/runid={run_id}` shows what is missing. {hint} Still waiting."
+            f"{' or '.join(running) or 'the run'} has been pending for {config.pending_minutes:g} minutes: "
+            + (f"Kubernetes reports: {event.strip().rstrip('.')}. " if event else f"its pod waits for {resources}. ")
+            + f"`kubectl -n {namespace} describe pods -l pipeline/runid={run_id}` and `kubectl -n {namespace} describe "
+            f"quota` show what is missing. {hint} Still waiting."
         )
 
     def _result(self, run_id: str, run: Run, failed: list[StepState]) -> RunResult:

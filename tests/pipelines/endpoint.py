@@ -69,6 +69,7 @@ class Pipelines:
     forbidden_status: int = 403
     multi_user: bool = False
     version: str = "2.17.0"
+    event: str = ""  # warning of Kubernetes about each pod, unless empty
     moved_to: str = ""  # address to which requests are redirected, unless empty
     moves_after: int = 0  # requests
     created: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -110,6 +111,14 @@ def pipelines(**given: Any) -> Iterator[Pipelines]:
             elif path.startswith("/apis/v1alpha1/runs/") and path.endswith("/log"):
                 known = path.split("/")[-2] == (state.node or path.split("/")[-2])
                 self.answer(state.log if state.log and known and not state.by_ui else NO_LOG, kind="text/plain")
+            elif path == "/k8s/pod/events" and state.event:
+                (pod,) = parse_qs(self.path.partition("?")[2])["podname"]
+                assert "-system-container-impl-" in pod
+                events = [{"type": "Normal", "message": "x", "lastTimestamp": "9"}]
+                events += [
+                    {"type": "Warning", "message": m, "lastTimestamp": t} for m, t in (("old", "1"), (state.event, "2"))
+                ]
+                self.answer({"kind": "EventList", "items": events}, kind="text/html")
             elif path == "/k8s/pod/logs" and state.by_ui:
                 (pod,) = parse_qs(self.path.partition("?")[2])["podname"]
                 found = "-system-container-impl-" in pod

@@ -27,13 +27,13 @@ class Echo(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         content = f'{{"sent": {body}, "type": "{self.headers["Content-Type"]}", "token": "{self.headers["X-Token"]}"}}'
-        if self.path == "/text":
+        if self.path in ("/text", "/page"):
             content = "not JSON"
         if self.path[1:4].isdigit():
             self.do_GET()
             return
         self.send_response(404 if self.path == "/missing" else 200)
-        if self.path == "/page":
+        if self.path in ("/page", "/json-as-page"):
             self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
         self.wfile.write(content.encode())
@@ -88,6 +88,11 @@ def test_a_redirect_is_not_followed_so_its_target_gets_no_token(method: str, sta
 def test_a_web_page_in_place_of_data_is_a_sentence() -> None:
     with server() as address, pytest.raises(NotAnApiError, match="answers with a web page, perhaps a login page"):
         call("POST", f"{address}/page", {})
+
+
+def test_json_that_calls_itself_a_page_is_json() -> None:
+    with server() as address:
+        assert call("POST", f"{address}/json-as-page", 3).body["sent"] == 3
 
 
 def test_without_a_server_the_call_fails() -> None:

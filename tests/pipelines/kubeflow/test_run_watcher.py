@@ -18,9 +18,12 @@ HELD_POD = "two-tower-dataset-2mthc-666875690"
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, str]:
-    """Steps of the recorded runs: the pipelines `dataset`, and `training` in shards."""
+    """Steps of the recorded runs: the pipelines `dataset`, and `training` in shards.
+
+    The recordings have no pipeline, as a run has; those of `training` imported the repository.
+    """
     plans = Plan.of("dataset", []), Plan.of("training", ["shards=2"])
-    return {key: name for plan in plans for key, name in names_of(plan).items()}
+    return {"importer": "importer"} | {key: name for plan in plans for key, name in names_of(plan).items()}
 
 
 @dataclass
@@ -128,6 +131,35 @@ def test_a_pod_that_is_pending_is_told_once_and_waited_for(watched: Watched) -> 
     (note,) = watched.notes
     assert "train has been pending for 0.0005 minutes: its pod waits for 2 × nvidia.com/gpu" in note
     assert "kubectl -n kubeflow describe pods -l pipeline/runid=run-1" in note and "--set accelerators=0" in note
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+        'Failed to pull image "shop/two-tower-train:0.1.0": not found',
+    ],
+)
+def test_the_event_of_a_pending_pod_is_told_if_it_can_be_read(watched: Watched, event: str) -> None:
+    runs = [scenario("unschedulable_gpu")[2]] * 30 + [recorded()["sample_succeeded_09_succeeded"]]
+    with pipelines(runs=runs, event=event) as api:
+        watched.end(api.address, pending_minutes=0.0005)
+    (note,) = watched.notes
+    assert f"minutes: Kubernetes reports: {event.rstrip('.')}. `kubectl" in note
+
+
+@pytest.mark.parametrize(
+    ("state", "step"), [("step_failed_02_running", "the run"), ("step_failed_03_running", "prepare")]
+)
+def test_a_driver_that_is_pending_is_told_too(watched: Watched, state: str, step: str) -> None:
+    """With a full quota the first pod that is missing is a driver, and no event names it."""
+    run = recorded()[state]
+    for task in run["run_details"]["task_details"]:
+        assert task.get("state") != "PENDING" or "driver" in task["display_name"] or step == "the run"
+    with pipelines(runs=[run] * 30 + [recorded()["sample_succeeded_09_succeeded"]]) as api:
+        watched.end(api.address, pending_minutes=0.0005)
+    (note,) = watched.notes
+    assert note.startswith(f"{step} has been pending") and "describe quota` show what is missing" in note
 
 
 @pytest.mark.parametrize("problem", [500, 404, 503, None], ids=str)
