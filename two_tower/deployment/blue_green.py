@@ -98,7 +98,8 @@ class BlueGreen:
         live = self._live()
         self._staged = self._other(live)
         self._route(live, share=0)
-        self._before = self._get(self._staged)
+        path = f"{self._workloads}/{self._staged}"
+        self._before = deployment_mode.existing(self._api, path, self._config.ready_timeout)
         self._write(self._get(live) if live else self._before, release_id)
         if self._api.get(f"{self._services}/{self._staged}") is None:
             self._api.create(self._services, manifests.service(self._staged, self._staged))

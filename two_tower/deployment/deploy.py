@@ -42,7 +42,11 @@ class Deployer(Protocol):
         """
 
     def promote(self, release_id: str) -> None:
-        """Give all of the traffic to the staged release."""
+        """Give all of the traffic to the staged release.
+
+        Raises:
+            readiness.NotReadyError: It was staged apart from the service that users call, and is not ready there.
+        """
 
     def roll_back(self) -> None:
         """Take the traffic from the staged release. The release that served before receives all of it."""
@@ -186,13 +190,17 @@ def roll_out(release_id: str, releases: str, deployer: Deployer, questions: Ques
         deployer.roll_back()
         raise
     details = {"release": release_id, "before": before, **figures}
+    if not reasons:
+        try:
+            deployer.promote(release_id)
+        except NotReadyError as error:
+            reasons = [str(error)]
     if reasons:
         deployer.roll_back()
         rolled_back = f"Rolled back: {before or 'no release'} serves as before."
         return Verdict(
             gate="deploy", passed=False, reasons=(*reasons, rolled_back), details={"action": "rolled back", **details}
         )
-    deployer.promote(release_id)
     return Verdict(gate="deploy", passed=True, details={"action": "promoted", **details})
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from two_tower.deployment import readiness
 from two_tower.deployment.kubernetes import Kubernetes
 
 MODE = "serving.kserve.io/deploymentMode"  # annotation
@@ -49,11 +50,32 @@ def aligned(service: Mapping[str, Any]) -> dict[str, Any]:
     return {"metadata": {"annotations": {MODE: mode}}} if annotation and mode and annotation != mode else {}
 
 
+def existing(api: Kubernetes, path: str, timeout: float) -> dict[str, Any] | None:
+    """Return an object that will not disappear; None if it does not exist.
+
+    Args:
+        api: Client of the cluster's API server.
+        path: Path of the object.
+        timeout: Seconds to wait for the end of its deletion.
+
+    Raises:
+        readiness.NotReadyError: The object is still being deleted.
+    """
+
+    def deleted() -> str:
+        found = api.get(path)
+        return "it is being deleted" if found and "deletionTimestamp" in found["metadata"] else ""
+
+    name = path.rpartition("/")[2]
+    readiness.wait(deleted, timeout, name, "Its finalizers name the controller that has to remove them.")
+    return api.get(path)
+
+
 def delete(api: Kubernetes, path: str) -> None:
     """Delete an InferenceService, or another object, if it exists."""
-    existing = api.get(path)
-    if existing is None:
+    service = api.get(path)
+    if service is None:
         return
-    if patch := aligned(existing):
+    if patch := aligned(service):
         api.merge_patch(path, patch)
     api.delete(path)

@@ -33,6 +33,7 @@ class Knative:
         self._collection = api.path("serving.kserve.io/v1beta1", "inferenceservices")
         self._first = f"{config.service}-first"  # InferenceService in which the first release is staged
         self._staged = config.service  # InferenceService in which the release is staged
+        self._promoting: dict[str, Any] | None = None  # the users' InferenceService before the first promotion
         self._revision_before: str | None = None  # set while a new revision has to appear
 
     def serving(self) -> str | None:
@@ -58,19 +59,25 @@ class Knative:
         return self._address(self._get(self._staged))
 
     def promote(self, release_id: str) -> None:
-        if self._staged == self._first:
-            self._write(self._config.service, self._get(self._config.service), release_id, None)
+        if self._staged != self._first:
+            self._share(None)
+        else:
+            self._promoting = self._get(self._config.service)
+            self._write(self._config.service, self._promoting, release_id, None)
             self._wait(self._config.service)
             deployment_mode.delete(self._api, self._path(self._first))
-        else:
-            self._share(None)
         release.activate(self._releases, release_id)
 
     def roll_back(self) -> None:
-        if self._staged == self._first:
-            deployment_mode.delete(self._api, self._path(self._first))
-        else:
+        if self._staged != self._first:
             self._share(0)
+            return
+        deployment_mode.delete(self._api, self._path(self._first))
+        if self._promoting == {}:
+            deployment_mode.delete(self._api, self._path(self._config.service))
+        elif self._promoting:
+            containers = self._promoting["spec"]["predictor"]["containers"]
+            self._api.merge_patch(self._path(self._config.service), {"spec": {"predictor": {"containers": containers}}})
 
     def restore_previous(self) -> str:
         status = _predictor(self._get(self._config.service))
@@ -105,10 +112,10 @@ class Knative:
 
     def _write(self, name: str, template: Mapping[str, Any], release_id: str, share: int | None) -> None:
         """Create or change an InferenceService: the containers of the template with the release, and its share."""
-        existing = self._get(name)
+        existing = deployment_mode.existing(self._api, self._path(name), self._config.ready_timeout)
         new = manifests.inference_service(self._releases, self._config, release_id)
         predictor = (template or new)["spec"]["predictor"]
-        if not existing:
+        if existing is None:
             new["metadata"] |= {"name": name, "namespace": self._api.namespace}
             new["spec"]["predictor"] = manifests.pin(predictor, release_id)
             self._api.create(self._collection, new)

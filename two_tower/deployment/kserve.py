@@ -32,6 +32,11 @@ def connect(releases: str, config: DeployConfig) -> Knative | BlueGreen:
     if not mode:
         manifest = manifests.inference_service(releases, config, None)
         mode, annotations = deployment_mode.of_cluster(api, manifest)
+    if service and not service["spec"]["predictor"].get("containers"):
+        raise InputError(
+            f"InferenceService {config.service} has no container of its own, so it does not serve releases. Choose "
+            "another name: --set service=NAME."
+        )
     if mode in deployment_mode.KNATIVE:
         return Knative(releases, config, api)
     if mode in deployment_mode.STANDARD and service is None:

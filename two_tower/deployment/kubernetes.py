@@ -66,8 +66,16 @@ class Kubernetes:
         return None if response.status == 404 else dict(self._body("GET", path, response))
 
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create an object in the collection at a path, and return it."""
-        return dict(self._body("POST", path, self._call("POST", path, body)))
+        """Create an object in the collection at a path, and return it.
+
+        An object that exists is returned unchanged: the response of an earlier attempt was lost.
+        """
+        response = self._call("POST", path, body)
+        if response.status == 409:
+            existing = self.get(f"{path}/{body['metadata']['name']}")
+            if existing is not None:
+                return existing
+        return dict(self._body("POST", path, response))
 
     def merge_patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change fields of an object (RFC 7386): a null removes a field, a list is replaced as a whole."""

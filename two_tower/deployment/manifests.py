@@ -77,14 +77,14 @@ def service(name: str, slot: str) -> dict[str, Any]:
 
 def pinned_release(pod: Mapping[str, Any]) -> str | None:
     """Return the release in the environment of the first container of a pod; None if it follows the pointer."""
-    env = pod["containers"][0].get("env", [])
+    env = pod["containers"][0].get("env") or []
     return next((variable.get("value") for variable in env if variable["name"] == PINNED), None)
 
 
 def pin(pod: Mapping[str, Any], release_id: str) -> dict[str, Any]:
     """Return the pod with the id of the release in the environment of its first container."""
     first, *others = pod["containers"]
-    env = [variable for variable in first.get("env", []) if variable["name"] != PINNED]
+    env = [variable for variable in first.get("env") or [] if variable["name"] != PINNED]
     return {**pod, "containers": [{**first, "env": [*env, {"name": PINNED, "value": release_id}]}, *others]}
 
 

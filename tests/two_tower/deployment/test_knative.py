@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.two_tower.cluster import Cluster
+from tests.two_tower.cluster import Cluster, pinned
 from tests.two_tower.deployment.requests import ASKED, QUESTIONS, no_service, settings
 from tests.two_tower.kserve_controller import MODE, Installation
 from two_tower.deployment import deploy, knative, manifests
@@ -48,6 +48,30 @@ def test_the_first_release_gets_no_traffic_before_it_is_tested(kube: Cluster, re
     assert [e["name"] for e in predictor["containers"][0]["env"]] == ["OURS", "TWO_TOWER_RELEASE"]
 
 
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_first_release_that_is_not_ready_as_the_service_is_taken_back(
+    kube: Cluster, releases, applied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was tested in the InferenceService `two-tower-first`; a quota, say, keeps the pods of the other out."""
+    where, first, _ = releases
+    before = manifests.inference_service(where, settings(kube), None)
+    if applied:
+        kube.put(f"{PATH}/two-tower", json.loads(json.dumps(before)))
+    tested = kube.starts
+    monkeypatch.setattr(kube, "starts", lambda pod: "two-tower" not in kube.knative and tested(pod))
+    if applied:
+        monkeypatch.setattr(
+            kube, "starts", lambda pod: len(kube.knative["two-tower"].revisions) < 2 and bool(pinned(pod))
+        )
+    verdict = deploy.deploy(first, where, QUESTIONS, settings(kube, ready_timeout=1), no_service)
+    assert verdict.details["action"] == "rolled back" and "InferenceService two-tower was not" in verdict.reasons[0]
+    assert kube.requests[first] == ASKED and release.current(where) is None
+    kube.reconcile()
+    assert list(kube.objects) == ([f"{PATH}/two-tower"] if applied else [])
+    if applied:
+        assert manifests.pinned_release(kube.objects[f"{PATH}/two-tower"]["spec"]["predictor"]) is None
+
+
 def test_a_service_that_follows_the_pointer_gets_a_canary(kube: Cluster, releases) -> None:
     where, first, second = releases
     release.activate(where, first)
@@ -85,6 +109,7 @@ def test_an_object_of_the_old_mode_name_can_be_changed_and_deleted(kube: Cluster
         assert deploy.deploy(one, where, QUESTIONS, settings(kube), no_service).passed
     assert kube.objects[f"{PATH}/two-tower"]["metadata"]["annotations"].get(MODE) in (None, "Knative")
     kube.delete(f"{PATH}/two-tower")
+    kube.reconcile()
     assert kube.objects == {}
 
 

@@ -1,9 +1,12 @@
 """Deployments in every mode and version, against a stand-in cluster, over HTTP, of releases that are real files."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.schemas import check, check_inference_service
 from tests.two_tower.cluster import Cluster
@@ -13,6 +16,8 @@ from two_tower.deployment import deploy, kserve, manifests
 from two_tower.errors import InputError
 from two_tower.releases import release
 
+KUSTOMIZE = Path(__file__).parents[3] / "deploy" / "kustomize"
+ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/two-tower"
 INFERENCE_SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/shop/inferenceservices"
 CLUSTERS = {
     **{f"knative 0.{version}": Installation(version=version) for version in (15, 16, 17, 20)},
@@ -41,6 +46,7 @@ def test_releases_are_deployed_refused_and_rolled_back(config, kube: Cluster, re
     kube.answers[first] = "fails"
     refused = deploy.deploy(first, where, QUESTIONS, config, no_service)
     assert refused.reasons[-1] == "Rolled back: no release serves as before."
+    kube.reconcile()
     assert kube.objects == {} and release.current(where) is None, "nothing is left behind"
     kube.answers.clear()
     kube.requests.clear()
@@ -48,6 +54,7 @@ def test_releases_are_deployed_refused_and_rolled_back(config, kube: Cluster, re
     verdict = deploy.deploy(first, where, QUESTIONS, config, no_service)
     assert (verdict.passed, verdict.details["action"], verdict.details["before"]) == (True, "promoted", None)
     assert kube.requests == {first: ASKED} and kube.shares() == {first: 100} and release.current(where) == first
+    kube.reconcile()
     assert not any("-first" in path for path in kube.objects)
 
     verdict = deploy.deploy(second, where, QUESTIONS, config, no_service)
@@ -77,6 +84,42 @@ def test_objects_are_as_their_schemas_require(config, kube: Cluster, releases) -
             check_inference_service(body)
         else:
             check(body)
+
+
+def test_the_role_of_the_overlay_allows_each_call(config, kube: Cluster, releases, request) -> None:
+    where, first, second = releases
+    kube.put(ROUTE, {"metadata": {"name": "two-tower"}, "spec": {"rules": [{}]}})
+    kube.answers[first] = "fails"
+    deploy.deploy(first, where, QUESTIONS, config, no_service)
+    kube.answers.clear()
+    for one in (first, second):
+        deploy.deploy(one, where, QUESTIONS, config, no_service)
+    deploy.create_deployer(where, config, no_service).restore_previous()
+    mode = request.node.callspec.params["config"].split()[0]
+    file = KUSTOMIZE / ("knative" if mode == "knative" else f"overlays/{mode}") / "role.yaml"
+    rules = yaml.safe_load(file.read_text())["rules"]
+    calls = {call for method, path, _ in kube.log if (call := permission(method, path))}
+    assert [call for call in calls if not any(allows(rule, *call) for rule in rules)] == []
+    unlimited = [
+        rule["verbs"] for rule in rules if "resourceNames" not in rule and "revisions" not in rule["resources"]
+    ]
+    assert all(verbs == ["create"] for verbs in unlimited)
+
+
+def permission(method: str, path: str) -> tuple[str, str, str, str] | None:
+    """Verb, API group, collection and name of a call; None for the discovery, which every account may ask."""
+    match = re.fullmatch(r"/(?:api|apis/([^/]+))/v1(?:beta1)?/namespaces/shop/(\w+)(?:/([^/?]+))?(?:\?.*)?", path)
+    if not match:
+        assert path == "/apis/serving.knative.dev/v1"
+        return None
+    verb = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}[method]
+    return verb, match[1] or "", match[2], match[3] or ""
+
+
+def allows(rule: dict[str, list[str]], verb: str, group: str, plural: str, name: str) -> bool:
+    """Whether RBAC takes a rule for a call: `create` has no name."""
+    named = "resourceNames" not in rule or name in rule["resourceNames"]
+    return verb in rule["verbs"] and group in rule["apiGroups"] and plural in rule["resources"] and named
 
 
 def test_an_interrupted_promotion_is_finished(config, kube: Cluster, releases) -> None:
@@ -122,6 +165,32 @@ def test_an_inference_service_in_standard_mode_is_not_taken_over(kube: Cluster, 
     with pytest.raises(InputError, match=r"mode Standard.*kubectl -n shop delete inferenceservice two-tower"):
         deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
     assert kube.changes() == []
+
+
+def test_a_lost_response_to_a_creation_is_no_conflict(config, kube: Cluster, releases) -> None:
+    where, first, _ = releases
+    kube.lost = 1
+    assert deploy.deploy(first, where, QUESTIONS, config, no_service).passed
+    assert kube.lost == 0 and kube.shares() == {first: 100}
+
+
+def test_a_service_that_is_still_being_deleted_is_waited_for(config, kube: Cluster, releases) -> None:
+    where, first, _ = releases
+    kube.answers[first] = "fails"
+    deploy.deploy(first, where, QUESTIONS, config, no_service)
+    kube.answers.clear()
+    assert deploy.deploy(first, where, QUESTIONS, config, no_service).passed
+
+
+def test_an_inference_service_of_a_model_is_not_changed(kube: Cluster, releases) -> None:
+    service = {
+        "metadata": {"name": "two-tower", "annotations": {}},
+        "spec": {"predictor": {"model": {"modelFormat": {"name": "onnx"}}}},
+    }
+    kube.objects[f"{INFERENCE_SERVICES}/two-tower"] = service | {"status": {"deploymentMode": "Knative"}}
+    kube.kserve = Installation(knative=False)  # its controller has nothing to do
+    with pytest.raises(InputError, match="no container of its own"):
+        kserve.connect(releases[0], settings(kube))
 
 
 def test_a_mode_of_no_use_is_refused(kube: Cluster, releases) -> None:
