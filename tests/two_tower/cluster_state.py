@@ -22,6 +22,8 @@ from two_tower.recommender.errors import RequestError
 from two_tower.recommender.recommender import load_release
 from two_tower.releases import release
 
+TERMINATING = 24  # requests until the finalizer of a deleted InferenceService is removed
+
 
 @dataclass
 class Cluster:
@@ -39,6 +41,8 @@ class Cluster:
     log: list[tuple[str, str, Any]] = field(default_factory=list)
     failing: Counter[str] = field(default_factory=Counter)  # method → number of calls that first get a 503
     requests: Counter[str] = field(default_factory=Counter)  # number of requests by the release that responded
+    terminating: Counter[str] = field(default_factory=Counter)
+    templates: dict[str, tuple[Any, int]] = field(default_factory=dict)  # in Standard mode, with their age in passes
     lost: int = 0  # number of creations whose response gets lost
     address: str = ""
     releases: str = ""
@@ -66,14 +70,23 @@ class Cluster:
 
     def finalize(self, path: str, service: dict[str, Any]) -> None:
         """Remove the finalizer of a deleted InferenceService, if the webhook does not refuse the change."""
+        self.terminating[path] += 1
+        if self.terminating[path] < TERMINATING:
+            return
         try:
             self.kserve.admit(json.loads(json.dumps(service)), service)
         except RefusedError:
             return
+        del self.terminating[path]
         self.knative.pop(service["metadata"]["name"], None)
         for one in (path, deployment_of(path)):
             self.objects.pop(one, None)
             self.rollouts.pop(one, None)
+
+    def settle(self) -> None:
+        """As many passes as the controllers need."""
+        for _ in range(TERMINATING):
+            self.reconcile()
 
     def reconcile(self) -> None:
         """One pass of all controllers."""
@@ -112,6 +125,10 @@ class Cluster:
         own = {"name": "INFERENCE_SERVICE_NAME", "value": name}
         pod["containers"] = [{**first, "env": [*first.get("env", []), own]}, *others]
         template = {"metadata": {"labels": {**labels, "app": f"isvc.{name}-predictor"}}, "spec": pod}
+        before, looks = self.templates.get(path, (None, 0))
+        self.templates[path] = (template, looks + 1 if before == template else 0)
+        if self.templates[path][1] < LOOKS:
+            return  # the Deployment is changed some passes later
         replicas = service["spec"]["predictor"].get("minReplicas", 1)
         manifest = {"metadata": {"name": f"{name}-predictor"}, "spec": {"replicas": replicas, "template": template}}
         self.put(deployment_of(path), manifest)
@@ -126,8 +143,7 @@ class Cluster:
 
     def shares(self) -> dict[str, int]:
         """Percentage of the traffic by release at the address of the users, when the controllers have finished."""
-        for _ in range(2 * LOOKS):
-            self.reconcile()
+        self.settle()
         if "two-tower" in self.knative:
             knative = self.knative["two-tower"]
             pods = {self.release_of(knative.pod(name)): percent for name, percent in knative.percents().items()}
@@ -194,9 +210,8 @@ class Cluster:
             name = path.rpartition("/")[2]
             knative = self.knative.get(name.rpartition("-predictor-")[0])
             return {"metadata": {"name": name}, "spec": knative.pod(name)} if knative else None
-        found = self.objects.get(path)
         self.reconcile()
-        return self.objects.get(path, found)  # a deleted object is seen once more
+        return self.objects.get(path)
 
 
 def deployment_of(path: str) -> str:

@@ -8,7 +8,7 @@ which is the slowest that `maxUnavailable` allows.
 from dataclasses import dataclass
 from typing import Any
 
-from tests.two_tower.kserve_controller import LOOKS
+LOOKS = 8  # requests until the pods of a new template are ready
 
 
 @dataclass

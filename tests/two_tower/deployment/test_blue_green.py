@@ -82,6 +82,9 @@ def test_a_refused_release_gives_its_slot_back_to_the_earlier_one(
     assert not deploy.deploy(third, where, QUESTIONS, config, no_service).passed
     assert kube.shares() == {second: 100}
     assert deploy.create_deployer(where, config, no_service).restore_previous() == first
+    kube.answers.clear()
+    assert deploy.deploy(third, where, QUESTIONS, config, no_service).passed, "its slot ran another release before"
+    assert kube.shares() == {third: 100}
 
 
 def test_the_next_slot_is_a_copy_of_the_one_that_serves(kube: Cluster, releases) -> None:

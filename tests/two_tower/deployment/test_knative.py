@@ -66,7 +66,7 @@ def test_a_first_release_that_is_not_ready_as_the_service_is_taken_back(
     verdict = deploy.deploy(first, where, QUESTIONS, settings(kube, ready_timeout=1), no_service)
     assert verdict.details["action"] == "rolled back" and "InferenceService two-tower was not" in verdict.reasons[0]
     assert kube.requests[first] == ASKED and release.current(where) is None
-    kube.reconcile()
+    kube.settle()
     assert list(kube.objects) == ([f"{PATH}/two-tower"] if applied else [])
     if applied:
         assert manifests.pinned_release(kube.objects[f"{PATH}/two-tower"]["spec"]["predictor"]) is None
@@ -76,8 +76,7 @@ def test_a_service_that_follows_the_pointer_gets_a_canary(kube: Cluster, release
     where, first, second = releases
     release.activate(where, first)
     kube.put(f"{PATH}/two-tower", manifests.inference_service(where, settings(kube), None))
-    for _ in range(4):
-        kube.reconcile()
+    kube.settle()
     kube.answers[second] = "fails"
     verdict = deploy.deploy(second, where, QUESTIONS, settings(kube), no_service)
     assert verdict.reasons[-1] == f"Rolled back: {first} serves as before." and kube.shares() == {first: 100}
@@ -88,8 +87,7 @@ def test_a_rollback_of_the_traffic_alone_does_not_count_as_promoted(kube: Cluste
     for one in (first, second):
         deploy.deploy(one, where, QUESTIONS, settings(kube), no_service)
     kube.objects[f"{PATH}/two-tower"]["spec"]["predictor"]["canaryTrafficPercent"] = 0
-    for _ in range(3):
-        kube.reconcile()
+    kube.settle()
     assert kube.shares() == {first: 100} and release.current(where) == second
     deployer = deploy.create_deployer(where, settings(kube), no_service)
     assert deployer.serving() is None
@@ -109,7 +107,7 @@ def test_an_object_of_the_old_mode_name_can_be_changed_and_deleted(kube: Cluster
         assert deploy.deploy(one, where, QUESTIONS, settings(kube), no_service).passed
     assert kube.objects[f"{PATH}/two-tower"]["metadata"]["annotations"].get(MODE) in (None, "Knative")
     kube.delete(f"{PATH}/two-tower")
-    kube.reconcile()
+    kube.settle()
     assert kube.objects == {}
 
 

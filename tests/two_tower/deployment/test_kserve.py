@@ -20,10 +20,9 @@ KUSTOMIZE = Path(__file__).parents[3] / "deploy" / "kustomize"
 ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/two-tower"
 INFERENCE_SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/shop/inferenceservices"
 CLUSTERS = {
-    **{f"knative 0.{version}": Installation(version=version) for version in (15, 16, 17, 20)},
-    **{f"standard 0.{version}": Installation(version=version, default="Standard") for version in (15, 16, 17, 20)},
+    **{f"knative 0.{version}": Installation(version=version) for version in (15, 16, 20)},
+    **{f"standard 0.{version}": Installation(version=version, default="Standard") for version in (15, 16, 20)},
     "default knative, not installed, 0.15": Installation(version=15, knative=False),
-    "default knative, not installed, 0.16": Installation(version=16, knative=False),
     "default knative, not installed, 0.20": Installation(knative=False),
     "kubernetes": Installation(knative=False),
 }
@@ -46,7 +45,7 @@ def test_releases_are_deployed_refused_and_rolled_back(config, kube: Cluster, re
     kube.answers[first] = "fails"
     refused = deploy.deploy(first, where, QUESTIONS, config, no_service)
     assert refused.reasons[-1] == "Rolled back: no release serves as before."
-    kube.reconcile()
+    kube.settle()
     assert kube.objects == {} and release.current(where) is None, "nothing is left behind"
     kube.answers.clear()
     kube.requests.clear()
@@ -54,7 +53,7 @@ def test_releases_are_deployed_refused_and_rolled_back(config, kube: Cluster, re
     verdict = deploy.deploy(first, where, QUESTIONS, config, no_service)
     assert (verdict.passed, verdict.details["action"], verdict.details["before"]) == (True, "promoted", None)
     assert kube.requests == {first: ASKED} and kube.shares() == {first: 100} and release.current(where) == first
-    kube.reconcile()
+    kube.settle()
     assert not any("-first" in path for path in kube.objects)
 
     verdict = deploy.deploy(second, where, QUESTIONS, config, no_service)
