@@ -62,7 +62,7 @@ def index(folder: Path, *, quick: bool) -> Iterator[Callable[[], float]]:
 @contextmanager
 def service(folder: Path, *, quick: bool) -> Iterator[Callable[[], float]]:
     command = [sys.executable, "-m", "pipelines"]
-    settings = ("epochs=1", "min_lift=0", "baseline_tolerance=1", "bootstrap_samples=10")
+    settings = ("epochs=1", "min_lift=0", "bootstrap_samples=10")
     assignments = [word for setting in settings for word in ("--set", setting)]
     dataset = "checkerboard" if quick else "sample"
     subprocess.run(

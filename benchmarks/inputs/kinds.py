@@ -9,10 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-RUN = (
-    "run --feature-repo repo --out out --set epochs=1 --set min_lift=0 --set baseline_tolerance=1 "
-    "--set bootstrap_samples=10"
-)
+RUN = "run --feature-repo repo --out out --set epochs=1 --set min_lift=0 --set bootstrap_samples=10"
 
 Step = str | Callable[[Path], None]
 Check = Callable[[Path], list[str]]

@@ -37,6 +37,8 @@ def _promotion(reasons: str, command: str, advice: Sequence[str]) -> list[str]:
         "Train with other settings: `two-tower settings` lists all, and `two-tower tune` searches."
     ]
     relaxed = {"min_lift": "min_lift=0", "baseline_tolerance": "baseline_tolerance=1", "release": "tolerance=0.05"}
+    if "min_lift" in reasons:
+        del relaxed["baseline_tolerance"]  # with min_lift=0 no baseline holds the model
     accept = " ".join(f"--set {setting}" for word, setting in relaxed.items() if word in reasons)
     return [*steps, f"To accept this model as it is: {command} {accept}"]
 

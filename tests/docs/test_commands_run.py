@@ -97,7 +97,7 @@ def small_sample(repo: Path) -> None:
         if "user_id" in table.column_names:
             pq.write_table(table.filter(pc.less(table["user_id"], "u00500")), path)
     shutil.rmtree(repo / "oracle")  # it knows all of them
-    (repo / "two_tower.toml").write_text("epochs = 2\nbootstrap_samples = 20\nmin_lift = 0\nbaseline_tolerance = 1.0\n")
+    (repo / "two_tower.toml").write_text("epochs = 2\nbootstrap_samples = 20\nmin_lift = 0\n")
 
 
 class World:

@@ -24,8 +24,6 @@ def test_a_new_item_reaches_users_without_training(run, repo: Path, tmp_path: Pa
         "epochs=2",
         "--set",
         "min_lift=0",
-        "--set",
-        "baseline_tolerance=1",
     )
     assert trained.status == 0, trained.stderr
     releases = tmp_path / "out" / "releases"

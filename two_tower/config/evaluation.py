@@ -21,7 +21,8 @@ class EvaluationConfig(Section):
 
     min_lift: NonNegative = 1.0
     """Multiple of the popularity baseline's recall@20 that the model's recall@20 has to exceed. With 0, any recall
-    above 0 passes. Raise it if a model is only worth serving well above popularity."""
+    above 0 passes, and no baseline holds the model back. Raise it if a model is only worth serving well above
+    popularity."""
 
     baseline_tolerance: Share = 0.2
     """Share by which recall@20 may lie below that of each baseline other than popularity (`item_knn`, `cooccurrence`,

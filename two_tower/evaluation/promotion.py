@@ -114,8 +114,8 @@ def judge(report: Report, champion: Champion | None, config: EvaluationConfig, w
     """Judge the model by its recall@20.
 
     The model passes if recall@20 is above `min_lift` times that of popularity, not below that of another baseline by
-    more than `baseline_tolerance` and noise, and not below that of the current release by more than `tolerance` and
-    noise. Noise is the 95 % interval of the paired difference per user if both were evaluated on
+    more than `baseline_tolerance` and noise (unless `min_lift` is 0), and not below that of the current release by more
+    than `tolerance` and noise. Noise is the 95 % interval of the paired difference per user if both were evaluated on
     the same events, else the combined intervals of both.
 
     Args:
@@ -186,12 +186,14 @@ def _against_other_baselines(report: Report, config: EvaluationConfig) -> tuple[
             f"The baseline {name} has {GATED} {recall:.4f}, better than the model's {own:.4f} by more than noise "
             f"(difference {own - recall:+.4f}, 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f})"
         )
-        if _bounded(per_user - (1 - config.baseline_tolerance) * baseline, config)[1] < 0:
-            reasons.append(f"{sentence}, and by more than baseline_tolerance {config.baseline_tolerance:.1%}.")
-        else:
+        if _bounded(per_user - (1 - config.baseline_tolerance) * baseline, config)[1] >= 0:
             warnings.append(
                 f"{sentence}. The model passes because of baseline_tolerance {config.baseline_tolerance:.1%}."
             )
+        elif config.min_lift == 0:
+            warnings.append(f"{sentence}. The model passes because min_lift is 0.")
+        else:
+            reasons.append(f"{sentence}, and by more than baseline_tolerance {config.baseline_tolerance:.1%}.")
     return figures, reasons, warnings
 
 

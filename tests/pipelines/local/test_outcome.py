@@ -37,10 +37,18 @@ def test_a_model_below_the_current_release_is_accepted_by_the_tolerance(tmp_path
     assert accept == f"To accept this model as it is: {COMMAND} --set tolerance=0.05"
 
 
-def test_every_limit_that_holds_the_model_is_relaxed(tmp_path: Path) -> None:
-    reasons = ["which is min_lift 1 times", "by more than baseline_tolerance 20.0%"]
+@pytest.mark.parametrize(
+    ("reasons", "settings"),
+    [
+        (["which is min_lift 1 times", "by more than baseline_tolerance 20.0%"], "--set min_lift=0"),
+        (["by more than baseline_tolerance 20.0%"], "--set baseline_tolerance=1"),
+        (["baseline_tolerance", "the current release"], "--set baseline_tolerance=1 --set tolerance=0.05"),
+    ],
+    ids=["popularity too", "a baseline alone", "a baseline and the current release"],
+)
+def test_every_limit_that_holds_the_model_is_relaxed(reasons: list[str], settings: str, tmp_path: Path) -> None:
     *_, accept = next_steps("promotion", reasons, COMMAND, tmp_path, [])
-    assert accept == f"To accept this model as it is: {COMMAND} --set min_lift=0 --set baseline_tolerance=1"
+    assert accept == f"To accept this model as it is: {COMMAND} {settings}"
 
 
 def lines(summary: dict, release: str | None) -> list[str]:

@@ -96,6 +96,15 @@ def test_a_baseline_that_is_better_by_more_than_the_tolerance_holds_the_model(sk
     assert f"baseline_tolerance {tolerance:.1%}" in told
 
 
+def test_min_lift_0_promotes_a_model_that_every_baseline_beats(skill):
+    evaluated = report(skill / 10, skill)
+    evaluated.metrics["ease"], evaluated.per_user["ease"] = figures(list(skill)), list(skill)
+    assert not judge(evaluated, None, CONFIG).passed
+    verdict = judge(evaluated, None, replace(CONFIG, min_lift=0.0))
+    assert verdict.passed
+    assert "because min_lift is 0" in verdict.details["warning"]
+
+
 def test_one_user_holds_no_model_because_of_a_baseline():
     evaluated = report([0.2], [0.1])
     evaluated.metrics["ease"], evaluated.per_user["ease"] = figures([0.9]), [0.9]
