@@ -11,7 +11,7 @@ from two_tower.data.catalogue import Catalogue
 from two_tower.data.pulled import Pulled
 from two_tower.errors import InputError
 from two_tower.inputs import Array
-from two_tower.releases.item_index import embed_items, user_profile, write_index
+from two_tower.releases.item_index import embed_items, query_users, user_profile, write_index
 
 EMBEDDINGS, PART = "embeddings.npy", "part.json"
 
@@ -33,7 +33,12 @@ def embed_part(towers: Path, catalogue: Catalogue, part: str, folder: Path) -> N
 
 
 def assemble(
-    towers: Path, catalogue: Catalogue, shards: Sequence[Path], users: dict[str, Any] | None, folder: Path
+    towers: Path,
+    catalogue: Catalogue,
+    shards: Sequence[Path],
+    users: dict[str, Any] | None,
+    folder: Path,
+    queries: Array | None = None,
 ) -> None:
     """Write the same files as `item_index.build_index`, from the embeddings of all shards.
 
@@ -43,6 +48,7 @@ def assemble(
         shards: Folders written by `embed_part`, in any order.
         users: Profile of the user features; None if there is none.
         folder: Receives the files.
+        queries: See `item_index.write_index`.
 
     Raises:
         InputError: A shard is missing, or belongs to another catalogue.
@@ -53,12 +59,13 @@ def assemble(
             f"the shards hold {len(items)} embeddings, the catalogue {catalogue.items.num_rows} items: they belong to "
             "different runs. Embed again without the cache."
         )
-    write_index(towers, catalogue, items, users, folder)
+    write_index(towers, catalogue, items, users, folder, queries)
 
 
 def assemble_pulled(towers: Path, pulled: Pulled, shards: Sequence[Path], folder: Path) -> None:
     """Assemble the index of the newest catalogue of the pulled data, with the profile of its users."""
-    assemble(towers, Catalogue.from_pulled(pulled), shards, user_profile(pulled), folder)
+    catalogue = Catalogue.from_pulled(pulled)
+    assemble(towers, catalogue, shards, user_profile(pulled), folder, query_users(towers, pulled))
 
 
 def _in_order(shards: Sequence[Path]) -> list[Path]:

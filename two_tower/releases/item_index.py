@@ -97,7 +97,7 @@ def build_index(towers: Path, pulled: Pulled, folder: Path) -> None:
     catalogue = Catalogue.from_pulled(pulled)
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
     items = embed_items(towers, catalogue.items, pulled.contract, seconds)
-    write_index(towers, catalogue, items, user_profile(pulled), folder)
+    write_index(towers, catalogue, items, user_profile(pulled), folder, query_users(towers, pulled))
 
 
 def user_profile(pulled: Pulled) -> dict[str, Any]:
@@ -106,7 +106,21 @@ def user_profile(pulled: Pulled) -> dict[str, Any]:
     return profile(pulled.user.take(training), pulled.contract.user, pulled.seconds[training])
 
 
-def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[str, Any] | None, folder: Path) -> None:
+def query_users(towers: Path, pulled: Pulled) -> Array:
+    """Embed the users of some of the newest interactions, the queries of the comparison with an approximate index."""
+    newest = np.arange(len(pulled.seconds))[-10 * ann_comparison.QUERIES :]
+    rows = np.random.default_rng(0).permutation(newest)[: ann_comparison.QUERIES]
+    return embed_users(towers, pulled.user.take(rows), pulled.contract, pulled.seconds[rows])
+
+
+def write_index(
+    towers: Path,
+    catalogue: Catalogue,
+    items: Array,
+    users: dict[str, Any] | None,
+    folder: Path,
+    queries: Array | None = None,
+) -> None:
     """Write the index of embedded items and the files that belong to it (see `manifest.File`).
 
     Args:
@@ -117,11 +131,12 @@ def write_index(towers: Path, catalogue: Catalogue, items: Array, users: dict[st
         folder: Receives the index, the items with their features and their popularity (interactions in the last 30
             days), the comparison with an approximate index, the profiles of both towers' features, and the ids of
             recently active users.
+        queries: Embeddings of users for that comparison. None: it queries with items.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = open_session(towers / File.ITEM_TOWER).get_modelmeta().custom_metadata_map
     index.build(items, metadata["similarity"], metadata["embedding_space"], folder / File.INDEX)
-    ann_comparison.write(items, metadata["similarity"], folder / File.INDEX, folder / File.ANN_COMPARISON)
+    ann_comparison.write(items, metadata["similarity"], folder / File.INDEX, folder / File.ANN_COMPARISON, queries)
     pq.write_table(catalogue.items, folder / File.ITEMS)
     seconds = np.full(catalogue.items.num_rows, int(catalogue.as_of.timestamp()))
     profiles = ({"user": users} if users else {}) | {"item": profile(catalogue.items, catalogue.contract.item, seconds)}

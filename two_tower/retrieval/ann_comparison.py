@@ -24,24 +24,24 @@ MOST = 5_000_000  # items; a larger catalogue gets no approximate index for the 
 RECALL, LATENCY = 0.99, 0.5  # minimum recall of an approximate index, and maximum latency relative to the exact one
 
 
-def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
+def measure(items: Array, similarity: Similarity, path: Path, users: Array | None = None) -> dict[str, Any]:
     """Measure recall and latency of the exact index and of approximate ones, one query at a time on one core.
-
-    The queries are items with noise.
 
     Args:
         items: Item embeddings, `(n, dim) float32`.
         similarity: Similarity of the index.
         path: File of the exact index of these items.
+        users: Embeddings of users, `(users, dim) float32`; up to QUERIES of them are the queries. Default: items with
+            noise, which lie nearer to the items than users do, so that an approximate index looks better.
 
     Returns:
         `curve`: points with `index`, `setting`, `recall@100` and `milliseconds`; `winner`: `exact`, unless an
-        approximate index finds 99 % of the exact results in half the time; `items`: their number; `note`: the reason if
-        something was not measured, or empty.
+        approximate index finds 99 % of the exact results in half the time; `items`: their number; `queries`: `users` or
+        `items`; `note`: the reason if something was not measured, or empty.
     """
     exact = Index(path, threads=1)
     k = min(K, len(items))
-    queries = _queries(items)
+    queries = _near_items(items) if users is None else users[:QUERIES]
     truth = exact.search(queries, k)[0]
     curve = [_point("exact", "", lambda q: exact.search(q, k)[0], queries, truth)]
     note = ""
@@ -56,15 +56,16 @@ def measure(items: Array, similarity: Similarity, path: Path) -> dict[str, Any]:
         p for p in curve[1:] if p["recall@100"] >= RECALL and p["milliseconds"] <= LATENCY * curve[0]["milliseconds"]
     ]
     winner = min(good, key=lambda p: p["milliseconds"])["index"] if good else "exact"
-    return {"winner": winner, "items": len(items), "curve": curve, "note": note}
+    source = "items" if users is None else "users"
+    return {"winner": winner, "items": len(items), "queries": source, "curve": curve, "note": note}
 
 
-def write(items: Array, similarity: Similarity, path: Path, file: Path) -> None:
+def write(items: Array, similarity: Similarity, path: Path, file: Path, users: Array | None = None) -> None:
     """Write the result of `measure` to `file` as JSON; the other arguments are those of `measure`."""
-    file.write_text(json.dumps(measure(items, similarity, path), indent=1))
+    file.write_text(json.dumps(measure(items, similarity, path, users), indent=1))
 
 
-def _queries(items: Array) -> Array:
+def _near_items(items: Array) -> Array:
     rng = np.random.default_rng(0)
     near = items[rng.integers(0, len(items), QUERIES)]
     return (near + 0.1 * near.std() * rng.standard_normal(near.shape)).astype(np.float32)
@@ -102,8 +103,8 @@ def _point(name: str, setting: str, search: Callable[[Array], Array], queries: A
     rows = np.concatenate([search(query[None]) for query in queries])
     recall = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(rows.tolist(), truth.tolist(), strict=True)])
     durations: list[float] = []
-    while sum(durations) < SECONDS and len(durations) < 4 * QUERIES:
-        query = queries[len(durations) % QUERIES][None]
+    while sum(durations) < SECONDS and len(durations) < 4 * len(queries):
+        query = queries[len(durations) % len(queries)][None]
         start = time.perf_counter()
         search(query)
         durations.append(time.perf_counter() - start)

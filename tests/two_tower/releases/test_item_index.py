@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from two_tower.errors import InputError
-from two_tower.releases.item_index import build_index, embed_items, embed_users
+from two_tower.releases.item_index import build_index, embed_items, embed_users, query_users
 from two_tower.retrieval.index import Index
 
 
@@ -51,6 +51,15 @@ def test_the_index_of_the_newest_catalogue(world, exported, tmp_path):
     np.testing.assert_allclose(scores, 1, atol=1e-5)
     profile = json.loads((tmp_path / "profile.json").read_text())
     assert profile["item"]["rows"] == items.num_rows and profile["user"]["rows"] == 160
+
+
+def test_the_approximate_index_is_compared_for_users(world, exported, tmp_path):
+    build_index(exported, world, tmp_path)
+    assert json.loads((tmp_path / "choice.json").read_text())["queries"] == "users"
+    users = query_users(exported, world)
+    everyone = embed_users(exported, world.user, world.contract, world.seconds)
+    assert users.shape == (64, everyone.shape[1])
+    assert all(np.isclose(everyone, user, atol=1e-6).all(axis=1).any() for user in users)
 
 
 def test_popularity_counts_thirty_days(world, exported, tmp_path):

@@ -28,6 +28,18 @@ def test_the_curve_decides_the_winner(tmp_path: Path, monkeypatch, similarity, g
     assert faiss.omp_get_max_threads() == threads
 
 
+def test_the_queries_are_users(tmp_path: Path):
+    """These users have one direction that no item has."""
+    items = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    items[:, 0] = 0
+    users = np.zeros((3, 8), np.float32)
+    users[:, 0] = 1
+    build(items, "dot", "s", tmp_path / "index.onnx")
+    result = ann_comparison.measure(items, "dot", tmp_path / "index.onnx", users)
+    assert result["queries"] == "users" and result["curve"][0]["recall@100"] == 1
+    assert ann_comparison.measure(items, "dot", tmp_path / "index.onnx")["queries"] == "items"
+
+
 def test_fewer_items_than_k(tmp_path: Path):
     items = np.eye(5, 8, dtype=np.float32)
     build(items, "dot", "s", tmp_path / "index.onnx")
