@@ -65,6 +65,7 @@ class SideLog:
         self.now = 0.0
         self._storage = storage
         self._schema = schema
+        self._folder_schema = pa.schema([f for f in schema if f.name not in (KEEP, REMOVED, COUNTER, TIE)])
         self._dim = dim
         self._counter = 0
         self._read: set[str] = set()  # files whose rows were returned
@@ -171,13 +172,17 @@ class SideLog:
     def _load(self, name: str) -> pa.Table | Exception:
         """The rows of a file, or the reason why it cannot be read."""
         try:
-            table = pq.read_table(io.BytesIO(self._storage.read(_path(name))))
-            table = table if _is_file(name) else self._of_folder(table)
-            if not table.schema.equals(self._schema):
+            content = io.BytesIO(self._storage.read(_path(name)))
+            table = pq.read_table(content, page_checksum_verification=True)
+            table.validate(full=True)
+            if not table.schema.equals(self._schema if _is_file(name) else self._folder_schema):
                 raise pa.ArrowInvalid("its columns are not those of the release")
+            table = table if _is_file(name) else self._of_folder(table)
             widths = pc.if_else(table[REMOVED], self._dim, pc.list_value_length(table[EMBEDDING]))
-            if table[0].null_count or not pc.all(pc.equal(widths, self._dim).fill_null(False)).as_py():
-                raise pa.ArrowInvalid(f"a row has no id, or no embedding of {self._dim} numbers")
+            if not pc.all(pc.equal(widths, self._dim).fill_null(False)).as_py():
+                raise pa.ArrowInvalid(f"a row has no embedding of {self._dim} numbers")
+            if any(table[one].null_count for one in (self._schema.names[0], REMOVED, COUNTER, TIE)):
+                raise pa.ArrowInvalid("a row has no id or no version")
         except (OSError, pa.ArrowException) as error:
             return error
         modified = self._listed[name] or self.now
@@ -208,7 +213,8 @@ class SideLog:
 
     def _write(self, counter: int, tie: int, rows: pa.Table) -> str:
         file = io.BytesIO()
-        pq.write_table(rows, file, use_dictionary=False, write_statistics=False)  # of one row, half of the time
+        quick = {"use_dictionary": False, "write_statistics": False}  # for one row, half of the time
+        pq.write_table(rows, file, write_page_checksum=True, **quick)
         name = f"{counter:016d}-{tie:016x}.parquet"
         self._storage.write_file(name, file.getvalue())
         return name

@@ -173,6 +173,11 @@ def test_side_items_answer_in_all_workers_once_they_are_answered(running):
         found = answers(port, filter={"colour": "red"}, k=3)
         assert all(name in {item["item_id"] for item in answer["items"]} for answer in found)
     assert metric(port, "two_tower_side_items") == 2
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/items/new", method="DELETE")
+    urllib.request.urlopen(request, timeout=30).close()
+    found = answers(port, filter={"colour": "red"}, k=3)
+    assert all("new" not in {item["item_id"] for item in answer["items"]} for answer in found)
+    assert metric(port, "two_tower_side_items") == 1
 
 
 def test_a_killed_worker_loses_what_had_reached_it_at_most_and_is_replaced(running):

@@ -116,7 +116,7 @@ def test_a_replica_that_writes_nothing_merges_what_a_killed_one_left(tmp_path: P
     assert one.items.ids == other.items.ids == ["new"]
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "folder", "columns", "rows"])
+@pytest.mark.parametrize("damage", ["torn", "empty", "folder", "columns", "rows", "text", "old"])
 def test_a_bad_file_is_skipped_logged_once_and_read_when_it_is_whole(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +130,13 @@ def test_a_bad_file_is_skipped_logged_once_and_read_when_it_is_whole(
         file.write_bytes(b"")
     elif damage == "columns":
         pq.write_table(pa.table({"item_id": ["bad"]}), file)
+    elif damage == "text":
+        pq.write_table(pq.read_table(file), file, compression="none")
+        file.write_bytes(file.read_bytes().replace(b"bad", b"ba\xff"))
+    elif damage == "old":
+        old = file.parent / "20240101T000000.000000-0badbad0"
+        old.mkdir()
+        pq.write_table(pa.table({"item_id": ["bad"]}), old / "items.parquet")
     elif damage == "rows":
         table = pq.read_table(file)
         pq.write_table(table.set_column(0, table.schema.field(0), pa.nulls(1, pa.string())), file)
@@ -141,18 +148,18 @@ def test_a_bad_file_is_skipped_logged_once_and_read_when_it_is_whole(
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             replica.refresh()
-    assert set(replica.items.ids) == ({"good", "bad"} if damage == "folder" else {"good"})
+    assert set(replica.items.ids) == ({"good", "bad"} if damage in ("folder", "old") else {"good"})
     assert replica.unreadable == 1 and len(caplog.records) == 1 and "cannot be read" in caplog.text
     replica.upsert({"good": {"price": 1.0}}, now=3.0)
     replica.refresh()
     merge(replica)
     assert replica.unreadable == 1, "a merge must not remove what it does not hold"
-    if damage != "folder":
+    if damage not in ("folder", "old"):
         file.write_bytes(whole)
     later = time.monotonic() + HOUR
     monkeypatch.setattr(time, "monotonic", lambda: later)
     replica.refresh()
-    assert set(replica.items.ids) == {"good", "bad"} and replica.unreadable == (damage == "folder")
+    assert set(replica.items.ids) == {"good", "bad"} and replica.unreadable == (damage in ("folder", "old"))
 
 
 def test_a_storage_that_cannot_be_listed_keeps_the_known_items_and_is_logged_once(
