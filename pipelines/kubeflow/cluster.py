@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from two_tower import __version__
 from two_tower.config import Section
-from two_tower.config.fields import Bounds, Count, Form, Positive
+from two_tower.config.fields import Bounds, Count, Form, NonNegative, Positive
 from two_tower.object_stores import ADDRESSING
+from two_tower.retries import RETRY_SECONDS
 
 _KEY = r"[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?"
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
@@ -74,6 +75,10 @@ class ClusterConfig(Section):
     retry_factor: Count = 2
     """Factor by which the waiting time grows from one retry to the next. 1 keeps it constant. It is a whole number,
     because Argo retries nothing with another one."""
+
+    store_minutes: NonNegative = 10.0
+    """Minutes that a step tries again to reach an object store, feature store or registry after it lost the connection.
+    0: the step fails at once. Raise it if a store is away for longer, for example while it is upgraded."""
 
     step_timeout: Count = 4 * 3600
     """Seconds after which the pod of a step is ended, except for training. Raise it if a step on large data needs
@@ -155,13 +160,14 @@ class ClusterConfig(Section):
             self.require(self.accelerators <= 1, "accelerators", f"0 or 1, for accelerator={self.accelerator}")
 
 
-def s3_environment(config: ClusterConfig) -> dict[str, str]:
-    """Environment variables of a step that say where its S3 store is."""
+def store_environment(config: ClusterConfig) -> dict[str, str]:
+    """Environment variables of a step that say where its S3 store is, and how long a store may be away."""
     variables = {
         "AWS_ENDPOINT_URL": config.s3_endpoint,
         "AWS_REGION": config.s3_region,
         "AWS_DEFAULT_REGION": config.s3_region,
         ADDRESSING: "" if config.s3_addressing == "auto" else config.s3_addressing,
+        RETRY_SECONDS: f"{60 * config.store_minutes:g}" if config.store_minutes else "",
     }
     return {name: value for name, value in variables.items() if value}
 

@@ -11,7 +11,16 @@ from typing import Any, Self
 import yaml
 
 from components import TRAIN_IMAGE
-from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read, s3_environment
+from pipelines.kubeflow.cluster import (
+    LABEL,
+    MOUNT,
+    SECRET,
+    TOLERATION,
+    VARIABLE,
+    ClusterConfig,
+    read,
+    store_environment,
+)
 from pipelines.kubeflow.resources import image_with_tag
 from two_tower.config import TrainConfig, with_assignments
 from two_tower.config.fields import split
@@ -188,15 +197,15 @@ def _parameter(name: str, dimension: Dimension) -> dict[str, Any]:
 
 def _environment(cluster: ClusterConfig) -> list[dict[str, Any]]:
     explicit = {one["key"]: one["value"] for one in (read(VARIABLE, text) for text in split(cluster.environment))}
-    plain = s3_environment(cluster) | explicit
+    plain = store_environment(cluster) | explicit
     secret = [read(SECRET, one) for one in split(cluster.secrets)]
-    return [{"name": name, "value": value} for name, value in plain.items()] + [
+    return [
         {
             "name": one["variable"] or one["key"],
             "valueFrom": {"secretKeyRef": {"name": one["secret"], "key": one["key"]}},
         }
         for one in secret
-    ]
+    ] + [{"name": name, "value": value} for name, value in plain.items()]
 
 
 def _names(mounts: str) -> list[str]:

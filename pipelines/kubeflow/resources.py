@@ -12,7 +12,16 @@ from kfp.dsl import pipeline_context
 from kfp.dsl.graph_component import GraphComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
-from pipelines.kubeflow.cluster import LABEL, MOUNT, SECRET, TOLERATION, VARIABLE, ClusterConfig, read, s3_environment
+from pipelines.kubeflow.cluster import (
+    LABEL,
+    MOUNT,
+    SECRET,
+    TOLERATION,
+    VARIABLE,
+    ClusterConfig,
+    read,
+    store_environment,
+)
 from two_tower.config.fields import split
 from two_tower.errors import unknown
 
@@ -146,7 +155,7 @@ def _attach(task: PipelineTask, config: ClusterConfig) -> None:
     for one in split(config.volumes):
         mount = read(MOUNT, one)
         kubernetes.mount_pvc(task, pvc_name=mount["name"], mount_path=mount["path"])
-    for name, value in s3_environment(config).items():
+    for name, value in store_environment(config).items():
         task.set_env_variable(name, value)
     for one in split(config.environment):
         variable = read(VARIABLE, one)

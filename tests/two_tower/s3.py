@@ -13,11 +13,11 @@ BUCKET = "shop"
 
 
 @contextmanager
-def running_s3(monkeypatch: pytest.MonkeyPatch, host: str = "localhost") -> Iterator[str]:
+def running_s3(monkeypatch: pytest.MonkeyPatch, port: int = 0) -> Iterator[str]:
     """Run a store with one bucket, set the environment to it as that of a pod is set, and yield its address."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
-    endpoint = f"http://{host}:{server.get_host_and_port()[1]}"
+    endpoint = f"http://localhost:{server.get_host_and_port()[1]}"
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",

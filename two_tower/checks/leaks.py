@@ -20,6 +20,7 @@ from two_tower.data.historical import historical_features
 from two_tower.data.repository import apply, contract, open_store, service, split_method
 from two_tower.gates import Verdict
 from two_tower.inputs import Array
+from two_tower.retries import retried
 from two_tower.schema import ITEM_SERVICE, USER_SERVICE, Contract, Encoding, Feature, TowerName
 
 EVENTS = 1500  # the sample size of each test
@@ -41,6 +42,7 @@ _NOT_RUN = {"features": [], "inconclusive": ["any feature: all tests need the ti
 _TAG = "If the value is known before the event, give its Field the tag known_ahead=true."
 
 
+@retried
 def check(
     repo: Path,
     as_of: datetime | None = None,

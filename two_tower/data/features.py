@@ -39,6 +39,7 @@ from two_tower.data.pulled import (
 from two_tower.data.repository import apply, contract, open_store, service, split_method, view
 from two_tower.errors import InputError
 from two_tower.inputs import Array, arrow_schema
+from two_tower.retries import retried
 from two_tower.schema import INTERACTIONS_VIEW, ITEM_SERVICE, USER_SERVICE, Contract, Dtype, TowerName
 
 __all__ = ["apply", "contract", "materialize", "online_rows", "pull", "pull_catalogue", "pull_into"]
@@ -56,6 +57,7 @@ def pull(
     return Pulled.read(folder)
 
 
+@retried
 def pull_into(
     repo: Path, config: PullConfig, as_of: datetime | None, folder: Path, ends: split.Ends | None = None
 ) -> None:
@@ -121,6 +123,7 @@ def pull_into(
     write_description(folder, schema, bounds, states)
 
 
+@retried
 def pull_catalogue(repo: Path, as_of: datetime | None, folder: Path) -> Catalogue:
     """Pull only the catalogue at one time, for an index of new items with the towers of an existing release.
 

@@ -7,10 +7,12 @@ from typing import Any
 from two_tower.data.online_config import CONFIG_FILE
 from two_tower.errors import InputError
 from two_tower.object_stores import client_errors, file_system, is_remote
+from two_tower.retries import retried
 
 _NOT_COPIED = ("__pycache__", ".git", ".venv")
 
 
+@retried
 def fetch(address: str, folder: Path) -> None:
     """Copy a feature repository.
 

@@ -13,6 +13,7 @@ from two_tower.data.definitions import parse
 from two_tower.data.fetch import fetch, local_path
 from two_tower.errors import InputError
 from two_tower.object_stores import is_remote, versions
+from two_tower.retries import retried
 
 _DEFINITIONS = (".py", ".yaml", ".yml", ".json", ".sql")  # feature_store.yaml, modules, and files that modules may read
 
@@ -36,6 +37,7 @@ def fingerprint(repo: Path) -> str:
     return _fingerprint(repo, _modified)
 
 
+@retried
 def address_fingerprint(address: str) -> str:
     """Return the fingerprint of a repository in an object store or on a volume.
 

@@ -17,6 +17,7 @@ from two_tower.data import repository, sources, stores
 from two_tower.data.asof import TIME
 from two_tower.data.repository import apply, open_store
 from two_tower.errors import InputError
+from two_tower.retries import retried
 from two_tower.schema import INTERACTIONS_VIEW
 
 MARGIN = timedelta(seconds=1)  # the timestamps of rows about the last event are just after it
@@ -29,6 +30,7 @@ Features = dict[str, Value]
 Row = tuple[EntityKey, Features, datetime]  # of a view: key, features, timestamp
 
 
+@retried
 def materialize(repo: Path, as_of: datetime) -> dict[str, int]:
     """Write the newest row of each key to the online store, for every feature view with online=True.
 

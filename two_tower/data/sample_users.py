@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 from two_tower.data.catalogue import USERS, VIEWS
 from two_tower.data.repository import contract, open_store, service
 from two_tower.data.users import pull_users
+from two_tower.retries import retried
 from two_tower.schema import SEEN_SERVICE, USER_SERVICE
 
 
+@retried
 def pull_sample(repo: Path, pulled: Path, as_of: datetime, size: int = USERS) -> pa.Table:
     """Read the features of a sample of the users: the newest ones, and as many evenly spaced ones.
 

@@ -11,6 +11,7 @@ import fsspec  # type: ignore[import-untyped]
 
 from two_tower.errors import ConflictError, StorageError
 from two_tower.object_stores import client_errors
+from two_tower.retries import retried
 from two_tower.storage.base import Entry, Storage, check_size
 
 
@@ -30,6 +31,7 @@ class Objects(Storage):
         """Turn errors of the store's client into StorageError, except those of a file that exists or does not."""
         return client_errors(self.fs, self.root)
 
+    @retried
     def entries(self, folder: str = "") -> list[Entry]:
         prefix = f"{self.root}/{folder}/" if folder else f"{self.root}/"
         try:
@@ -43,16 +45,19 @@ class Objects(Storage):
             if (name := one["name"].removeprefix(prefix).rstrip("/")) and one["name"].startswith(prefix)
         ]  # an object with the name of the prefix is the mark of a folder that consoles make
 
+    @retried
     def open(self, path: str) -> BinaryIO:
         with self._client():
             return cast("BinaryIO", self.fs.open(f"{self.root}/{path}", "rb"))
 
+    @retried
     def read(self, path: str, limit: int | None = None) -> bytes:
         with self._client():
             size = self.fs.info(f"{self.root}/{path}")["size"]
             check_size(path, size, limit)
             return bytes(self.fs.cat_file(f"{self.root}/{path}", start=0, end=size)) if size else b""
 
+    @retried
     def exists(self, path: str) -> bool:
         with self._client():
             return bool(self.fs.exists(f"{self.root}/{path}"))
@@ -70,6 +75,7 @@ class Objects(Storage):
                 raise FileExistsError(f"{self.root}/{name} was completed by another process") from error
             raise
 
+    @retried
     def _put(self, path: str, content: Path | bytes, mode: str = "overwrite") -> None:
         with self._client():
             if isinstance(content, bytes):
@@ -77,6 +83,7 @@ class Objects(Storage):
             else:
                 self.fs.put_file(str(content), f"{self.root}/{path}", mode=mode)
 
+    @retried
     def remove_folder(self, name: str) -> None:
         with self._client():
             self.fs.rm(f"{self.root}/{name}", recursive=True)
@@ -84,10 +91,12 @@ class Objects(Storage):
     def write_file(self, name: str, content: bytes) -> None:
         self._put(name, content)
 
+    @retried
     def remove_files(self, paths: Sequence[str]) -> None:
         with self._client(), suppress(FileNotFoundError):  # some stores stop at a missing file; the next call goes on
             self.fs.rm([f"{self.root}/{path}" for path in paths])
 
+    @retried
     def replace(self, path: str, content: bytes, before: bytes | None) -> None:
         target = f"{self.root}/{path}"
         try:
@@ -112,6 +121,7 @@ class Objects(Storage):
         condition = {"IfMatch": etag} if "s3" in self.fs.protocol else {}
         self.fs.pipe_file(target, content, **condition)
 
+    @retried
     def local(self, name: str, cache: Path, limits: Mapping[str, int] | None = None) -> Path:
         source = f"{self.root}/{name}"
         with self._client():

@@ -55,6 +55,7 @@ ASKED = [
     "s3_endpoint=http://minio:9000",
     "s3_region=eu-west-1",
     "s3_addressing=virtual",
+    "store_minutes=0.5",
     "environment=AWS_DEFAULT_REGION=us-east-1,OMP_NUM_THREADS=2",
     "image_prefix=registry.example.com/team/",
     "image_tag=1.2.3",
@@ -166,6 +167,7 @@ def test_settings_reach_every_step() -> None:
             "AWS_DEFAULT_REGION": "us-east-1",
             "TWO_TOWER_S3_ADDRESSING": "virtual",
             "OMP_NUM_THREADS": "2",
+            "TWO_TOWER_STORE_RETRY_SECONDS": "30",
         }, name
         assert pod["nodeSelector"]["labels"]["pool"] == "batch", name
         variables = {k["envVar"]: k["secretKey"] for s in pod["secretAsEnv"] for k in s["keyToEnv"]}
