@@ -23,10 +23,12 @@ def submit(
     pipeline: Annotated[Literal["training", "refresh_items"], typer.Option(help="Pipeline.")] = "training",
     dataset: DatasetName = None,
     data_dir: Annotated[str, typer.Option(help="Path in the pods of the folder with the raw files.")] = "",
-    feature_repo: Annotated[str | None, typer.Option(help="Feast feature repository: s3:// or gs:// URL.")] = None,
-    releases: Annotated[str, typer.Option(help="s3:// or gs:// URL of the releases.")] = "",
+    feature_repo: Annotated[
+        str | None, typer.Option(help="Feast feature repository: URL of an object store, or path on a volume.")
+    ] = None,
+    releases: Annotated[str, typer.Option(help="Releases: URL of an object store, or path on a volume.")] = "",
     as_of: AsOf = "",
-    fingerprint: Annotated[str, typer.Option(help="Version of the data. A pull with the same version is reused.")] = "",
+    fingerprint: Annotated[str, typer.Option(help="Version of the data. Default: computed from the repository.")] = "",
     experiment: Annotated[str, typer.Option(help="Kubeflow experiment of the run.")] = "two-tower",
     schedule: Annotated[
         str | None, typer.Option(metavar="CRON", help="Create a recurring run instead of one run.")

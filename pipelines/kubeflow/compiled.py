@@ -64,6 +64,11 @@ class Plan:
         return on_cluster(PIPELINES[self.pipeline](self.cluster.shards, self.processes), self.cluster)
 
     @property
+    def has_shards(self) -> bool:
+        """Whether the pipeline embeds the catalogue in a loop over shards; the refresh does it for a single one too."""
+        return self.pipeline == "refresh_items" or (self.pipeline == "training" and self.cluster.shards > 1)
+
+    @property
     def processes(self) -> int:
         """Number of processes that train one model."""
         return 1 if self.settings.train.device == "cpu" else max(1, self.cluster.accelerators)

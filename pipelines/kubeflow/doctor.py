@@ -9,14 +9,13 @@ from components import DATA_IMAGE, TRAIN_IMAGE
 from pipelines.kubeflow.compiled import Plan
 from pipelines.kubeflow.resources import image_with_tag
 from pipelines.kubeflow.submit import Endpoint
+from pipelines.kubeflow.versions import COLLECTED, pipelines_version, version_of
 from two_tower.errors import InputError
 from two_tower.http_json import call
 
 State = Literal["works", "absent", "problem", "unknown"]
 ACCEPT = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, */*"
-COLLECTED = (2, 16)  # first version of Pipelines that runs shards > 1
 REGISTRY_TIMEOUT = 10.0  # seconds
-_VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,13 @@ def of_pipelines(host: str, token: str, namespace: str, plan: Plan) -> tuple[End
 
 def _version(endpoint: Endpoint, plan: Plan) -> Finding:
     health = endpoint.health()
-    version = str(health.get("tag_name") or health.get("apiServerTagName") or "unknown")
+    version = pipelines_version(health)
     number = version_of(version)
     mode = "a namespace for each user" if health.get("multi_user") else "one namespace for all"
     detail = f"version {version}, {mode}"
     if number is None:
         return Finding("pipelines", "works", f"{detail}; shards > 1 needs 2.16")
-    if number < COLLECTED and plan.cluster.shards > 1:
+    if number < COLLECTED and plan.has_shards:
         return Finding("pipelines", "problem", f"{detail}; shards > 1 fails before 2.16", "--set shards=1")
     if number < (2, 0):
         return Finding("pipelines", "problem", f"{detail}; the pipelines need version 2", "install Pipelines 2.x")
@@ -81,12 +80,6 @@ def _experiments(endpoint: Endpoint) -> Finding:
     except InputError as error:
         return Finding("submit", "problem", str(error), "--namespace NAMESPACE, TWO_TOWER_TOKEN")
     return Finding("submit", "works", "the API lists the experiments of the caller")
-
-
-def version_of(text: str) -> tuple[int, int] | None:
-    """Major and minor number of a version such as 2.17.0 or v0.20.0; None if there is none."""
-    match = _VERSION.match(text)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def of_storage(releases: str, list_releases: Callable[[str], list[object]]) -> Finding:

@@ -10,8 +10,9 @@ from typing import Any
 
 from pipelines.kubeflow.cluster import MOUNT, TOLERATION, read
 from pipelines.kubeflow.compiled import Plan
-from pipelines.kubeflow.doctor import Finding, version_of
+from pipelines.kubeflow.doctor import Finding
 from pipelines.kubeflow.kube_access import KubeAccess, NotAnsweredError
+from pipelines.kubeflow.versions import version_of
 from two_tower.config.fields import split
 
 OLDEST, NEWEST = (0, 15), (0, 20)  # versions of KServe that the deployer knows

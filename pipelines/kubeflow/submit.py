@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from pipelines.kubeflow.addresses import check_address, check_mounted
 from pipelines.kubeflow.compiled import Plan
 from pipelines.kubeflow.schedule import cron
+from pipelines.kubeflow.versions import check_version
 from two_tower import __version__
 from two_tower.datasets import DATASETS
 from two_tower.errors import InputError, unknown
@@ -162,9 +163,10 @@ def submit(endpoint: Endpoint, plan: Plan, source: Source, experiment: str) -> s
     """Start a run and return its id.
 
     Raises:
-        InputError: The endpoint refuses the run, or the cluster cannot read a path.
+        InputError: The endpoint refuses the run or is too old for it, or the cluster cannot read a path.
     """
     arguments = {**source.arguments(plan), **plan.arguments()}
+    check_version(endpoint.health(), plan)
     run = {
         "experiment_id": _experiment(endpoint, experiment),
         "display_name": f"two-tower {plan.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
@@ -182,11 +184,13 @@ def schedule(endpoint: Endpoint, plan: Plan, source: Source, experiment: str, ex
     submission in every run, so the cache is off for it.
 
     Raises:
-        InputError: The endpoint refuses the run, the cluster cannot read a path, or a fingerprint is given.
+        InputError: The endpoint refuses the run or is too old for it, the cluster cannot read a path, or a fingerprint
+            is given.
     """
     if source.fingerprint:
         raise InputError("--fingerprint is for one run: with it, a recurring run would not read new data. Remove it.")
     arguments = {**source.arguments(plan), **plan.arguments()}
+    check_version(endpoint.health(), plan)
     spec = plan.documents()
     if source.data_dir:
         for task in spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"].values():

@@ -108,18 +108,3 @@ def test_storage_is_asked_from_this_machine(tmp_path) -> None:
     assert doctor.of_storage("s3://shop", lambda _: [1, 2]).detail.endswith("has 2 releases")
     assert doctor.of_storage("s3://shop", refuse).state == "problem"
     assert doctor.of_storage("s3://shop", not_installed).state == "unknown"
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        ("2.17.0", (2, 17)),
-        ("v0.20.0", (0, 20)),
-        ("2.17.0-rc.1", (2, 17)),
-        ("unknown", None),
-        ("latest", None),
-        ("", None),
-    ],
-)
-def test_versions(text: str, version: tuple[int, int] | None) -> None:
-    assert doctor.version_of(text) == version
