@@ -1,5 +1,10 @@
-"""Validate Kubernetes objects with the schemas that an API server uses."""
+"""Validate Kubernetes objects with the schemas that an API server uses.
 
+`crds/httproute.json` is the schema of the Gateway API's HTTPRoute (v1 of 1.6.1, `config/crd/standard`), without
+descriptions and without rules in CEL.
+"""
+
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -13,6 +18,7 @@ import yaml
 KUBERNETES = "1.32"
 SCHEMAS = Path(__file__).parents[2] / "shared" / "schemas"
 INFERENCE_SERVICE = "serving.kserve.io_inferenceservices.yaml"
+HTTP_ROUTE = Path(__file__).parent / "crds" / "httproute.json"
 TRAIN_JOB = "trainer.kubeflow.org_trainjobs.yaml"
 
 
@@ -24,6 +30,11 @@ def check(manifest: dict[str, Any]) -> None:
 def check_inference_service(manifest: dict[str, Any]) -> None:
     """Raise if KServe would reject this InferenceService; skip the test if its schema is not available."""
     _check_custom(manifest, INFERENCE_SERVICE, "kserve/kserve, config/crd/full")
+
+
+def check_http_route(manifest: dict[str, Any]) -> None:
+    """Raise if the Gateway API would reject this HTTPRoute."""
+    jsonschema.Draft7Validator(_strict(json.loads(HTTP_ROUTE.read_text()))).validate(manifest)
 
 
 def check_train_job(manifest: dict[str, Any]) -> None:

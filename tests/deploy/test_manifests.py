@@ -14,7 +14,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from serving.http import app
 from serving.workers import supervisor
-from tests.schemas import check, check_inference_service
+from tests.schemas import check, check_http_route, check_inference_service
 from tests.two_tower.kserve_controller import KNATIVE_CONTAINER, KNATIVE_POD, SCALING
 from two_tower import __version__
 from two_tower.config import DeployConfig
@@ -26,7 +26,7 @@ OVERLAYS = sorted(path.name for path in (KUSTOMIZE / "overlays").iterdir())
 KNATIVE = ("cpu", "gpu")
 GRPC_GRACE = 5  # seconds, in serving/http/web.py
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
-FOREIGN = ("ServiceMonitor", "PrometheusRule", "HTTPRoute")  # not kinds of Kubernetes' own, without a schema here
+FOREIGN = ("ServiceMonitor", "PrometheusRule")  # not kinds of Kubernetes' own, without a schema here
 POD = {"app.kubernetes.io/name": "two-tower", "app.kubernetes.io/component": "serving"}
 
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -138,6 +138,15 @@ def test_the_component_of_gke_opens_the_metadata_server() -> None:
     check(policy)
     blocks = [peer["ipBlock"]["cidr"] for rule in policy["spec"]["egress"] for peer in rule["to"] if "ipBlock" in peer]
     assert {"169.254.169.254/32", "169.254.169.252/32"} <= set(blocks)
+
+
+def test_the_component_of_the_gateway_routes_to_the_service_of_the_users() -> None:
+    route = built(KUSTOMIZE / "components" / "gateway", overlay("kubernetes"))["HTTPRoute", "two-tower"]
+    check_http_route(route)
+    assert route["spec"]["rules"] == [{"backendRefs": [{"name": "two-tower", "port": 80}]}]
+    route["spec"]["rules"][0]["backendRef"] = []
+    with pytest.raises(Exception, match="backendRef"):
+        check_http_route(route)
 
 
 @pytest.mark.parametrize("name", KNATIVE)

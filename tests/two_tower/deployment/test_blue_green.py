@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.schemas import check_http_route
 from tests.two_tower import parts
 from tests.two_tower.cluster import Cluster
 from tests.two_tower.deployment.conftest import consistent
@@ -30,7 +31,8 @@ def route(kube: Cluster) -> None:
     backends = {"backendRefs": [{"name": "two-tower", "port": 80}]}
     matches = [{"path": {"type": "PathPrefix", "value": "/v1"}}]
     rules = [{"matches": matches, **backends}, backends]
-    kube.put(ROUTE, {"metadata": {"name": "two-tower"}, "spec": {"hostnames": ["shop.example"], "rules": rules}})
+    kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "two-tower"}}
+    kube.put(ROUTE, kind | {"spec": {"hostnames": ["shop.example"], "rules": rules}})
 
 
 def test_a_route_gives_the_staged_release_its_share_when_it_is_ready(
@@ -42,6 +44,7 @@ def test_a_route_gives_the_staged_release_its_share_when_it_is_ready(
 
     def run(*args, **options):
         during.append(kube.weights())
+        check_http_route(kube.objects[ROUTE])
         return original(*args, **options)
 
     original = smoke_test.run

@@ -9,6 +9,7 @@ import pytest
 from tests.two_tower.cluster import Cluster, pinned
 from tests.two_tower.deployment.requests import ASKED, QUESTIONS, no_service, settings
 from tests.two_tower.kserve_controller import MODE, Installation
+from tests.two_tower.kserve_controller import Knative as StandIn
 from two_tower.deployment import deploy, knative, manifests
 from two_tower.deployment.kubernetes import Kubernetes
 from two_tower.releases import release
@@ -144,16 +145,46 @@ def test_recorded_states_are_read(kube: Cluster, state: str, ready: bool, full: 
     assert [int(name[-5:]) for name in receives] == ([full] if full else [])
 
 
-@pytest.mark.parametrize("state", ["ready", "canary10", "rolledback", "first_release_canary10", "canary_second"])
-def test_the_stand_in_reports_as_the_recording(kube: Cluster, releases, state: str) -> None:
-    service = recorded(state)
-    predictor = service["status"]["components"]["predictor"]
-    assert {"latestCreatedRevision", "latestReadyRevision", "latestRolledoutRevision", "traffic"} <= set(predictor)
-    where, first, _ = releases
-    deploy.deploy(first, where, QUESTIONS, settings(kube), no_service)
-    played = kube.objects[f"{PATH}/two-tower"]["status"]
-    assert set(played["components"]["predictor"]) <= {*predictor, "previousRolledoutRevision"}
-    assert {"observedGeneration", "deploymentMode", "conditions", "components", "url"} == set(played) - {"address"}
+# Recorded states in order of time, by InferenceService. `promoted again` was not recorded: it lies between two states.
+PLAYED = {
+    "two-tower": (
+        *("ready", "canary10", "promoted", "rolledback", "promoted again", "canary_second", "promote_starting"),
+        *("promote_ready", "rollback_after_promote"),
+    ),
+    "two-tower-b": ("base_never_ready", "first_release_canary10", "first_release_refused"),
+}
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_the_stand_in_does_what_kserve_was_seen_to_do(name: str) -> None:
+    """It gets the same changes, and reports the same revisions and traffic."""
+    played = StandIn(name, "")
+    for state in PLAYED[name]:
+        service = recorded("rolledback" if state == "promoted again" else state)
+        if state == "promoted again":
+            del service["spec"]["predictor"]["canaryTrafficPercent"]
+        starting = state in ("promote_starting", "base_never_ready")
+        for _ in range(3):
+            status = played.reconcile(
+                service,
+                lambda one, starting=starting: (
+                    pinned_or_first(one, name) and not (starting and one is played.revisions[-1])
+                ),
+            )
+        if state != "promoted again":
+            assert seen(status) == seen(service["status"]["components"]["predictor"]), state
+
+
+def pinned_or_first(revision: dict[str, Any], name: str) -> bool:
+    """Whether the pods start: those of `two-tower-b` that follow the pointer find no release."""
+    return name == "two-tower" or bool(pinned(revision["spec"]))
+
+
+def seen(status: dict[str, Any]) -> tuple[Any, ...]:
+    """The revisions of a status, and the traffic as (revision, percent, tag)."""
+    revisions = [status.get(f"{word}Revision", "") for word in ("latestCreated", "latestReady", "latestRolledout")]
+    traffic = [(one["revisionName"], one["percent"], one.get("tag")) for one in status.get("traffic", [])]
+    return (*revisions, status.get("previousRolledoutRevision", ""), traffic)
 
 
 def recorded(state: str) -> dict[str, Any]:
