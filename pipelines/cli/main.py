@@ -17,6 +17,7 @@ from pipelines.cli.command import PROGRAM, Program, add
 from pipelines.cli.compile import compile_
 from pipelines.cli.doctor import doctor
 from pipelines.cli.drift import drift
+from pipelines.cli.forget import forget
 from pipelines.cli.init import init
 from pipelines.cli.leaks import leaks
 from pipelines.cli.recommend import recommend
@@ -51,6 +52,7 @@ for name, callback in {
     "recommend": recommend,
     "skew": skew,
     "drift": drift,
+    "forget": forget,
     "settings": settings,
 }.items():
     add(app, name, callback)

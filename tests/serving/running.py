@@ -17,7 +17,7 @@ import serving
 from serving.http.web import create_app
 
 ROOT = Path(serving.__file__).parents[1]
-WITHIN = 120  # seconds until the service is open, also on a busy machine
+WITHIN = 300  # seconds until the service is open, also on a busy machine
 
 
 def free_ports():
@@ -60,7 +60,7 @@ def wait_until_ready(address, process=None, log=None):
             return
         except OSError:
             assert process is None or process.poll() is None, log and log.read_text()
-            time.sleep(0.05)
+            time.sleep(0.2)
     raise TimeoutError(f"{address} is not ready")
 
 

@@ -57,7 +57,7 @@ def materialize(repo: Path, as_of: datetime) -> dict[str, int]:
         store = open_store(Path.cwd(), asof=True)
         if hasattr(store.config.online_store, "skip_dedup"):
             store.config.online_store.skip_dedup = True  # else Redis ignores a row that is not newer than its own
-        for view in _online_views(store):
+        for view in online_views(store):
             failure = f"cannot write feature view {view.name!r} to the online store of {repo.name}"
             next_step = "Start the store and run materialise again; it continues with this view."
             with stores.as_input_error(failure, next_step):
@@ -65,7 +65,8 @@ def materialize(repo: Path, as_of: datetime) -> dict[str, int]:
     return counts
 
 
-def _online_views(store: FeatureStore) -> list[FeatureView]:
+def online_views(store: FeatureStore) -> list[FeatureView]:
+    """Return the feature views that the online store holds."""
     views = (*store.list_feature_views(), *store.list_stream_feature_views())
     return [view for view in views if view.online and view.enabled]
 
@@ -80,7 +81,7 @@ def check(store: FeatureStore, as_of: datetime) -> None:
     Raises:
         InputError: If a value does not fit its dtype.
     """
-    for view in _online_views(store):
+    for view in online_views(store):
         dtypes = sources.dtypes(view.features)
         unchecked = [field for field in view.features if dtypes[field.name] is None]  # `latest` casts the others
         for table in sources.latest(store, view, as_of + MARGIN, _BATCH):
@@ -95,7 +96,7 @@ def _write(store: FeatureStore, view: FeatureView, end: datetime) -> int:
     known = []
     for table in sources.latest(store, view, end, _BATCH):
         rows = list(zip(_entity_keys(view, table), _features(view, table), table[TIME].to_pylist(), strict=True))
-        written += _write_rows(store, view, rows, end)
+        written += write_rows(store, view, rows, end)
         total += table.num_rows
         known.append(table.select(keys))
     cleared = _clear(store, view, pa.concat_tables(known)[keys[0]], end) if len(keys) == 1 and known else 0
@@ -131,7 +132,7 @@ def _values(view: FeatureView, table: pa.Table, field: Field) -> list[Value]:
     return list(values)
 
 
-def _write_rows(store: FeatureStore, view: FeatureView, rows: list[Row], end: datetime) -> int:
+def write_rows(store: FeatureStore, view: FeatureView, rows: list[Row], end: datetime) -> int:
     """Write the rows that the online store lacks or has with other values, and return their number."""
     stale = left = [row for row, _ in _differing(store, view, rows, end)]
     for attempt in range(_ATTEMPTS):
@@ -153,7 +154,7 @@ def _write_rows(store: FeatureStore, view: FeatureView, rows: list[Row], end: da
 
 def _differing(store: FeatureStore, view: FeatureView, rows: list[Row], end: datetime) -> list[tuple[Row, Features]]:
     """Return the rows that the online store does not have, with the features that it has for the same key."""
-    held = _held(store, view, [key for key, *_ in rows])
+    held = held_rows(store, view, [key for key, *_ in rows])
     return [
         (row, features)
         for row, (stamp, features) in zip(rows, held, strict=True)
@@ -161,7 +162,7 @@ def _differing(store: FeatureStore, view: FeatureView, rows: list[Row], end: dat
     ]
 
 
-def _held(store: FeatureStore, view: FeatureView, keys: list[EntityKey]) -> list[tuple[datetime, Features]]:
+def held_rows(store: FeatureStore, view: FeatureView, keys: list[EntityKey]) -> list[tuple[datetime, Features]]:
     """Read the timestamp and the features of keys. A key that is not in the store has no features."""
     names = [field.name for field in view.features]
     rows = store.provider.online_read(store.config, view, keys, names)
@@ -194,10 +195,10 @@ def _clear(store: FeatureStore, view: FeatureView, known: pa.ChunkedArray, end: 
         entity_keys = _entity_keys(view, absent.slice(start, _BATCH))
         rows = [
             (key, dict.fromkeys(features, Value()), stamp)
-            for key, (stamp, features) in zip(entity_keys, _held(store, view, entity_keys), strict=True)
+            for key, (stamp, features) in zip(entity_keys, held_rows(store, view, entity_keys), strict=True)
             if any(value.WhichOneof("val") for value in features.values())
         ]
-        cleared += _write_rows(store, view, rows, end)
+        cleared += write_rows(store, view, rows, end)
     return cleared
 
 
