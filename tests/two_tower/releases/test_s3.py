@@ -204,6 +204,7 @@ def test_a_copy_in_the_cache_is_used_again_and_repaired(s3, tmp_path, monkeypatc
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [one]
 
 
+@pytest.mark.slow
 def test_a_publisher_that_is_killed_after_any_object_can_be_repeated(s3, tmp_path) -> None:
     made = parts.write(tmp_path / "parts")
     addresses = [f"s3://shop/killed-{n}" for n in range(len(REQUIRED) + 2)]
@@ -222,6 +223,7 @@ def test_a_publisher_that_is_killed_after_any_object_can_be_repeated(s3, tmp_pat
         assert [(r.id, r.current, r.problem) for r in release.list_releases(address)] == [(one, True, "")]
 
 
+@pytest.mark.slow
 def test_of_two_publishers_of_a_release_one_writes_the_manifest(s3, tmp_path, monkeypatch) -> None:
     """The second publisher completes the release after the first one has looked whether it exists."""
     made = parts.write(tmp_path / "parts")
