@@ -143,9 +143,10 @@ class BlueGreen:
                 f"{previous}, which runs release {release_id}, is not ready: {reason}. Correct that, or deploy the "
                 f"release again: `two-tower releases activate {release_id}` with the same settings."
             )
-        release.verify(self._releases, release_id)
+        release.activate(
+            self._releases, release_id
+        )  # first: the next attempt of an interrupted one finds the same slot
         self._switch(previous)
-        release.activate(self._releases, release_id)
         return release_id
 
     def _live(self) -> str:

@@ -121,8 +121,8 @@ class Kubernetes:
         message = response.body.get("message", "") if isinstance(response.body, dict) else str(response.body)[:200]
         if response.status == 401:
             step = "The token is expired or belongs to another cluster. Use a valid service account."
-        elif response.status == 403:
-            step = f"Give the step's service account the verb {_VERBS[method]}: see the rbac.yaml in deploy/kustomize."
+        elif response.status == 403 and "admission webhook" not in message:  # a webhook that denies answers 403 too
+            step = f"Give the step's service account the verb {_VERBS[method]}: see the role.yaml in deploy/kustomize."
         elif response.status == 404:
             step = (
                 "Create the namespace. For the deployer kserve, install KServe (https://kserve.github.io/website), or "

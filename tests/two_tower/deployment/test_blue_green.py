@@ -132,6 +132,23 @@ def test_a_service_of_the_user_is_switched_when_the_release_is_promoted(kube: Cl
     assert kube.shares() == {first: 100}
 
 
+def test_an_interrupted_rollback_is_continued(config, kube: Cluster, releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, first, second = releases
+    for one in (first, second):
+        deploy.deploy(one, where, QUESTIONS, config, no_service)
+    deployer = deploy.create_deployer(where, config, no_service)
+    with monkeypatch.context() as patched:
+        patched.setattr(release, "activate", refuse)
+        with pytest.raises(OSError, match="not writable"):
+            deployer.restore_previous()
+    assert deploy.create_deployer(where, config, no_service).restore_previous() == first
+    assert kube.shares() == {first: 100} and release.current(where) == first
+
+
+def refuse(*_: object) -> None:
+    raise OSError("the store is not writable")
+
+
 def test_an_interrupted_stage_is_continued(config, kube: Cluster, releases, monkeypatch: pytest.MonkeyPatch) -> None:
     where, first, second = releases
     deploy.deploy(first, where, QUESTIONS, config, no_service)

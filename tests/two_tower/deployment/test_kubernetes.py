@@ -5,8 +5,9 @@ import pytest
 
 from tests.two_tower.cluster import TOKEN, Cluster
 from tests.two_tower.deployment.requests import QUESTIONS, no_service, settings
+from tests.two_tower.kserve_controller import MODE
 from two_tower.config import DeployConfig
-from two_tower.deployment import deploy, kubernetes
+from two_tower.deployment import deploy, kubernetes, manifests
 from two_tower.errors import InputError
 
 
@@ -20,7 +21,7 @@ def test_an_api_server_that_restarts_is_waited_for(kube: Cluster, releases) -> N
     ("namespace", "token", "step"),
     [
         ("shop", "an-expired-token", "The token is expired"),
-        ("forbidden", TOKEN, "the verb get: see the rbac.yaml in deploy/kustomize"),
+        ("forbidden", TOKEN, "the verb get: see the role.yaml in deploy/kustomize"),
         ("absent", TOKEN, "Create the namespace.*install KServe"),
     ],
 )
@@ -50,3 +51,15 @@ def test_outside_of_a_cluster_one_has_to_be_named(releases, monkeypatch: pytest.
         )
     with pytest.raises(InputError, match="cannot read it"):
         deploy.deploy(releases[1], "/releases", QUESTIONS, DeployConfig(deployer="kserve"), no_service)
+
+
+def test_a_refusal_of_a_webhook_is_not_a_missing_permission(kube: Cluster) -> None:
+    api = kubernetes.Kubernetes(kube.address, "shop")
+    path = api.path("serving.kserve.io/v1beta1", "inferenceservices")
+    service = manifests.inference_service("s3://b", settings(kube), None)
+    api.create(path, service)
+    api.get(f"{path}/two-tower")
+    other_mode = {"metadata": {"annotations": {MODE: "Standard"}}}
+    with pytest.raises(kubernetes.KubernetesError, match="deploymentMode cannot be changed") as refusal:
+        api.merge_patch(f"{path}/two-tower", other_mode)
+    assert "Correct the cause" in str(refusal.value) and "the verb" not in str(refusal.value)
