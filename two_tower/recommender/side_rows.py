@@ -67,7 +67,7 @@ class Newest:
 
 
 def seconds(rows: pa.Table) -> Array:
-    """Times of rows, seconds since 1970, (rows,) float64; NaN where the storage has not told it yet."""
+    """Times of rows, seconds since 1970, (rows,) float64; NaN until the storage has listed their file."""
     return np.asarray(rows[UPDATED].cast(pa.int64()).to_numpy() / 1e6)
 
 
