@@ -52,6 +52,19 @@ def test_a_change_is_waited_for_until_the_others_have_looked(group, members):
     assert one.announce(0.01) == [] and one.other_release() == "", "nobody waits for the dead"
 
 
+def test_the_service_is_complete_once_all_workers_could_answer(group, members):
+    one, other = members
+    assert not one.replaces and not one.complete()
+    one.started()
+    assert not one.complete() and not other.complete()
+    other.started()
+    assert one.complete() and other.complete()
+    group.ended(1)
+    assert one.complete(), "one that ended is replaced while the others answer"
+    replacement = Worker(group, 1)
+    assert replacement.replaces and replacement.complete()
+
+
 def test_a_worker_that_is_to_end_stops_waiting(members):
     threading.Timer(0.05, members[0].stop).start()
     assert not members[0].pause(30)
