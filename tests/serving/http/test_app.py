@@ -55,13 +55,17 @@ def test_the_service_needs_neither_torch_nor_kfp_nor_what_training_reads_with(re
     """As in the service's image, where none of these is installed."""
     made(releases, tmp_path / "parts", feast_repo)
     code = """
-import sys
+import sys, time
 for name in ("torch", "kfp", "duckdb", "ibis", "great_expectations", "onnxscript"):
     sys.modules[name] = None
 from tests.serving.running import opened
 with opened(sys.argv[1]) as client:
-    answers = (client.post("/v1/recommend", json={"user_id": "ann", "k": 2}).json() for _ in range(20))
-    assert any(answer["fallback"] is None for answer in answers), "one may be late on a busy machine"
+    for _ in range(200):  # the store opens late on a busy machine
+        fallback = client.post("/v1/recommend", json={"user_id": "ann", "k": 2}).json()["fallback"]
+        if fallback is None:
+            break
+        time.sleep(0.2)
+    assert fallback is None
 """
     ran = subprocess.run(python(code, releases), cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
     assert ran.returncode == 0, ran.stderr
