@@ -24,7 +24,7 @@ class EvaluationConfig(Section):
     above 0 passes, and no baseline holds the model back. Raise it if a model is only worth serving well above
     popularity."""
 
-    baseline_tolerance: Share = 0.2
+    baseline_tolerance: Share = 0.05
     """Share by which recall@20 may lie below that of each baseline other than popularity (`item_knn`, `cooccurrence`,
     `ease`), in addition to the 95 % interval of the difference. Below a baseline by less, the verdict has a warning.
     Lower it to 0 to promote only models that no baseline beats beyond noise; 1 turns the comparison off."""

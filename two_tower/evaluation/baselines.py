@@ -30,11 +30,11 @@ CHOICE_EVENTS = 2_000  # validation events on which settings are chosen
 TUNED_ITEMS = 3_000  # items of EASE while its settings are chosen
 EASE_ITEMS = 20_000  # items of EASE when it ranks the test events: 1.6 GB and about four minutes on two cores
 BLEND: dict[str, tuple[float, ...]] = {"popularity_weight": (0.1, 0.3, 1.0), "decay": (1.0, 0.9, 0.7, 0.5)}
-# The values to try, one setting after the other. Those of a fit come first: the others reuse it.
+# The values to try, one setting after the other. Those of BLEND matter most and need no other fit.
 SEARCHED: dict[str, tuple[HistoryModel, dict[str, tuple[float, ...]]]] = {
-    "item_knn": (ItemKnn(), {"user_power": (0.5,), "shrinkage": (100.0, 1.0), "neighbours": (50, 500), **BLEND}),
-    "cooccurrence": (Cooccurrence(), {"reach": (20, 1), "popularity_power": (0.0, 1.0), **BLEND}),
-    EASE: (Ease(most=TUNED_ITEMS), {"ridge": (1.0, 10.0, 30.0, 0.3), **BLEND}),
+    "item_knn": (ItemKnn(), {**BLEND, "user_power": (0.5,), "shrinkage": (100.0, 1.0), "neighbours": (50, 500)}),
+    "cooccurrence": (Cooccurrence(), {**BLEND, "popularity_power": (0.0, 1.0), "reach": (20, 1)}),
+    EASE: (Ease(most=TUNED_ITEMS), {**BLEND, "ridge": (1.0, 10.0, 30.0, 0.3)}),
 }
 WINDOWS = (30.0, 7.0, 1.0, 90.0, 0.0)  # days
 
