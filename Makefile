@@ -8,6 +8,7 @@ OUT ?= runs/sample
 export OMP_WAIT_POLICY ?= PASSIVE
 PORT ?= 8080
 LANES ?= 2
+PIP := 26.3
 
 # The images; the head of Dockerfile explains each argument. NETWORK=host where containers have no network.
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' two_tower/_version.py)
@@ -18,19 +19,20 @@ BASE_IMAGE ?= python:3.11-slim-bookworm
 BUILD_IMAGE ?= $(BASE_IMAGE)
 TORCH_INDEX ?=
 
-.PHONY: help install demo test test-slow test-all test-containers soak images check docs format lock clean
+.PHONY: help install demo test test-slow test-all test-containers soak images check docs format lock hashes audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## make the environment from the lock (PYTHON=python3.11, python3.12 or python3.13)
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock requirements.hashes pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	@# torch first and alone, so that the lock's other packages do not choose another build of it
+	$(BIN)/python -m pip install --quiet pip==$(PIP)
+	@# torch first and alone, so that the lock's other packages do not choose another build of it. It has no hash: its
+	@# CPU and CUDA builds are different files from different indexes.
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.hashes
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -84,6 +86,21 @@ lock: ## resolve pyproject.toml in a new environment and pin it in requirements.
 	build/lock/bin/pip install --quiet "$$(grep -oE 'torch==[0-9.]+' pyproject.toml | head -1)"
 	build/lock/bin/pip install --quiet --editable '.[dev]'
 	build/lock/bin/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock
+	$(MAKE) hashes
+
+# pip reads its indexes from its configuration, uv from INDEXES, such as INDEXES='--extra-index-url URL'.
+hashes: ## write requirements.hashes: the lock without torch, with the hashes of all files of each version
+	test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv==0.13.9; }
+	grep -v '^torch==' requirements.lock | build/uv/bin/uv --quiet --no-config pip compile - --no-deps --generate-hashes \
+		--no-header --no-annotate --index-strategy unsafe-best-match $(INDEXES) --output-file requirements.hashes
+
+OSV := https://api.osv.dev/v1/vulns/PYSEC-2019-41
+
+audit: ## look the locked packages up in OSV's database of known vulnerabilities; needs access to https://api.osv.dev
+	@$(PYTHON) -c "import urllib.request as web; web.urlopen('$(OSV)', timeout=20)" 2>/dev/null || \
+		{ echo "the database of vulnerabilities is not reachable: $(OSV). Run this where it is." >&2; exit 1; }
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit==2.10.1; }
+	build/audit/bin/pip-audit --vulnerability-service osv --no-deps --disable-pip --requirement requirements.lock
 
 clean: ## remove build outputs and runs; environments stay
 	rm -rf build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
