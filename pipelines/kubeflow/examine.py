@@ -29,7 +29,7 @@ def examine(
     endpoint, findings = doctor.of_pipelines(host, token, namespace, plan)
     on_nodes = None
     try:
-        access = KubeAccess.of(kubernetes_api)
+        access = KubeAccess.of(kubernetes_api or plan.settings.deploy.kubernetes_api)
     except InputError as error:
         findings.append(Finding("kubernetes", "unknown", str(error)))
     else:
