@@ -24,7 +24,10 @@ def doctor(
     token: Annotated[str, typer.Option(envvar="TWO_TOWER_TOKEN", help="Bearer token, if the API requires one.")] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the runs. Default: that of the kubeconfig file.")] = "",
     kubernetes_api: Annotated[
-        str, typer.Option(help="URL of `kubectl proxy`. Default: the setting of that name, the kubeconfig file, or this pod's cluster.")
+        str,
+        typer.Option(
+            help="URL of `kubectl proxy`. Default: the setting of that name, the kubeconfig file, or this pod's cluster."
+        ),
     ] = "",
     pipeline: Annotated[Literal["training", "refresh_items", "dataset"], typer.Option(help="Pipeline.")] = "training",
     releases: Annotated[str, typer.Option(help="s3:// or gs:// URL of the releases.")] = "",
