@@ -26,7 +26,7 @@ def doctor(
     kubernetes_api: Annotated[
         str,
         typer.Option(
-            help="URL of `kubectl proxy`. Default: the setting of that name, the kubeconfig file, or this pod's cluster."
+            help="URL of `kubectl proxy`. Default: the setting of this name, the kubeconfig, or this pod's cluster."
         ),
     ] = "",
     pipeline: Annotated[Literal["training", "refresh_items", "dataset"], typer.Option(help="Pipeline.")] = "training",
