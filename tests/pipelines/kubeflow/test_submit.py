@@ -152,7 +152,7 @@ def test_a_login_page_is_no_pipelines_api() -> None:
         submit(api.address)
 
 
-@pytest.mark.parametrize("moves_after", range(4), ids=["check", "list", "experiment", "run"])
+@pytest.mark.parametrize("moves_after", range(5), ids=["check", "version", "list", "experiment", "run"])
 def test_a_redirect_gets_no_token_at_any_request(moves_after: int) -> None:
     with pipelines() as login, pipelines(token=TOKEN, moved_to=login.address, moves_after=moves_after) as api:
         with pytest.raises(InputError, match=rf"redirects to {login.address}/login \(HTTP 302\)"):
@@ -171,7 +171,7 @@ def test_a_redirect_while_waiting_gets_no_token_and_says_how_to_follow() -> None
 
 def test_a_redirected_log_is_no_log() -> None:
     runs = scenario("step_failed")[-1:]
-    with pipelines() as login, pipelines(runs=runs, token=TOKEN, moved_to=login.address, moves_after=5) as api:
+    with pipelines() as login, pipelines(runs=runs, token=TOKEN, moved_to=login.address, moves_after=6) as api:
         status, _, err = wait(api.address, token=TOKEN)
         assert (status, login.requests) == (1, 0) and "its log could not be read" in err
 
