@@ -49,6 +49,7 @@ ELSEWHERE = {
     r"kubectl\b": "a cluster",
     r"two-tower (submit|doctor)\b": "a cluster",
     r"two-tower tune (?!--katib)": "many trainings: tests/pipelines/local/test_tune.py searches on the checkerboard",
+    r"two-tower forget\b": "a user less: tests/pipelines/cli/test_forget.py",
     r"torchrun\b": "two processes that train: tests/two_tower/training/test_distributed.py",
     r"git archive\b": "a commit that a shallow clone does not have: tests/benchmarks archives the newest one",
     r"python -m benchmarks\.": "minutes to hours: tests/benchmarks runs their short forms",
