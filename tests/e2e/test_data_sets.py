@@ -36,7 +36,7 @@ def test_real_ratings_give_a_release_above_the_baselines(run, tmp_path: Path) ->
     look(done.out / "report.html")
     model = TwoTowerRecommender().fit(*films())
     assert model.metrics_["popularity"]["recall@20"] == pytest.approx(recall["popularity"]), "the same test window"
-    assert model.metrics_["two_tower"]["recall@20"] == pytest.approx(recall["two_tower"], abs=0.005)
+    assert model.metrics_["two_tower"]["recall@20"] == pytest.approx(recall["two_tower"], abs=0.01)
 
 
 def films() -> tuple[pa.Table, pa.Table, pa.Table]:
