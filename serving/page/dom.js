@@ -20,7 +20,8 @@ function make(tag, properties = {}, ...children) {
 async function call(path, body, headers = {}, tries = 10) {
   let response;
   try {
-    response = await fetch(path, body ? { method: "POST", body: JSON.stringify(body), headers } : { headers });
+    const json = { "Content-Type": "application/json", ...headers };
+    response = await fetch(path, body ? { method: "POST", body: JSON.stringify(body), headers: json } : { headers });
   } catch {
     throw new Error("The service does not answer. Is it running?");
   }
