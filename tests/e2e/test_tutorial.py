@@ -35,7 +35,7 @@ def typed(script: str, folder: Path) -> str:
         env={**os.environ, "PATH": path, "COLUMNS": "160"},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=2400,
     )
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     return told.stdout
