@@ -50,11 +50,16 @@ ELSEWHERE = {
     r"two-tower (submit|doctor)\b": "a cluster",
     r"two-tower tune (?!--katib)": "many trainings: tests/pipelines/local/test_tune.py searches on the checkerboard",
     r"two-tower forget\b": "a user less: tests/pipelines/cli/test_forget.py",
+    r"two-tower releases .*deployer=": "a cluster: tests/pipelines/cli/test_releases.py",
+    r"curl .*/v1/items": "an item and a token: tests/serving/http",
     r"torchrun\b": "two processes that train: tests/two_tower/training/test_distributed.py",
     r"git archive\b": "a commit that a shallow clone does not have: tests/benchmarks archives the newest one",
     r"python -m benchmarks\.": "minutes to hours: tests/benchmarks runs their short forms",
 }
-HERE = re.compile(r"two-tower (run|serve|releases|skew|drift|compile|leaks|recommend|tune --katib)\b|curl ")
+HERE = re.compile(
+    r"two-tower (run|serve|releases(?!.*deployer=)|skew|drift|compile|leaks|recommend|tune --katib)\b|"
+    r"curl (?!.*/v1/items)"
+)
 
 
 def elsewhere(line: str) -> bool:
@@ -86,6 +91,8 @@ def test_a_command_for_elsewhere_is_one_of_its_program(line: str) -> None:
             assert all(f'"{option}"' in source for option in told)
         case ["git", "archive", "--output"]:
             assert words[4:] == ["4980aa7"]
+        case ["curl", *_]:
+            assert any(word.startswith("localhost:8080/v1/items") for word in words)
         case _:
             assert words[0] == "torchrun" and shutil.which("torchrun", path=PATH)
 
