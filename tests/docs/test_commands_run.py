@@ -182,7 +182,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def blocks(lines: list[str]) -> list[tuple[str, list[str]]]:
     """Each `two-tower serve` with the commands of the page that ask a service; others with an empty one."""
     alone = [line for line in lines if HERE.match(line) and not re.match(r"curl|two-tower (serve|skew|drift)", line)]
-    asks = [line for line in lines if re.match(r"curl|two-tower (skew|drift)", line)]
+    asks = [line for line in lines if HERE.match(line) and re.match(r"curl|two-tower (skew|drift)", line)]
     serves = [line for line in lines if line.startswith("two-tower serve")]
     assert serves or not asks, "a page that asks a service starts one"
     return [("", alone), *((serve, asks) for serve in serves)]
